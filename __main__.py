@@ -1,0 +1,7 @@
+"""Entry point of `pulumi up`: an MSR content cache for each entry of msr-cache:caches."""
+
+from pulumi.runtime.config import CONFIG
+
+from msr_cache.stack import declare
+
+declare(CONFIG.get())

@@ -1,0 +1,134 @@
+"""MsrCache: read this file to see every tracked resource of a cache, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_docker as docker
+import pulumi_tls as tls
+
+from msr_cache import certificate, registry_config, trial
+from msr_cache.ownership import Owner
+from msr_cache.resources.http_secret import HttpSecret
+from msr_cache.resources.image import Image
+from msr_cache.resources.node_label import NodeLabel
+from msr_cache.resources.rollout import Rollout
+from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
+from msr_cache.service import Parts, service_args
+from msr_cache.swarm import Address, Manager
+
+if TYPE_CHECKING:
+    from msr_cache.resources.msr_ca import MsrCa
+    from msr_cache.settings import Settings
+
+
+class Site:
+    """What all caches of a stack share: the settings, the swarm, and MSR's CA (None: the system's trust)."""
+
+    def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
+        self.settings = settings
+        self.address = address
+        self.msr_ca = msr_ca
+        self.docker = docker.Provider("swarm", **address.provider_args())
+        self.tls = tls.Provider("tls")
+
+
+class MsrCache(pulumi.ComponentResource):
+    """An MSR content cache on a swarm.
+
+    Its inputs are the settings and config.yml in words, secrets masked, so that `pulumi preview --diff` can be read.
+    """
+
+    def __init__(self, name: str, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
+        settings = site.settings
+        cache = settings.caches[name]
+        masked_config = registry_config.masked_yaml(registry_config.render(settings, name))
+        words: dict[str, Any] = cache.model_dump(by_alias=True, exclude={"registry_config", "storage"}, exclude_none=True)
+        words |= {
+            "image": settings.image_of(name),
+            "label": settings.label_of(name),
+            "upstreams": settings.upstreams_of(name),
+            "configYaml": masked_config,
+        }
+        super().__init__("msr:cache:MsrCache", name, words, opts)
+        # Nothing of a cache is made before MSR's CA is known to be right.
+        child = pulumi.ResourceOptions(parent=self, depends_on=[site.msr_ca] if site.msr_ca else None)
+        owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
+
+        labels = [
+            NodeLabel(
+                f"{name}-{node}",
+                {"node": node, "key": settings.label_of(name), "value": "true", "owner": str(owner)},
+                child,
+            )
+            for node in cache.nodes
+        ]
+        own = certificate.self_signed(name, cache, pulumi.ResourceOptions(parent=self, provider=site.tls))
+        http_secret = HttpSecret(f"{name}-http.secret", child)
+
+        def file(part: str, data: pulumi.Input[str]) -> dict[str, Any]:
+            return {"prefix": f"{name}_{part}", "data": data, "labels": owner.labels(part)}
+
+        def config_yml(secret: str) -> str:
+            return registry_config.to_yaml(registry_config.render(settings, name, secret))
+
+        config = SwarmConfig(f"{name}-config.yml", file("config.yml", http_secret.value.apply(config_yml)), child)
+        contents = {"cache.cert.pem": own.certificate, "cache.key.pem": own.key}
+        if site.msr_ca:
+            contents = {registry_config.ca_file(settings): site.msr_ca.pem, **contents}
+        secrets = {part: SwarmSecret(f"{name}-{part}-file", file(part, data), child) for part, data in contents.items()}
+        image = Image(f"{name}-image", settings.image_of(name), child)
+        args = service_args(settings, name, owner, Parts(image.reference, config, secrets))
+        service = docker.Service(
+            f"{name}-service",
+            **args,
+            opts=pulumi.ResourceOptions(
+                parent=self, provider=site.docker, depends_on=labels, hooks=_hooks(name, owner, site.address)
+            ),
+        )
+        Rollout(
+            f"{name}-rollout",
+            {"service": service.id, "specSha256": _digest(args), "labels": owner.labels("rollout")},
+            child,
+        )
+        self.outputs: dict[str, Any] = {
+            "url": cache.url,
+            "certificatePem": own.certificate,
+            "certificateExpires": own.expires,
+            "certificateSha256": own.certificate.apply(_sha256),
+            "msrCaSha256": site.msr_ca.sha256 if site.msr_ca else None,
+            "nodes": cache.nodes,
+            "service": service.name,
+            "image": image.reference,
+            "configYaml": masked_config,
+            "registration": {"name": name, "host": cache.url},
+        }
+        self.register_outputs({"url": cache.url})
+
+
+def _digest(args: dict[str, Any]) -> pulumi.Output[str]:
+    text = pulumi.Output.json_dumps(args, sort_keys=True)
+    return text.apply(lambda known: hashlib.sha256(known.encode()).hexdigest())
+
+
+def _sha256(certificate_pem: str) -> str:
+    # cryptography takes 0.1 s to import, which a preview that changes no certificate still pays only here.
+    from msr_cache.pem import sha256_of  # noqa: PLC0415
+
+    return sha256_of(certificate_pem)
+
+
+def _hooks(name: str, owner: Owner, address: Address) -> pulumi.ResourceHookBinding:
+    def before_create(_: pulumi.ResourceHookArgs) -> None:
+        trial.refuse_foreign(Manager(address), owner, f"{name}_cache", dry_run=pulumi.runtime.is_dry_run())
+
+    def before_update(args: pulumi.ResourceHookArgs) -> None:
+        trial.before_update(Manager(address), owner, args)
+
+    in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
+    return pulumi.ResourceHookBinding(
+        before_create=[pulumi.ResourceHook(f"{name}-refuse-foreign", before_create, in_previews_too)],
+        before_update=[pulumi.ResourceHook(f"{name}-trial", before_update)],
+    )

@@ -1,0 +1,88 @@
+"""Settings to the cache's config.yml, checked against what the registry knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import ValidationError
+
+from msr_cache import problems
+from msr_cache.registry_schema import RegistryConfig, mask_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from msr_cache.settings import Settings
+
+SECRETS = "/run/secrets"
+_SECRET_PLACE = "[secret]"  # noqa: S105 - what a person reads instead of one
+
+
+def ca_file(settings: Settings) -> str:
+    """Name of the secret that holds MSR's CA (`dtr.cert.pem`, `msr.cert.pem` from 3.x)."""
+    return f"{settings.msr.generation}.cert.pem"
+
+
+def render(settings: Settings, name: str, http_secret: str = _SECRET_PLACE) -> dict[str, Any]:
+    """Return config.yml of cache `name` as a mapping (MSR cache configuration reference), registryConfig merged over."""
+    cache = settings.caches[name]
+    options: dict[str, Any] = {"blobttl": cache.blob_ttl, "upstreams": settings.upstreams_of(name)}
+    if settings.msr.ca != "system":
+        options["cas"] = [f"{SECRETS}/{ca_file(settings)}"]
+    seed = {
+        "version": 0.1,
+        "log": {"level": cache.log_level},
+        "storage": {"delete": {"enabled": True}, **cache.storage},
+        "http": {
+            "addr": f"0.0.0.0:{cache.port}",
+            "secret": http_secret,
+            "host": cache.url,
+            "tls": {"certificate": f"{SECRETS}/cache.cert.pem", "key": f"{SECRETS}/cache.key.pem"},
+        },
+        "middleware": {"registry": [{"name": "downstream", "options": options}]},
+    }
+    return _merged(seed, cache.registry_config)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Maps are merged key by key, everything else is replaced; null removes a key."""
+    merged = dict(base)
+    for key, value in over.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def mistakes(settings: Settings, name: str) -> list[str]:
+    """One line per key or value of config.yml that the registry would ignore or refuse."""
+    config = render(settings, name)
+    try:
+        RegistryConfig.model_validate(config)
+    except ValidationError as error:
+        return [
+            _where_it_was_written(line, name)
+            for line in problems.lines(error, RegistryConfig, "")
+        ]
+    return []
+
+
+def _where_it_was_written(line: str, name: str) -> str:
+    at = f"msr-cache:caches.{name}"
+    key = line.removeprefix(".")
+    own_key = f"{at}.storage" if key.startswith("storage") and not key.startswith("storage.delete") else None
+    return f"{own_key}{key.removeprefix('storage')}" if own_key else f"{at}.registryConfig.{key}"
+
+
+def to_yaml(config: Mapping[str, Any]) -> str:
+    """Return config.yml's text, keys in the order of the seed."""
+    return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=False)
+
+
+def masked_yaml(config: Mapping[str, Any]) -> str:
+    """Return config.yml's text as a person may see it."""
+    return to_yaml(mask_secrets(config))

@@ -1,0 +1,28 @@
+"""The registry's http.secret: random, made once, the same for all replicas, never made anew by itself."""
+
+from __future__ import annotations
+
+import secrets
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource
+
+from msr_cache.resources.provider import Props, SwarmProvider
+
+
+class HttpSecretProvider(SwarmProvider):
+    """Makes 256 random bits."""
+
+    def create(self, props: Props) -> CreateResult:
+        """Return them as 64 hexadecimal digits; the id says nothing of them."""
+        return CreateResult("http.secret", {**props, "value": secrets.token_hex(32)})
+
+
+class HttpSecret(Resource, module="msr", name="HttpSecret"):
+    """A cache's http.secret; `value` is a Pulumi secret."""
+
+    value: pulumi.Output[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["value"]))
+        super().__init__(HttpSecretProvider(), name, {"value": None}, opts)

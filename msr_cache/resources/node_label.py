@@ -1,0 +1,176 @@
+"""A swarm node's label, tracked: set, seen when it drifts, and put back on destroy to what it was before.
+
+An update replaces a node's whole spec (role, availability, labels) under a version check (swarmkit UpdateNode), so a
+change is read, change one label, write, and again when somebody else wrote in between.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from msr_cache.problems import Refusal
+from msr_cache.resources.provider import Props, SwarmProvider, unchanged
+from msr_cache.swarm import NOT_FOUND, EngineError, Manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ATTEMPTS = 20
+"""How often a node's update is tried anew when others update the same node at the same time."""
+
+Labels = dict[str, str]
+INPUTS = ("node", "key", "value", "owner")
+
+
+def _owner_key(key: str) -> str:
+    return f"msr-cache.owner.{key}"
+
+
+def _before_key(key: str) -> str:
+    return f"msr-cache.before.{key}"
+
+
+def find(manager: Manager, hostname: str) -> dict[str, Any]:
+    """Return the one node of that host name which can run a cache; raise Refusal that says why there is none."""
+    nodes = manager.get("/nodes")
+    named = [node for node in nodes if node["Description"]["Hostname"] == hostname]
+    if not named:
+        others = ", ".join(sorted(node["Description"]["Hostname"] for node in nodes))
+        message = f"node {hostname} is not in the swarm, which has: {others}"
+        raise Refusal(message)
+    # A node that left and joined again stays listed as down beside its new self.
+    ready: list[dict[str, Any]] = [node for node in named if node["Status"]["State"] == "ready"]
+    if not ready:
+        message = f"node {hostname} is {named[0]['Status']['State']}: start it, or name another in `nodes`"
+        raise Refusal(message)
+    if len(ready) > 1:
+        message = f"node {hostname} is the host name of {len(ready)} nodes: give each its own"
+        raise Refusal(message)
+    availability = ready[0]["Spec"]["Availability"]
+    if availability != "active":
+        message = (
+            f"node {hostname} is set to {availability}, so the swarm runs no new task there: "
+            f"docker node update --availability active {hostname}"
+        )
+        raise Refusal(message)
+    return ready[0]
+
+
+def change_labels(manager: Manager, node_id: str, change: Callable[[Labels], None]) -> None:
+    """Let `change` edit the node's labels in place, and write them."""
+    for _ in range(ATTEMPTS):
+        node = manager.get(f"/nodes/{node_id}")
+        before = node["Spec"].get("Labels") or {}
+        labels = dict(before)
+        change(labels)
+        if labels == before:
+            return
+        try:
+            manager.update("nodes", node, {**node["Spec"], "Labels": labels})
+        except EngineError as error:
+            if "update out of sequence" not in error.said:
+                raise
+        else:
+            return
+    message = f"node {node_id} was changed by others {ATTEMPTS} times while its label was set: try again"
+    raise Refusal(message)
+
+
+def _refuse_others(labels: Labels, props: Props) -> None:
+    owner = labels.get(_owner_key(props["key"]))
+    if owner not in (None, props["owner"]):
+        message = (
+            f"label {props['key']} of node {props['node']} belongs to msr-cache stack {owner}: "
+            "give this cache a `label` of its own"
+        )
+        raise Refusal(message)
+
+
+def take(labels: Labels, props: Props) -> None:
+    """Set the label; two more remember whose it is and what was there before, should this run be killed."""
+    key = props["key"]
+    _refuse_others(labels, props)
+    if _owner_key(key) not in labels:
+        if key in labels:
+            labels[_before_key(key)] = labels[key]
+        labels[_owner_key(key)] = props["owner"]
+    labels[key] = props["value"]
+
+
+def give_back(labels: Labels, props: Props) -> None:
+    """Put back what was there before us; leave what somebody else has set since."""
+    key = props["key"]
+    if labels.get(_owner_key(key)) != props["owner"]:
+        return
+    del labels[_owner_key(key)]
+    before = labels.pop(_before_key(key), None)
+    if labels.get(key) != props["value"]:
+        return
+    if before is None:
+        del labels[key]
+    else:
+        labels[key] = before
+
+
+class NodeLabelProvider(SwarmProvider):
+    """Keeps one label of one node."""
+
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        """Look at a node that is new to us: missing, down, drained, or labelled by another stack."""
+        if unchanged(olds, news, "node", "key", "owner"):
+            return CheckResult(news, [])
+
+        def look() -> None:
+            _refuse_others(find(self.manager, news["node"])["Spec"].get("Labels") or {}, news)
+
+        return self.checked(news, "nodes", look)
+
+    def create(self, props: Props) -> CreateResult:
+        """Set the label."""
+        node_id = find(self.manager, props["node"])["ID"]
+        change_labels(self.manager, node_id, lambda labels: take(labels, props))
+        return CreateResult(f"{node_id}/{props['key']}", {**props, "nodeId": node_id})
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """Return the label's value as it is now; only a node or label that is truly absent counts as gone."""
+        gone = ReadResult(None, {})
+        try:
+            labels = self.manager.get(f"/nodes/{props['nodeId']}")["Spec"].get("Labels") or {}
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return gone
+        if props["key"] not in labels:
+            return gone
+        now = {**props, "value": labels[props["key"]]}
+        return ReadResult(id_, now, {key: now[key] for key in INPUTS})
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Another node, key or owner is another label."""
+        moved = [key for key in ("node", "key", "owner") if olds[key] != news[key]]
+        return DiffResult(changes=bool(moved) or olds["value"] != news["value"], replaces=moved)
+
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        """Set the label again."""
+        change_labels(self.manager, olds["nodeId"], lambda labels: take(labels, news))
+        return UpdateResult({**news, "nodeId": olds["nodeId"]})
+
+    def delete(self, _id: str, props: Props) -> None:
+        """Put the node's label back."""
+        try:
+            change_labels(self.manager, props["nodeId"], lambda labels: give_back(labels, props))
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+
+
+class NodeLabel(Resource, module="msr", name="NodeLabel"):
+    """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` names."""
+
+    value: pulumi.Output[str]
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(NodeLabelProvider(), name, {**props, "nodeId": None}, opts)

@@ -1,0 +1,79 @@
+"""What all our dynamic resources share: how they reach the swarm, and errors that an operator can read."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, ResourceProvider
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
+
+from msr_cache.problems import Refusal
+from msr_cache.swarm import Manager, address_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Props = dict[str, Any]
+
+
+def is_unknown(value: object) -> bool:
+    """Whether a preview does not know `value` yet (the SDK shows that in two ways)."""
+    return isinstance(value, Unknown) or value == rpc.UNKNOWN
+
+
+def _refusals_without_traceback() -> None:
+    """Let the SDK's plugin host answer a Refusal with its text alone.
+
+    The host (pulumi.dynamic.__main__) sends `traceback.format_exc()` for whatever a provider raises.
+    """
+    host = sys.modules.get("__main__")
+
+    def text_of_current_exception() -> str:
+        error = sys.exc_info()[1]
+        return str(error) if isinstance(error, Refusal) else traceback.format_exc()
+
+    if getattr(host, "traceback", None) is traceback:
+        host.traceback = SimpleNamespace(format_exc=text_of_current_exception)  # type: ignore[union-attr]
+
+
+class SwarmProvider(ResourceProvider):
+    """Base of our providers. Stateless: the engine stores it by reference to module and class."""
+
+    serialize_as_secret_always = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep nothing in the stack's state."""
+        return {}
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Read the swarm's address from live config, so that a moved manager changes no resource."""
+        _refusals_without_traceback()
+        self._swarm_config = req.config.get("swarm")
+        self._local = threading.local()
+
+    @property
+    def manager(self) -> Manager:
+        """The swarm's manager, by a connection of this thread's own: an HTTP session is not made for sharing."""
+        if not hasattr(self._local, "manager"):
+            self._local.manager = Manager(address_from_json(self._swarm_config))
+        manager: Manager = self._local.manager
+        return manager
+
+    @staticmethod
+    def checked(news: Props, property_: str, look: Callable[[], None]) -> CheckResult:
+        """Run `look`, which may complete `news`; report a Refusal as the engine's own kind of input error."""
+        try:
+            look()
+        except Refusal as error:
+            return CheckResult(news, [CheckFailure(property_, str(error))])
+        return CheckResult(news, [])
+
+
+def unchanged(olds: Props, news: Props, *keys: str) -> bool:
+    """Whether an earlier run, if there was one, has seen the same values; the engine drops what is None."""
+    return bool(olds) and all(olds.get(key) == news.get(key) for key in keys)

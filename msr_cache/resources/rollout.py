@@ -1,0 +1,79 @@
+"""The rollout of a cache's service: green only when tasks of the new spec run, and when nothing of the old is left.
+
+A resource, not an after-hook of the service: a hook that failed is not in the state, and the next `up` would be green.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+
+from msr_cache import convergence, trial
+from msr_cache.ownership import is_same_owner, owner_in
+from msr_cache.problems import Refusal
+from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
+from msr_cache.resources.swarm_file import leftovers
+from msr_cache.swarm import NOT_FOUND, EngineError
+
+TRIGGERS = ("service", "specSha256")
+
+
+class RolloutProvider(SwarmProvider):
+    """Waits for the swarm, names what failed, and clears away former generations of configs and secrets."""
+
+    def create(self, props: Props) -> CreateResult:
+        """Wait for the new service."""
+        self._see_through(props)
+        return CreateResult(props["service"], props)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Wait for the changed service."""
+        self._see_through(news)
+        return UpdateResult(news)
+
+    def _see_through(self, props: Props) -> None:
+        try:
+            convergence.wait(self.manager, props["service"])
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            message = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
+            raise Refusal(message) from None
+        trial.sweep(self.manager, props["labels"])
+        for kind, id_ in leftovers(self.manager, props["labels"]):
+            self.manager.remove(kind, id_)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """Ask the swarm too: a service that has not settled, or leftovers of a killed run, are work to do."""
+        if any(is_unknown(news[key]) for key in TRIGGERS) or not unchanged(olds, news, *TRIGGERS):
+            return DiffResult(changes=True)
+        try:
+            service = self.manager.get(f"/services/{olds['service']}")
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return DiffResult(changes=True)
+        settled = convergence.is_settled(self.manager, service)
+        return DiffResult(changes=not settled or bool(leftovers(self.manager, news["labels"])))
+
+    def delete(self, _id: str, props: Props) -> None:
+        """Let the service go, unless it has become somebody else's; leave no trial behind."""
+        try:
+            labels = self.manager.get(f"/services/{props['service']}")["Spec"].get("Labels") or {}
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return
+        if not is_same_owner(labels, props["labels"]):
+            message = f"the cache's service belongs to {owner_in(labels)} by now: it is left as it is"
+            raise Refusal(message)
+        trial.sweep(self.manager, props["labels"])
+
+
+class Rollout(Resource, module="msr", name="Rollout"):
+    """Service `service` (its id) running what `specSha256` is the digest of; `labels` name the owner."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(RolloutProvider(), name, props, opts)

@@ -1,0 +1,107 @@
+"""Settings to the cache's docker.Service: the seed's, plus what makes a change of it no outage.
+
+Every field that the daemon fills in is stated: unset, pulumi-docker proposes to change it at each preview.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+import pulumi_docker as docker
+
+
+if TYPE_CHECKING:
+    from msr_cache.ownership import Owner
+    from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
+    from msr_cache.settings import ResourceAmount, Settings
+
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_FILE = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the service is made of, by the names that the seed gives its files."""
+
+    image: pulumi.Input[str]
+    config: SwarmConfig
+    secrets: dict[str, SwarmSecret]
+
+
+def service_name(cache: str) -> str:
+    """`docker stack deploy` names a service <stack>_<key>; the seed's key is `cache`."""
+    return f"{cache}_cache"
+
+
+def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> dict[str, Any]:
+    """Return the arguments of docker.Service for cache `name`."""
+    cache = settings.caches[name]
+    return {
+        "name": service_name(name),
+        "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
+        "mode": {"replicated": {"replicas": cache.replicas}},
+        "task_spec": {
+            "container_spec": _container(parts),
+            "placement": {
+                "constraints": [f"node.labels.{settings.label_of(name)} == true"],
+                "platforms": [],
+            },
+            "restart_policy": {"condition": "on-failure", "delay": "5s", "max_attempts": 0, "window": "0s"},
+            "resources": {
+                "limits": _amount(cache.resources.limits),
+                "reservation": _amount(cache.resources.reservations),
+            },
+            "force_update": 0,
+            "runtime": "container",
+        },
+        "endpoint_spec": {
+            "mode": "vip",
+            "ports": [
+                {
+                    "protocol": "tcp",
+                    "target_port": cache.port,
+                    "published_port": cache.port,
+                    "publish_mode": cache.publish_mode,
+                }
+            ],
+        },
+        "update_config": _update(cache.update_order, cache.update.monitor, "rollback"),
+        "rollback_config": _update(cache.update_order, cache.update.monitor, "pause"),
+    }
+
+
+def _container(parts: Parts) -> dict[str, Any]:
+    return {
+        "image": parts.image,
+        "commands": ["/start.sh", "/config.yml"],
+        "env": {},
+        "sysctl": {},
+        "isolation": "default",
+        "configs": [
+            {"config_id": parts.config.id, "config_name": parts.config.name, "file_name": "/config.yml", **_FILE}
+        ],
+        "secrets": [
+            {"secret_id": secret.id, "secret_name": secret.name, "file_name": file, **_FILE}
+            for file, secret in parts.secrets.items()
+        ],
+    }
+
+
+def _amount(amount: ResourceAmount) -> dict[str, int]:
+    return {
+        "nano_cpus": round((amount.cpus or 0) * 1e9),
+        "memory_bytes": int(amount.memory[:-1]) * _UNITS[amount.memory[-1]] if amount.memory else 0,
+    }
+
+
+def _update(order: str, monitor: str, failure_action: str) -> dict[str, Any]:
+    return {
+        "order": order,
+        "monitor": monitor,
+        "failure_action": failure_action,
+        "parallelism": 1,
+        "delay": "0s",
+        "max_failure_ratio": "0.0",
+    }

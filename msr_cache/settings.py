@@ -1,0 +1,328 @@
+"""What a stack's config may say: the only place that knows defaults and limits.
+
+The keys are camelCase, as Pulumi's are, below `msr-cache:`. An operator reads the same in the README.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.functional_validators import AfterValidator
+
+from msr_cache import problems
+from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, Port, duration_seconds
+from msr_cache.pem import ca_problem
+
+LONGEST_CACHE_NAME = 32
+"""Swarm limits names of secrets to 64 and of services to 63 characters; ours add up to 30 to the cache's."""
+
+
+def _checked(pattern: str, allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            message = f"found {value!r}, allowed is {allowed}"
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
+
+
+_HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+
+
+def _host(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        pass
+    if len(value) > 253 or not re.fullmatch(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*", value):  # noqa: PLR2004 - RFC 1035
+        message = f"found {value!r}, allowed is a host name or IP address alone: no scheme, port, path or blank"
+        raise ValueError(message)
+    return value
+
+
+Fqdn = Annotated[str, AfterValidator(_host)]
+NodeName = Annotated[str, _checked(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a node's host name, as `docker node ls` shows it")]
+CacheName = Annotated[
+    str,
+    _checked(
+        rf"[a-z0-9]([a-z0-9-]{{0,{LONGEST_CACHE_NAME - 2}}}[a-z0-9])?",
+        f"a-z, 0-9 and - inside, {LONGEST_CACHE_NAME} characters at most",
+    ),
+]
+# Docker image reference grammar (distribution/reference): [host[:port]/]path[:tag][@digest].
+ImageName = Annotated[
+    str,
+    _checked(
+        r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+        r"(:\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+        "an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0",
+    ),
+]
+LabelKey = Annotated[
+    str, _checked(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
+]
+Sha256 = Annotated[
+    str, _checked(r"[0-9a-f]{64}", "the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons")
+]
+MemorySize = Annotated[str, _checked(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, strict=True)
+
+
+class GivenCa(_Section):
+    """Trust in MSR by what the operator knows of its CA: the whole certificate, or its SHA-256."""
+
+    sha256: Sha256 | None = None
+    pem: str | None = None
+
+    @field_validator("pem")
+    @classmethod
+    def _is_ca(cls, pem: str | None) -> str | None:
+        problem = ca_problem(pem) if pem is not None else None
+        if problem:
+            raise ValueError(problem)
+        return pem
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> GivenCa:
+        if (self.sha256 is None) == (self.pem is None):
+            message = "allowed is exactly one of sha256 (pin what is fetched) and pem (the CA certificate itself)"
+            raise ValueError(message)
+        return self
+
+
+class Msr(_Section):
+    """Where MSR is, which generation it is of, and why it is trusted."""
+
+    url: HttpsOrigin
+    version: Annotated[
+        str, _checked(r"[23]\.\d+(\.\d+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
+    ] = "2.9"
+    ca: Literal["fetch", "system"] | GivenCa = "fetch"
+
+    @field_validator("ca", mode="before")
+    @classmethod
+    def _ca_form(cls, ca: object) -> object:
+        if isinstance(ca, Mapping):
+            return GivenCa.model_validate(ca)
+        if ca not in ("fetch", "system"):
+            message = f"found {ca!r}, allowed is fetch, system, or a map with sha256 or pem"
+            raise ValueError(message)
+        return ca
+
+    @property
+    def generation(self) -> str:
+        """The prefix of all names: MSR 2.x still carries DTR's (MSR 3.1 cache documentation: msr.cache, msr.cert.pem)."""
+        return "dtr" if self.version.startswith("2.") else "msr"
+
+    @property
+    def default_image(self) -> str:
+        """The cache's image for this version: its tag equals MSR's own (Docker KB: DTR content cache issues)."""
+        tag = self.version if self.version.count(".") == 2 else f"{self.version}.0"  # noqa: PLR2004 - major.minor.patch
+        name = "mirantis/dtr-content-cache" if self.generation == "dtr" else "registry.mirantis.com/msr/msr-content-cache"
+        return f"{name}:{tag}"
+
+
+class SwarmAccess(_Section):
+    """How a manager of the swarm is reached: exactly one of the three."""
+
+    host: Annotated[str, _checked(r"(ssh|tcp)://[^\s/]+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path")] | None = None
+    context: Annotated[str, _checked(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")] | None = None
+    client_bundle: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SwarmAccess:
+        given = [name for name, value in self.model_dump(by_alias=True).items() if value is not None]
+        if len(given) != 1:
+            message = f"found {' and '.join(given) or 'none'}, allowed is exactly one of host, context and clientBundle"
+            raise ValueError(message)
+        return self
+
+
+class Tls(_Section):
+    """The cache's own certificate: self-signed, replaced by the first `up` within `renewDays` of its end."""
+
+    validity_days: Annotated[int, Field(ge=1, le=3650)] = 365
+    renew_days: Annotated[int, Field(ge=0)] = 30
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Tls:
+        # hashicorp/terraform-provider-tls issue 128: a window as long as the validity renews at every run.
+        if self.renew_days >= self.validity_days:
+            message = f"found renewDays {self.renew_days}, allowed is less than validityDays ({self.validity_days})"
+            raise ValueError(message)
+        return self
+
+
+class ResourceAmount(_Section):
+    """CPUs (cores) and memory (bytes with a unit) of one task."""
+
+    cpus: Annotated[float, Field(gt=0, strict=False)] | None = None
+    memory: MemorySize | None = None
+
+
+class Resources(_Section):
+    """What one task may use at most, and what a node must have free for it."""
+
+    limits: ResourceAmount = ResourceAmount()
+    reservations: ResourceAmount = ResourceAmount()
+
+
+class Update(_Section):
+    """How the swarm replaces a task: `order`, and for how long (`monitor`) a failure of the new one rolls back."""
+
+    order: Literal["start-first", "stop-first"] | None = None
+    monitor: GoDuration = "5s"
+
+
+class Cache(_Section):
+    """One cache; only `fqdn` and `nodes` have no default."""
+
+    fqdn: Fqdn
+    nodes: Annotated[list[NodeName], Field(min_length=1)]
+    port: Port = 443
+    publish_mode: Literal["ingress", "host"] = "ingress"
+    replicas: Annotated[int, Field(ge=0)] = 1
+    image: ImageName | None = None
+    label: LabelKey | None = None
+    blob_ttl: GoDuration = "24h"
+    log_level: Literal["error", "warn", "info", "debug"] = "info"
+    storage: dict[str, Any] = Field(default_factory=lambda: {"filesystem": {"rootdirectory": "/var/lib/registry"}})
+    tls: Tls = Tls()
+    upstreams: Annotated[list[HttpOrigin], Field(min_length=1)] | None = None
+    resources: Resources = Resources()
+    update: Update = Update()
+    register_in_msr: Literal[False] = False
+    registry_config: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("nodes")
+    @classmethod
+    def _nodes_once(cls, nodes: list[str]) -> list[str]:
+        twice = sorted({node for node in nodes if nodes.count(node) > 1})
+        if twice:
+            message = f"found {', '.join(twice)} more than once, allowed is each node once"
+            raise ValueError(message)
+        return nodes
+
+    @field_validator("register_in_msr", mode="before")
+    @classmethod
+    def _registration_by_hand(cls, value: object) -> object:
+        if value is not False:
+            message = f"found {value!r}, allowed is false: post the stack output `registration` to MSR's API yourself"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _order_fits_mode(self) -> Cache:
+        if self.publish_mode == "host" and self.update.order == "start-first":
+            message = "update.order start-first needs publishMode ingress: on a host port two tasks of a node collide"
+            raise ValueError(message)
+        return self
+
+    @property
+    def update_order(self) -> str:
+        """Start-first where the port can be shared, so that a change is no outage."""
+        return self.update.order or ("start-first" if self.publish_mode == "ingress" else "stop-first")
+
+    @property
+    def url(self) -> str:
+        """The cache's URL as clients, http.host and MSR's registration know it."""
+        host = f"[{self.fqdn}]" if ":" in self.fqdn else self.fqdn
+        return f"https://{host}" + ("" if self.port == 443 else f":{self.port}")  # noqa: PLR2004 - https
+
+
+class Settings(_Section):
+    """A whole stack's config."""
+
+    msr: Msr
+    swarm: SwarmAccess
+    caches: Annotated[dict[CacheName, Cache], Field(min_length=1)]
+
+    def image_of(self, name: str) -> str:
+        """The image that cache `name` runs, as the operator would write it."""
+        return self.caches[name].image or self.msr.default_image
+
+    def label_of(self, name: str) -> str:
+        """The node label that places cache `name`."""
+        return self.caches[name].label or f"{self.msr.generation}.cache"
+
+    def upstreams_of(self, name: str) -> list[str]:
+        """Whom cache `name` asks for what it does not have."""
+        return self.caches[name].upstreams or [self.msr.url]
+
+    def conflicts(self) -> list[str]:
+        """Two caches that cannot live beside each other on one swarm."""
+        found = []
+        by_label: dict[str, list[str]] = defaultdict(list)
+        by_port: dict[tuple[int, str], list[str]] = defaultdict(list)
+        for name, cache in self.caches.items():
+            by_label[self.label_of(name)].append(name)
+            # An ingress port is open on every node of the swarm, a host port on the cache's own.
+            for place in cache.nodes if cache.publish_mode == "host" else ["every node"]:
+                by_port[cache.port, place].append(name)
+            if cache.publish_mode == "ingress":
+                for other, neighbour in self.caches.items():
+                    if neighbour.publish_mode == "host" and neighbour.port == cache.port:
+                        by_port[cache.port, "every node"].append(other)
+        for label, names in by_label.items():
+            found += [
+                f"msr-cache:caches.{name}.label: found {label!r}, which places cache {names[0]} too: "
+                f"allowed is a label of its own, such as {label}.{name}"
+                for name in names[1:]
+            ]
+        for (port, place), names in by_port.items():
+            found += [
+                f"msr-cache:caches.{name}.port: found {port}, which cache {names[0]} publishes on {place} too: "
+                "allowed is a port of its own, or other nodes"
+                for name in names[1:]
+            ]
+        return found
+
+    def warnings(self) -> list[str]:
+        """What will work only by luck."""
+        found = []
+        for name in self.caches:
+            tag = self.image_of(name).partition("@")[0].rpartition(":")[2]
+            if tag != self.msr.version and not tag.startswith(f"{self.msr.version}."):
+                found.append(
+                    f"msr-cache:caches.{name}.image: tag {tag} differs from msr.version {self.msr.version}. A cache of "
+                    "another version cannot read MSR's answers ('error unmarshaling response from upstream') or panics "
+                    "on its config.yml: run the tag that equals MSR's version, and set msr.version to it."
+                )
+        return found
+
+
+KEYS = {"msr": Msr, "swarm": SwarmAccess, "caches": Settings}
+
+
+def load(config: Mapping[str, str], project: str) -> Settings:
+    """Read `config` (the engine's map of full keys to text or JSON); raise Refusal that names every mistake at once."""
+    raw: dict[str, Any] = {}
+    found: list[str] = []
+    for key, text in config.items():
+        namespace, _, name = key.partition(":")
+        if namespace != project:
+            continue
+        try:
+            raw[name] = json.loads(text)
+        except json.JSONDecodeError:
+            raw[name] = text
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        found += problems.lines(error, Settings, f"{project}:")
+    else:
+        found += settings.conflicts()
+    if found:
+        raise problems.Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
+    return settings

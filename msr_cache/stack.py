@@ -1,0 +1,43 @@
+"""The whole program: a stack's config in, its caches declared, its outputs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pulumi
+
+from msr_cache import registry_config
+from msr_cache.cache import MsrCache, Site
+from msr_cache.problems import Refusal
+from msr_cache.resources.msr_ca import MsrCa
+from msr_cache.settings import Settings, load
+from msr_cache.swarm import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def declare(config: Mapping[str, str]) -> None:
+    """Declare all that `config` asks for; a mistake in it ends the run before anything is declared."""
+    try:
+        settings, address = checked(config)
+    except Refusal as error:
+        # Pulumi prints a RunError as it is, without a traceback.
+        raise pulumi.RunError(str(error)) from None
+    for warning in settings.warnings():
+        pulumi.log.warn(warning)
+    msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
+    site = Site(settings, address, msr_ca)
+    caches = {name: MsrCache(name, site) for name in settings.caches}
+    if len(caches) == 1:
+        pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
+    pulumi.export("caches", {name: cache.outputs for name, cache in caches.items()})
+
+
+def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
+    """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
+    settings = load(config, pulumi.get_project())
+    mistakes = [line for name in settings.caches for line in registry_config.mistakes(settings, name)]
+    if mistakes:
+        raise Refusal("\n".join(["The registry would not run this config.yml; nothing was changed.", *mistakes]))
+    return settings, Address.from_config(settings.swarm.model_dump(by_alias=True))

@@ -1,0 +1,183 @@
+"""How a manager of the swarm is reached, for the pulumi-docker provider and for the docker SDK alike."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msr_cache.problems import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from docker import APIClient
+    from requests import Response
+
+API_VERSION = "1.41"
+"""Docker Engine 20.10's: the oldest engine that MSR 2.9 runs on, spoken by all later ones up to 28."""
+TIMEOUT = 20
+"""Seconds until a manager that does not answer is said to be unreachable."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A manager's address; `cert_path` is the folder of ca.pem, cert.pem and key.pem of a client bundle."""
+
+    host: str | None = None
+    cert_path: str | None = None
+    context: str | None = None
+
+    @classmethod
+    def from_config(cls, swarm: Mapping[str, Any]) -> Address:
+        """Read `msr-cache:swarm`, unpacking a bundle's zip file beside itself the first time."""
+        if bundle := swarm.get("clientBundle"):
+            folder = _bundle_folder(Path(bundle).expanduser())
+            return cls(host=_bundle_host(folder), cert_path=str(folder))
+        if context := swarm.get("context"):
+            return cls(context=context)
+        return cls(host=swarm["host"])
+
+    def __str__(self) -> str:
+        return self.host or f"docker context {self.context}"
+
+    def provider_args(self) -> dict[str, str]:
+        """Arguments of docker.Provider; paths, since it stores key material itself in clear (pulumi-docker issue 643)."""
+        given = {"host": self.host, "cert_path": self.cert_path, "context": self.context}
+        return {key: value for key, value in given.items() if value}
+
+    def client(self) -> APIClient:
+        """Return a docker SDK client; no connection is made before its first call."""
+        # The SDK takes 0.15 s to import, which a preview that asks nothing of the swarm need not pay.
+        from docker import APIClient, ContextAPI  # noqa: PLC0415
+        from docker.tls import TLSConfig  # noqa: PLC0415
+
+        host, tls = self.host, None
+        if self.context:
+            context = ContextAPI.get_context(self.context)
+            if context is None:
+                message = f"msr-cache:swarm.context: found {self.context!r}, which `docker context ls` does not show"
+                raise Refusal(message)
+            host, tls = context.Host, context.TLSConfig
+        if self.cert_path:
+            folder = Path(self.cert_path)
+            pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
+            tls = TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
+        over_ssh = str(host).startswith("ssh://")
+        return APIClient(base_url=host, tls=tls, version=API_VERSION, timeout=TIMEOUT, use_ssh_client=over_ssh)
+
+
+class EngineError(Refusal):
+    """The manager answered, with an error: `status` is HTTP's, `said` the engine's own words."""
+
+    def __init__(self, manager: str, status: int, said: str) -> None:
+        hint = "; an MKE role may lack the right: use an admin's client bundle" if status == FORBIDDEN else ""
+        super().__init__(f"the swarm manager at {manager} refused with {status}: {said}{hint}")
+        self.status = status
+        self.said = said
+
+
+FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
+
+
+class Manager:
+    """The Engine API of a swarm manager, as JSON. What goes wrong is a Refusal (EngineError where it answered)."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._client: APIClient | None = None
+
+    def get(self, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
+        """GET an object or, with filters, a list of them."""
+        return self._call("GET", path, params={"filters": json.dumps(filters)} if filters else None).json()
+
+    def text(self, path: str, **params: str) -> bytes:
+        """GET a stream's bytes as they are."""
+        return self._call("GET", path, params=params).content
+
+    def create(self, kind: str, spec: Mapping[str, Any]) -> str:
+        """Create an object of `kind` (services, configs, secrets); return its id."""
+        return str(self._call("POST", f"/{kind}/create", json=spec).json()["ID"])
+
+    def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+        """Write `spec` over the object `known`, provided that nobody changed it since it was read."""
+        params = {"version": str(known["Version"]["Index"])}
+        self._call("POST", f"/{kind}/{known['ID']}/update", params=params, json=spec)
+
+    def remove(self, kind: str, id_: str) -> None:
+        """Remove an object; one that is gone already is fine."""
+        try:
+            self._call("DELETE", f"/{kind}/{id_}")
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+
+    def _call(self, method: str, path: str, **options: Any) -> Response:  # noqa: ANN401 - requests' own
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests.exceptions import RequestException  # noqa: PLC0415
+
+        try:
+            if self._client is None:
+                self._client = self.address.client()
+            url = f"{self._client.base_url}/v{API_VERSION}{path}"
+            answer = self._client.request(method, url, timeout=TIMEOUT, **options)
+        except (DockerException, RequestException, OSError) as error:
+            message = f"the swarm manager at {self.address} can't be reached ({_innermost(error)}): see msr-cache:swarm"
+            raise Refusal(message) from None
+        if not answer.ok:
+            raise EngineError(str(self.address), answer.status_code, _said(answer))
+        return answer
+
+
+def _said(answer: Response) -> str:
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, KeyError):
+        return answer.text.strip() or answer.reason
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error) or type(error).__name__
+
+
+def _bundle_folder(bundle: Path) -> Path:
+    if bundle.suffix != ".zip":
+        folder = bundle
+    else:
+        # The provider is a process of its own and its inputs are compared run by run: it needs a path that stays.
+        folder = bundle.with_suffix("")
+        if bundle.is_file() and not folder.is_dir():
+            folder.mkdir(mode=0o700)
+            with zipfile.ZipFile(bundle) as archive:
+                archive.extractall(folder)
+            for path in folder.iterdir():
+                path.chmod(0o600)
+    missing = [name for name in ("ca.pem", "cert.pem", "key.pem", "env.sh") if not (folder / name).is_file()]
+    if missing:
+        message = (
+            f"msr-cache:swarm.clientBundle: found no {', '.join(missing)} in {folder}, "
+            "allowed is the folder or zip file that MKE gives out as a client bundle"
+        )
+        raise Refusal(message)
+    return folder
+
+
+def _bundle_host(folder: Path) -> str:
+    for line in (folder / "env.sh").read_text().splitlines():
+        name, _, value = line.strip().removeprefix("export ").partition("=")
+        if name == "DOCKER_HOST":
+            return value.strip("\"'")
+    message = f"msr-cache:swarm.clientBundle: found no DOCKER_HOST in {folder / 'env.sh'}"
+    raise Refusal(message)
+
+
+def address_from_json(text: str | None) -> Address:
+    """Return the address that the engine hands to providers as JSON text."""
+    if not text:
+        message = "msr-cache:swarm: missing, and there is no default for it"
+        raise Refusal(message)
+    return Address.from_config(json.loads(text))

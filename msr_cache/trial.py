@@ -1,0 +1,148 @@
+"""A changed service is tried before it is touched: one task of the new spec, beside those that serve.
+
+The swarm's own rollback comes too late on a host port: there the old task must stop before the new one can start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msr_cache import convergence
+from msr_cache.ownership import Owner, filters, is_same_owner, owner_in, resource_in
+from msr_cache.problems import Refusal
+from msr_cache.swarm import NOT_FOUND, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pulumi import ResourceHookArgs
+
+    from msr_cache.swarm import Manager
+
+RESOURCE = "trial"
+STEADY = 1.0
+"""Seconds that the task must run: a config.yml that the registry refuses ends it in a tenth of that."""
+
+
+def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) -> None:
+    """Before a create: refuse a service of that name that is somebody else's; remove our own that no state knows."""
+    labels = owner.labels("service")
+    try:
+        found = manager.get(f"/services/{name}")
+    except EngineError as error:
+        if error.status != NOT_FOUND:
+            raise
+        return
+    theirs = found["Spec"].get("Labels") or {}
+    if not is_same_owner(theirs, labels):
+        message = (
+            f"service {name} is there already and belongs to {owner_in(theirs)}: "
+            "it is left as it is; remove it, or give the cache another name"
+        )
+        raise Refusal(message)
+    if not dry_run:
+        # An interrupted run created it and could not note its id: only by a new one does the state know it.
+        manager.remove("services", found["ID"])
+
+
+def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> None:
+    """Refuse an update of a service that is not ours, and one whose tasks would not run."""
+    found = manager.get(f"/services/{args.id}")
+    theirs = found["Spec"].get("Labels") or {}
+    if not is_same_owner(theirs, owner.labels("service")):
+        message = f"service {found['Spec']['Name']} belongs to {owner_in(theirs)} by now: it is left as it is"
+        raise Refusal(message)
+    old, new = args.old_outputs or {}, args.new_inputs or {}
+    replicas = new["mode"]["replicated"]["replicas"]
+    if replicas and any(not _covers(old.get(key), new.get(key)) for key in ("taskSpec", "endpointSpec")):
+        run(manager, owner, new, _ports(found["Endpoint"].get("Ports") or []))
+
+
+def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether `old`, an output with the daemon's defaults, says all that `new` says."""
+    if isinstance(new, dict):
+        return isinstance(old, dict) and all(_covers(old.get(key), value) for key, value in new.items() if value)
+    if isinstance(new, list):
+        return isinstance(old, list) and len(old) == len(new) and all(map(_covers, old, new))
+    return bool(old == new)
+
+
+def _ports(ports: list[dict[str, Any]]) -> set[tuple[str, int]]:
+    return {(port["PublishMode"], port["PublishedPort"]) for port in ports}
+
+
+def run(manager: Manager, owner: Owner, inputs: Mapping[str, Any], taken: set[tuple[str, int]]) -> None:
+    """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it holds itself."""
+    name = f"{inputs['name']}-{RESOURCE}"
+    sweep(manager, owner.labels(RESOURCE))
+    spec = engine_spec(inputs, name, owner.labels(RESOURCE))
+    spec["EndpointSpec"]["Ports"] = [
+        port
+        for port in spec["EndpointSpec"]["Ports"]
+        if (port["PublishMode"], port["PublishedPort"]) not in taken
+    ]
+
+    def refused(cause: str) -> str:
+        return (
+            f"service {inputs['name']} was not changed and goes on as it is: one task of the new settings was tried, "
+            f"and would not run.\n  {cause}\n  then: pulumi up"
+        )
+
+    trial = manager.create("services", spec)
+    try:
+        convergence.wait_for_task(manager, trial, STEADY, refused)
+    finally:
+        manager.remove("services", trial)
+
+
+def sweep(manager: Manager, labels: dict[str, str]) -> None:
+    """Remove trials that a killed run has left."""
+    for service in manager.get("/services", **filters(labels)):
+        if resource_in(service["Spec"]["Labels"]) == RESOURCE:
+            manager.remove("services", service["ID"])
+
+
+def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Turn docker.Service's inputs into the Engine API's spec of one task that is not restarted and reserves nothing."""
+    container = inputs["taskSpec"]["containerSpec"]
+    limits = inputs["taskSpec"]["resources"]["limits"]
+    endpoint = inputs["endpointSpec"]
+    return {
+        "Name": name,
+        "Labels": dict(labels),
+        "Mode": {"Replicated": {"Replicas": 1}},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": container["image"],
+                "Command": container["commands"],
+                "Configs": [
+                    {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
+                    for file in container["configs"]
+                ],
+                "Secrets": [
+                    {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}
+                    for file in container["secrets"]
+                ],
+            },
+            "Resources": {
+                "Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}
+            },
+            "RestartPolicy": {"Condition": "none"},
+            "Placement": {"Constraints": inputs["taskSpec"]["placement"]["constraints"]},
+        },
+        "EndpointSpec": {
+            "Ports": [
+                {
+                    "Protocol": "tcp",
+                    "TargetPort": int(port["targetPort"]),
+                    "PublishedPort": int(port["publishedPort"]),
+                    "PublishMode": port["publishMode"],
+                }
+                for port in endpoint["ports"]
+            ]
+        },
+    }
+
+
+def _target(file: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Name": file["fileName"], "UID": file["fileUid"], "GID": file["fileGid"], "Mode": int(file["fileMode"])}
