@@ -2,6 +2,7 @@
 
 from pulumi.runtime.config import CONFIG
 
-from msr_cache.stack import declare
+from msr_cache.stack import declare, end_quietly_when_interrupted
 
+end_quietly_when_interrupted()
 declare(CONFIG.get())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pulumi
 
-from msr_cache import registry_config
+from msr_cache import registry_config, trial
 from msr_cache.cache import MsrCache, Site
 from msr_cache.problems import Refusal
 from msr_cache.resources.msr_ca import MsrCa
@@ -15,6 +17,20 @@ from msr_cache.swarm import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
+
+
+def end_quietly_when_interrupted() -> None:
+    """Leave at once when the engine ends the program early, as it does after every failed step.
+
+    The SDK's host would print two tracebacks of its own below the error that the operator needs, after 5 s of waiting.
+    """
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        trial.end_all()
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, leave)
 
 
 def declare(config: Mapping[str, str]) -> None:

@@ -89,10 +89,25 @@ def run(manager: Manager, owner: Owner, inputs: Mapping[str, Any], taken: set[tu
         )
 
     trial = manager.create("services", spec)
+    _running[trial] = manager
     try:
         convergence.wait_for_task(manager, trial, STEADY, refused)
     finally:
-        manager.remove("services", trial)
+        end(trial)
+
+
+_running: dict[str, Manager] = {}
+
+
+def end(trial: str) -> None:
+    """Remove a trial."""
+    _running.pop(trial).remove("services", trial)
+
+
+def end_all() -> None:
+    """Remove the trials that run now: for a run that is interrupted."""
+    for trial in list(_running):
+        end(trial)
 
 
 def sweep(manager: Manager, labels: dict[str, str]) -> None:
