@@ -31,7 +31,7 @@ class Site:
         self.settings = settings
         self.address = address
         self.msr_ca = msr_ca
-        self.docker = docker.Provider("swarm", **address.provider_args())
+        self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
         self.tls = tls.Provider("tls")
 
 
@@ -45,7 +45,9 @@ class MsrCache(pulumi.ComponentResource):
         settings = site.settings
         cache = settings.caches[name]
         masked_config = registry_config.masked_yaml(registry_config.render(settings, name))
-        words: dict[str, Any] = cache.model_dump(by_alias=True, exclude={"registry_config", "storage"}, exclude_none=True)
+        words: dict[str, Any] = cache.model_dump(
+            by_alias=True, exclude={"registry_config", "storage"}, exclude_none=True
+        )
         words |= {
             "image": settings.image_of(name),
             "label": settings.label_of(name),
@@ -80,7 +82,7 @@ class MsrCache(pulumi.ComponentResource):
             contents = {registry_config.ca_file(settings): site.msr_ca.pem, **contents}
         secrets = {part: SwarmSecret(f"{name}-{part}-file", file(part, data), child) for part, data in contents.items()}
         image = Image(f"{name}-image", settings.image_of(name), child)
-        args = service_args(settings, name, owner, Parts(image.reference, config, secrets))
+        args = service_args(settings, name, owner, Parts(image, config, secrets))
         service = docker.Service(
             f"{name}-service",
             **args,
@@ -115,7 +117,7 @@ def _digest(args: dict[str, Any]) -> pulumi.Output[str]:
 
 def _sha256(certificate_pem: str) -> str:
     # cryptography takes 0.1 s to import, which a preview that changes no certificate still pays only here.
-    from msr_cache.pem import sha256_of  # noqa: PLC0415
+    from msr_cache.pem import sha256_of
 
     return sha256_of(certificate_pem)
 

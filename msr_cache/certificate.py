@@ -1,4 +1,4 @@
-"""Where the cache's key and certificate come from: pulumi-tls, self-signed, for the node's FQDN as the manual page asks."""
+"""Where the cache's key and certificate come from: pulumi-tls, self-signed, for the node's FQDN."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ STEADY = 2.0
 UNPLACED = 5.0
 """Seconds for which the scheduler may find no node, say because a label was set just now."""
 ATTEMPTS = 2
-"""How many tasks of a new service may fail before it is given up."""
+"""How many tasks may end, while they are waited for, before the service is given up."""
 PATIENCE = 600.0
 """Seconds for everything that is slow but not wrong, such as pulling an image."""
 
@@ -73,6 +73,14 @@ class _Watch:
 
     def __init__(self) -> None:
         self._since: dict[object, float] = {}
+        self._history: set[str] | None = None
+
+    def ended_since(self, tasks: list[diagnosis.Task]) -> list[diagnosis.Task]:
+        """Return the tasks that have ended since the first look: those before may have had reasons long gone."""
+        ended = {task["ID"]: task for task in tasks if diagnosis.is_hopeless(task)}
+        if self._history is None:
+            self._history = set(ended)
+        return [task for id_, task in ended.items() if id_ not in self._history]
 
     def held(self, fact: object, *, now: bool = True) -> float:
         if not now:
@@ -84,6 +92,7 @@ class _Watch:
 def _has_settled(manager: Manager, service: Service, watch: _Watch) -> bool:
     state = update_state(service)
     tasks = current_tasks(manager, service)
+    ended = watch.ended_since(tasks)
     if state in ("rollback_completed", "rollback_paused", "paused"):
         _fail(manager, service, f"the swarm's update ended as {state}", _all_tasks(manager, service))
     if state == "rollback_started":
@@ -93,14 +102,13 @@ def _has_settled(manager: Manager, service: Service, watch: _Watch) -> bool:
         _fail(manager, service, "the swarm finds no node for it", tasks)
     if state == "updating":
         return False
-    ended = [task for task in tasks if diagnosis.is_hopeless(task)]
     alive = running(tasks)
     replicas: int = service["Spec"]["Mode"]["Replicated"]["Replicas"]
     if len(alive) >= replicas:
         # A completed update was watched by the swarm for its `monitor` time already.
         return not alive or state == "completed" or watch.held(frozenset(alive)) > STEADY
     if len(ended) >= ATTEMPTS:
-        _fail(manager, service, "its tasks end as soon as they start", tasks)
+        _fail(manager, service, "its tasks end as soon as they start", ended)
     return False
 
 
@@ -111,7 +119,9 @@ def _all_tasks(manager: Manager, service: Service) -> list[diagnosis.Task]:
 
 def _fail(manager: Manager, service: Service, what: str, tasks: list[diagnosis.Task]) -> None:
     culprit = diagnosis.newest(
-        task for task in tasks if task["Status"].get("Err") and (diagnosis.is_hopeless(task) or diagnosis.is_unplaced(task))
+        task
+        for task in tasks
+        if task["Status"].get("Err") and (diagnosis.is_hopeless(task) or diagnosis.is_unplaced(task))
     )
     name = service["Spec"]["Name"]
     cause = diagnosis.explain(manager, culprit) if culprit else f"see docker service ps {name}"

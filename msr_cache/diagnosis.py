@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Task = dict[str, Any]
 
 LOG_LINES = 10
+LOG_WIDTH = 200
+"""Characters of a log line that are shown: the registry writes some of a thousand."""
 FAILED_STATES = ("failed", "rejected", "orphaned")
 _NO_NODE = "no suitable node"
 
@@ -20,7 +22,10 @@ _ADVICE = (
     (r"No such image|manifest unknown|pull access denied", "check `image`, and that the node reaches its registry"),
     (r"host-mode port already in use", "another service publishes that port on this node: take another `port`"),
     (r"address already in use|port is already allocated", "a process on the node holds that port: take another `port`"),
-    (r"scheduling constraints not satisfied", "no node carries the label: check `nodes` and `label`, and docker node ls"),
+    (
+        r"scheduling constraints not satisfied",
+        "no node carries the label: check `nodes` and `label`, and docker node ls",
+    ),
     (r"insufficient resources", "no such node has that much free: lower `resources.reservations`"),
     (r"error unmarshaling response|panic: unable to configure registry middleware", "take the image of MSR's version"),
     (r"non-zero exit", "read the log lines above; they are the cache's own"),
@@ -67,4 +72,4 @@ def _last_log_lines(manager: Manager, task: Task) -> list[str]:
         length = int.from_bytes(stream[4:8])
         lines += stream[8 : 8 + length].decode(errors="replace").splitlines()
         stream = stream[8 + length :]
-    return lines[-LOG_LINES:]
+    return [line[:LOG_WIDTH] for line in lines[-LOG_LINES:]]

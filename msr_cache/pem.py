@@ -38,7 +38,9 @@ def ca_problem(pem: str) -> str | None:
     if not _may_sign(certificate):
         return f"found the certificate of {subject}, which is no CA; allowed is the certificate that signs MSR's"
     if certificate.not_valid_after_utc < now:
-        return f"found CA {subject}, which expired on {certificate.not_valid_after_utc:%Y-%m-%d}; allowed is a valid one"
+        return (
+            f"found CA {subject}, which expired on {certificate.not_valid_after_utc:%Y-%m-%d}; allowed is a valid one"
+        )
     if certificate.not_valid_before_utc > now:
         return f"found CA {subject}, which is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
     return None

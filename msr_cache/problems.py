@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 from msr_cache.field_types import Secret
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
+
+_CONTAINERS = (list, dict, tuple)
 
 
 class Refusal(Exception):  # noqa: N818 - the operator reads the word
@@ -26,84 +30,86 @@ def lines(error: ValidationError, model: type[BaseModel], at: str) -> list[str]:
 
 def _line(details: ErrorDetails, model: type[BaseModel], at: str) -> str:
     loc = [part for part in details["loc"] if part != "[key]"]
-    path = _join(at, loc)
+    path, owner, hidden = _follow(model, loc, at)
     kind = details["type"]
     if kind == "extra_forbidden":
-        return f"{path}: unknown key{_known_keys(_model_at(model, loc[:-1]), str(loc[-1]))}"
+        return f"{path}: unknown key{_known_keys(owner, str(loc[-1]))}"
     if kind == "missing":
         return f"{path}: missing, and there is no default for it"
     if kind in {"value_error", "assertion_error"}:
         return f"{path}: {details['ctx']['error']}"
+    if kind in {"model_type", "dict_type"}:
+        # What stands in a map's place may be a secret that belongs inside.
+        return f"{path}: found no map, allowed is a map"
     message = details["msg"][:1].lower() + details["msg"][1:]
-    return f"{path}: {_found(details['input'], model, loc)}{message.replace('input should be', 'allowed is')}"
+    found = "" if hidden else _found(details["input"])
+    return f"{path}: {found}{message.replace('input should be', 'allowed is')}"
 
 
-def _join(at: str, loc: Iterable[int | str]) -> str:
-    path = at
+def _follow(model: type[BaseModel], loc: Iterable[int | str], at: str) -> tuple[str, object, bool]:
+    """Return a location's key path, the annotation that holds its last part, and whether that is below a secret."""
+    path, hidden = at, False
+    owner: object = model
+    place: object = model
     for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else ("" if path.endswith(":") else ".") + part
-    return path
+        owner, place, hidden = place, inside(place, part), hidden or is_secret(place, part)
+        if not _is_union(owner):
+            path += f"[{part}]" if isinstance(part, int) else ("" if path.endswith(":") else ".") + part
+    return path, owner, hidden
 
 
-def _known_keys(model: type[BaseModel] | None, key: str) -> str:
-    if model is None:
-        return ""
-    known = sorted(field.alias or name for name, field in model.model_fields.items())
+def inside(annotation: object, part: int | str) -> object:
+    """Return what `part` of a location leads to: a model's field, a list's or map's values, a tagged union's branch."""
+    plain = _plain(annotation)
+    if get_origin(plain) in _CONTAINERS:
+        return get_args(plain)[-1]
+    if _is_union(plain):
+        return next((branch for branch in get_args(plain) if Tag(str(part)) in get_args(branch)), None)
+    field = _fields(plain).get(str(part))
+    return field.annotation if field else None
+
+
+def is_secret(annotation: object, part: int | str) -> bool:
+    """Whether `part` is a field that is marked Secret in the model that `annotation` means."""
+    field = _fields(annotation).get(str(part))
+    return field is not None and any(isinstance(mark, Secret) for mark in field.metadata)
+
+
+def _plain(annotation: object) -> object:
+    """Strip metadata and a union's other members where one alone has parts: they are not in a location."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    parted = [kind for kind in map(_plain, get_args(annotation)) if get_origin(kind) in _CONTAINERS or _is_model(kind)]
+    return parted[0] if len(parted) == 1 else annotation
+
+
+def _is_union(annotation: object) -> bool:
+    return get_origin(_plain(annotation)) in (Union, UnionType)
+
+
+def _fields(annotation: object) -> dict[str, FieldInfo]:
+    """Return a model's fields as a location calls them."""
+    model = _plain(annotation)
+    return {field.alias or name: field for name, field in model.model_fields.items()} if _is_model(model) else {}
+
+
+def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _known_keys(owner: object, key: str) -> str:
+    known = sorted(_fields(owner))
     nearest = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6) or [
         name for name in known if name.lower() == key.lower()
     ]
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"{hint} (allowed: {', '.join(known)})"
+    return f"{hint} (allowed: {', '.join(known) or 'none'})"
 
 
-def _found(value: object, model: type[BaseModel], loc: list[int | str]) -> str:
-    if not isinstance(value, str | int | float | bool | None) or _is_secret(model, loc):
+def _found(value: object) -> str:
+    if not isinstance(value, str | int | float | bool | None):
         return ""
     shown = repr(value)
     return f"found {shown if len(shown) <= 80 else shown[:77] + '...'}, "  # noqa: PLR2004 - a line on a terminal
-
-
-def _is_secret(model: type[BaseModel], loc: list[int | str]) -> bool:
-    parent = _model_at(model, loc[:-1])
-    field = parent.model_fields.get(str(loc[-1])) if parent and loc else None
-    return field is not None and any(isinstance(mark, Secret) for mark in field.metadata)
-
-
-def _model_at(model: type[BaseModel], loc: Iterable[int | str]) -> type[BaseModel] | None:
-    """Follow a location through nested models; map keys, list indices and union tags lead to the same model."""
-    here: type[BaseModel] | None = model
-    pending: Any = None
-    for part in loc:
-        if here is None:
-            return None
-        if pending is None:
-            field = next((f for n, f in here.model_fields.items() if part in (n, f.alias)), None)
-            if field is None:
-                continue
-            pending = field.annotation
-        found = _models_in(pending)
-        if len(found) == 1 and not _is_container(pending):
-            here, pending = found[0], None
-        elif _is_container(pending):
-            # The next part is an index or a map key: only after it are we at the model inside.
-            pending = _inside(pending)
-        else:
-            here = None
-    if pending is not None and here is not None:
-        found = _models_in(pending)
-        here = found[0] if len(found) == 1 else None
-    return here
-
-
-def _is_container(annotation: object) -> bool:
-    return getattr(annotation, "__origin__", None) in (list, dict, tuple)
-
-
-def _inside(annotation: object) -> object:
-    return get_args(annotation)[-1]
-
-
-def _models_in(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_in(inner)]

@@ -25,7 +25,7 @@ def ca_file(settings: Settings) -> str:
 
 
 def render(settings: Settings, name: str, http_secret: str = _SECRET_PLACE) -> dict[str, Any]:
-    """Return config.yml of cache `name` as a mapping (MSR cache configuration reference), registryConfig merged over."""
+    """Return config.yml of cache `name` (MSR cache configuration reference), registryConfig merged over it."""
     cache = settings.caches[name]
     options: dict[str, Any] = {"blobttl": cache.blob_ttl, "upstreams": settings.upstreams_of(name)}
     if settings.msr.ca != "system":
@@ -64,18 +64,21 @@ def mistakes(settings: Settings, name: str) -> list[str]:
     try:
         RegistryConfig.model_validate(config)
     except ValidationError as error:
+        over = settings.caches[name].registry_config
         return [
-            _where_it_was_written(line, name)
+            f"msr-cache:caches.{name}.{_where_it_was_written(line.removeprefix('.'), over)}"
             for line in problems.lines(error, RegistryConfig, "")
         ]
     return []
 
 
-def _where_it_was_written(line: str, name: str) -> str:
-    at = f"msr-cache:caches.{name}"
-    key = line.removeprefix(".")
-    own_key = f"{at}.storage" if key.startswith("storage") and not key.startswith("storage.delete") else None
-    return f"{own_key}{key.removeprefix('storage')}" if own_key else f"{at}.registryConfig.{key}"
+def _where_it_was_written(line: str, over: Mapping[str, Any]) -> str:
+    """Lead a line about config.yml to the operator's own key: `storage` where that, not registryConfig, says it."""
+    section, _, rest = line.partition(".")
+    driver = rest.partition(":")[0].partition(".")[0]
+    if section == "storage" and driver != "delete" and driver not in (over.get("storage") or {}):
+        return line
+    return f"registryConfig.{line}"
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:

@@ -8,12 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pulumi
-import pulumi_docker as docker
-
-
 if TYPE_CHECKING:
     from msr_cache.ownership import Owner
+    from msr_cache.resources.image import Image
     from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
     from msr_cache.settings import ResourceAmount, Settings
 
@@ -25,7 +22,7 @@ _FILE = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
 class Parts:
     """What the service is made of, by the names that the seed gives its files."""
 
-    image: pulumi.Input[str]
+    image: Image
     config: SwarmConfig
     secrets: dict[str, SwarmSecret]
 
@@ -46,7 +43,7 @@ def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> d
             "container_spec": _container(parts),
             "placement": {
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
-                "platforms": [],
+                "platforms": parts.image.platforms,
             },
             "restart_policy": {"condition": "on-failure", "delay": "5s", "max_attempts": 0, "window": "0s"},
             "resources": {
@@ -74,7 +71,7 @@ def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> d
 
 def _container(parts: Parts) -> dict[str, Any]:
     return {
-        "image": parts.image,
+        "image": parts.image.reference,
         "commands": ["/start.sh", "/config.yml"],
         "env": {},
         "sysctl": {},

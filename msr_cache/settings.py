@@ -5,7 +5,6 @@ The keys are camelCase, as Pulumi's are, below `msr-cache:`. An operator reads t
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections import defaultdict
@@ -17,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator
 
 from msr_cache import problems
-from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, Port, duration_seconds
+from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, Port, is_host
 from msr_cache.pem import ca_problem
 
 LONGEST_CACHE_NAME = 32
@@ -34,15 +33,8 @@ def _checked(pattern: str, allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-
-
 def _host(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        pass
-    if len(value) > 253 or not re.fullmatch(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*", value):  # noqa: PLR2004 - RFC 1035
+    if not is_host(value):
         message = f"found {value!r}, allowed is a host name or IP address alone: no scheme, port, path or blank"
         raise ValueError(message)
     return value
@@ -122,22 +114,31 @@ class Msr(_Section):
 
     @property
     def generation(self) -> str:
-        """The prefix of all names: MSR 2.x still carries DTR's (MSR 3.1 cache documentation: msr.cache, msr.cert.pem)."""
+        """The prefix of all names: DTR's up to MSR 2.x, then MSR's (MSR 3.1 documentation: msr.cache, msr.cert.pem)."""
         return "dtr" if self.version.startswith("2.") else "msr"
 
     @property
     def default_image(self) -> str:
         """The cache's image for this version: its tag equals MSR's own (Docker KB: DTR content cache issues)."""
         tag = self.version if self.version.count(".") == 2 else f"{self.version}.0"  # noqa: PLR2004 - major.minor.patch
-        name = "mirantis/dtr-content-cache" if self.generation == "dtr" else "registry.mirantis.com/msr/msr-content-cache"
+        name = (
+            "mirantis/dtr-content-cache" if self.generation == "dtr" else "registry.mirantis.com/msr/msr-content-cache"
+        )
         return f"{name}:{tag}"
 
 
 class SwarmAccess(_Section):
     """How a manager of the swarm is reached: exactly one of the three."""
 
-    host: Annotated[str, _checked(r"(ssh|tcp)://[^\s/]+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path")] | None = None
-    context: Annotated[str, _checked(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")] | None = None
+    host: (
+        Annotated[
+            str, _checked(r"(ssh|tcp)://[^\s/]+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path")
+        ]
+        | None
+    ) = None
+    context: (
+        Annotated[str, _checked(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")] | None
+    ) = None
     client_bundle: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")

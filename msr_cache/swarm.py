@@ -24,7 +24,10 @@ TIMEOUT = 20
 
 @dataclass(frozen=True)
 class Address:
-    """A manager's address; `cert_path` is the folder of ca.pem, cert.pem and key.pem of a client bundle."""
+    """A manager's address; `cert_path` is the folder of ca.pem, cert.pem and key.pem of a client bundle.
+
+    A path, since the provider stores key material in clear in the state (pulumi-docker issue 643).
+    """
 
     host: str | None = None
     cert_path: str | None = None
@@ -43,16 +46,11 @@ class Address:
     def __str__(self) -> str:
         return self.host or f"docker context {self.context}"
 
-    def provider_args(self) -> dict[str, str]:
-        """Arguments of docker.Provider; paths, since it stores key material itself in clear (pulumi-docker issue 643)."""
-        given = {"host": self.host, "cert_path": self.cert_path, "context": self.context}
-        return {key: value for key, value in given.items() if value}
-
     def client(self) -> APIClient:
         """Return a docker SDK client; no connection is made before its first call."""
         # The SDK takes 0.15 s to import, which a preview that asks nothing of the swarm need not pay.
-        from docker import APIClient, ContextAPI  # noqa: PLC0415
-        from docker.tls import TLSConfig  # noqa: PLC0415
+        from docker import APIClient, ContextAPI
+        from docker.tls import TLSConfig
 
         host, tls = self.host, None
         if self.context:
@@ -115,14 +113,14 @@ class Manager:
                 raise
 
     def _call(self, method: str, path: str, **options: Any) -> Response:  # noqa: ANN401 - requests' own
-        from docker.errors import DockerException  # noqa: PLC0415
-        from requests.exceptions import RequestException  # noqa: PLC0415
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
 
         try:
             if self._client is None:
                 self._client = self.address.client()
             url = f"{self._client.base_url}/v{API_VERSION}{path}"
-            answer = self._client.request(method, url, timeout=TIMEOUT, **options)
+            answer: Response = self._client.request(method, url, timeout=TIMEOUT, **options)
         except (DockerException, RequestException, OSError) as error:
             message = f"the swarm manager at {self.address} can't be reached ({_innermost(error)}): see msr-cache:swarm"
             raise Refusal(message) from None

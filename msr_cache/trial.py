@@ -77,9 +77,7 @@ def run(manager: Manager, owner: Owner, inputs: Mapping[str, Any], taken: set[tu
     sweep(manager, owner.labels(RESOURCE))
     spec = engine_spec(inputs, name, owner.labels(RESOURCE))
     spec["EndpointSpec"]["Ports"] = [
-        port
-        for port in spec["EndpointSpec"]["Ports"]
-        if (port["PublishMode"], port["PublishedPort"]) not in taken
+        port for port in spec["EndpointSpec"]["Ports"] if (port["PublishMode"], port["PublishedPort"]) not in taken
     ]
 
     def refused(cause: str) -> str:
@@ -118,7 +116,7 @@ def sweep(manager: Manager, labels: dict[str, str]) -> None:
 
 
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Turn docker.Service's inputs into the Engine API's spec of one task that is not restarted and reserves nothing."""
+    """Turn docker.Service's inputs into the Engine API's spec of one task, not restarted, reserving nothing."""
     container = inputs["taskSpec"]["containerSpec"]
     limits = inputs["taskSpec"]["resources"]["limits"]
     endpoint = inputs["endpointSpec"]
@@ -139,9 +137,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
                     for file in container["secrets"]
                 ],
             },
-            "Resources": {
-                "Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}
-            },
+            "Resources": {"Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}},
             "RestartPolicy": {"Condition": "none"},
             "Placement": {"Constraints": inputs["taskSpec"]["placement"]["constraints"]},
         },

@@ -1,4 +1,4 @@
-"""The digest behind an image's tag: looked up when the tag is first used, then kept.
+"""The digest and the platforms behind an image's tag: looked up when the tag is first used, then kept.
 
 The daemon stores `tag@sha256:...` for a tag and the pulumi-docker provider then sees a change at every preview
 (kreuzwerker/terraform-provider-docker issue 50); and a tag that moved would start other bits at the next task.
@@ -14,19 +14,29 @@ from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.swarm import EngineError, Manager
 
 
-def resolve(manager: Manager, image: str) -> str:
-    """Return `image` with its digest, as its registry tells the manager; raise Refusal where there is none."""
-    if "@" in image:
-        return image
+def look_up(manager: Manager, image: str) -> Props:
+    """Return `reference` (`image` with its digest) and `platforms` as the image's registry tells the manager.
+
+    Raises Refusal where the registry tells nothing and the digest is not given either.
+    """
     try:
-        digest = manager.get(f"/distribution/{image}/json")["Descriptor"]["digest"]
+        found = manager.get(f"/distribution/{image}/json")
     except EngineError as error:
+        if "@" in image:
+            return {"reference": image, "platforms": []}
         message = (
             f"image {image} can't be resolved to a digest: {error.said}. Check its name and tag, and that the manager "
             "reaches its registry; where it can't, give the image as name:tag@sha256:..."
         )
         raise Refusal(message) from None
-    return f"{image}@{digest}"
+    reference = image if "@" in image else f"{image}@{found['Descriptor']['digest']}"
+    return {"reference": reference, "platforms": [_platform(entry) for entry in found.get("Platforms") or []]}
+
+
+def _platform(found: dict[str, str]) -> dict[str, str]:
+    # As docker's client has it: swarm can't tell the variants of arm apart (moby/swarmkit issue 2294).
+    architecture = "" if found["architecture"] == "arm" else found["architecture"]
+    return {"architecture": architecture, "os": found["os"]}
 
 
 class ImageProvider(SwarmProvider):
@@ -35,10 +45,10 @@ class ImageProvider(SwarmProvider):
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Keep the digest of an unchanged tag, look up that of another."""
         if unchanged(olds, news, "image"):
-            return CheckResult({**news, "reference": olds["reference"]}, [])
+            return CheckResult({**olds, **news}, [])
 
         def look() -> None:
-            news["reference"] = resolve(self.manager, news["image"])
+            news.update(look_up(self.manager, news["image"]))
 
         return self.checked(news, "image", look)
 
@@ -48,7 +58,7 @@ class ImageProvider(SwarmProvider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Compare what runs."""
-        return DiffResult(changes=olds["reference"] != news["reference"])
+        return DiffResult(changes=not unchanged(olds, news, "reference", "platforms"))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         """Keep what `check` found."""
@@ -56,9 +66,10 @@ class ImageProvider(SwarmProvider):
 
 
 class Image(Resource, module="msr", name="Image"):
-    """An image to run; `reference` is `name:tag@sha256:...`."""
+    """An image to run; `reference` is `name:tag@sha256:...`, `platforms` what docker.Service takes as such."""
 
     reference: pulumi.Output[str]
+    platforms: pulumi.Output[list[dict[str, str]]]
 
     def __init__(self, name: str, image: str, opts: pulumi.ResourceOptions) -> None:
-        super().__init__(ImageProvider(), name, {"image": image, "reference": None}, opts)
+        super().__init__(ImageProvider(), name, {"image": image, "reference": None, "platforms": None}, opts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
 from msr_cache import convergence, trial
 from msr_cache.ownership import is_same_owner, owner_in
@@ -49,27 +49,37 @@ class RolloutProvider(SwarmProvider):
         """Ask the swarm too: a service that has not settled, or leftovers of a killed run, are work to do."""
         if any(is_unknown(news[key]) for key in TRIGGERS) or not unchanged(olds, news, *TRIGGERS):
             return DiffResult(changes=True)
-        try:
-            service = self.manager.get(f"/services/{olds['service']}")
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
-            return DiffResult(changes=True)
-        settled = convergence.is_settled(self.manager, service)
+        service = self._service(olds)
+        settled = service is not None and convergence.is_settled(self.manager, service)
         return DiffResult(changes=not settled or bool(leftovers(self.manager, news["labels"])))
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """Be gone with the service: there is nothing left to see through."""
+        if self._service(props) is None:
+            return ReadResult(None, {})
+        return ReadResult(id_, props)
 
     def delete(self, _id: str, props: Props) -> None:
         """Let the service go, unless it has become somebody else's; leave no trial behind."""
-        try:
-            labels = self.manager.get(f"/services/{props['service']}")["Spec"].get("Labels") or {}
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
-            return
+        service = self._service(props)
+        if service is None:
+            # The provider fails to delete a service that is gone, and does not say what to do.
+            message = "the cache's service was removed by somebody else: run this command again with --refresh"
+            raise Refusal(message)
+        labels = service["Spec"].get("Labels") or {}
         if not is_same_owner(labels, props["labels"]):
             message = f"the cache's service belongs to {owner_in(labels)} by now: it is left as it is"
             raise Refusal(message)
         trial.sweep(self.manager, props["labels"])
+
+    def _service(self, props: Props) -> convergence.Service | None:
+        try:
+            service: convergence.Service = self.manager.get(f"/services/{props['service']}")
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+        return service
 
 
 class Rollout(Resource, module="msr", name="Rollout"):

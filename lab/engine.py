@@ -1,0 +1,151 @@
+"""One Docker engine that could as well be a machine of its own: own address, host name, mounts, processes and data."""
+
+import os
+import shutil
+import signal
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import DockerException
+
+from lab.errors import LabError
+from lab.network import Network, exists
+from lab.process import Process, children, end, wait_until
+
+_MACHINE = Path(__file__).parent / "machine.sh"
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A machine called `name`. `run` must be short: the path of a socket in it has at most 107 characters."""
+
+    name: str
+    address: str
+    network: Network
+    run: Path
+    data: Path
+    insecure_registry: str
+
+    @property
+    def docker_host(self) -> str:
+        return f"unix://{self.run}/docker.sock"
+
+    def client(self, timeout: int = 60) -> docker.DockerClient:
+        return docker.DockerClient(base_url=self.docker_host, timeout=timeout)
+
+    def start(self) -> None:
+        """Start it, with the data of its last run, and return when it answers."""
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start it without waiting for it."""
+        if self.is_running():
+            return
+        self.kill()  # what is left of a machine that was killed is in the way of a new one
+        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
+        address = f"{self.address}/{self.network.subnet.prefixlen}"
+        machine = (str(os.getpid()), self.network.name, self._card, address, self.name, self.run)
+        self._machine.start("/usr/bin/unshare", "--net", "--mount", "--uts", _MACHINE, *machine, *self._dockerd())
+
+    def wait(self) -> None:
+        wait_until(self._is_ready, f"the engine {self.name} does not answer: see {self._machine.log}", seconds=60)
+
+    def init_swarm(self) -> None:
+        """Make it the first manager of a swarm, unless it is in one."""
+        with closing(self.client()) as client:
+            if client.info()["Swarm"]["LocalNodeState"] == "inactive":
+                client.swarm.init(advertise_addr=self.address, listen_addr=self.address)
+        self.wait()
+
+    def stop(self) -> None:
+        """Shut it down in order, containers first."""
+        if dockerd := self._dockerd_pid():
+            os.kill(dockerd, signal.SIGCONT)
+            end(dockerd, grace=30)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once, as by a power cut."""
+        self._machine.stop(grace=0)
+        wait_until(self._is_gone, f"the network card or the cgroups of {self._card} stay", seconds=10)
+
+    def is_running(self) -> bool:
+        return self._machine.pid() is not None
+
+    def pause(self) -> None:
+        """Let the manager hang: it takes connections and answers nothing. Its containers go on."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it at once and leave nothing of it."""
+        self.kill()
+        for folder in (self.run, self.data):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _card(self) -> str:
+        return self.network.card(self.address)
+
+    @property
+    def _machine(self) -> Process:
+        return Process(self.run / "engine.pid", self.run / "engine.log")
+
+    def _dockerd(self) -> tuple[str, ...]:
+        return (
+            "/usr/sbin/dockerd",
+            f"--data-root={self.data}",
+            "--exec-root=/run/engine",
+            "--pidfile=/run/engine/docker.pid",
+            f"--host={self.docker_host}",
+            # The systemd driver would ask this machine's systemd for a unit per container.
+            "--exec-opt=native.cgroupdriver=cgroupfs",
+            f"--cgroup-parent=/{self._card}",
+            f"--insecure-registry={self.insecure_registry}",
+        )
+
+    def _dockerd_pid(self) -> int | None:
+        """The process under the first one of the machine's own, which is under the one recorded."""
+        machine = self._machine.pid()
+        for first in children(machine) if machine else ():
+            for pid in children(first):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
+                    return pid
+        return None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not (pid := self._dockerd_pid()):
+            raise LabError(f"the engine {self.name} does not run")
+        os.kill(pid, number)
+
+    def _is_ready(self) -> bool:
+        """Whether it answers and, in a swarm, is known as ready."""
+        if self._machine.pid() is None:
+            raise LabError(f"the engine {self.name} ended: see {self._machine.log}")
+        try:
+            with closing(self.client(timeout=5)) as client:
+                if client.info()["Swarm"]["LocalNodeState"] == "inactive":
+                    return True
+                return any(node.attrs["Status"]["State"] == "ready" for node in client.nodes.list({"name": self.name}))
+        except (DockerException, requests.RequestException):
+            return False
+
+    def _is_gone(self) -> bool:
+        """Whether the kernel has cleared away what the machine had; its cgroups are ours to remove."""
+        empty = True
+        for root in (_CGROUPS, *_CGROUPS.iterdir()):
+            # The deepest first: a group goes when it has none in it. One that still has processes is tried again.
+            for group in sorted((root / self._card).glob("**/"), reverse=True):
+                try:
+                    group.rmdir()
+                except OSError:
+                    empty = False
+        return empty and not exists(self._card)

@@ -1,0 +1,126 @@
+"""The TLS front of the MSR stand-in, a process of its own: answers /ca as MSR does, passes /v2/ on to a registry."""
+
+import argparse
+import http.client
+import shutil
+import ssl
+import sys
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+_HTML = b"<!doctype html><title>Sign in</title>\n"
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "server", "date"}
+
+
+class Front(BaseHTTPRequestHandler):
+    """One connection. `folder` holds the certificates and `mode`, which is read at each request for /ca."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    folder: Path
+    upstream: str
+
+    def setup(self) -> None:
+        # Here, not at accept: a client that is slow with its handshake must not keep the others waiting.
+        self.request.settimeout(self.timeout)
+        self.request.do_handshake()
+        super().setup()
+
+    def do_GET(self) -> None:
+        if self.path == "/ca":
+            self._answer_ca()
+        elif self.path.startswith("/v2/"):
+            self._pass_on()
+        else:
+            self._answer(404, "text/plain", b"not found\n")
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def _answer_ca(self) -> None:
+        match (self.folder / "mode").read_text():
+            case "404":
+                self._answer(404, "text/plain", b"404 page not found\n")
+            case "html":
+                self._answer(200, "text/html", _HTML)
+            case "foreign-ca":
+                self._answer(200, "application/x-pem-file", (self.folder / "foreign" / "ca.pem").read_bytes())
+            case _:
+                self._answer(200, "application/x-pem-file", (self.folder / "ca.pem").read_bytes())
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self._log(status, len(body))
+
+    def _pass_on(self) -> None:
+        connection = http.client.HTTPConnection(self.upstream, timeout=self.timeout)
+        try:
+            response = self._ask_upstream(connection)
+            self.send_response(response.status)
+            for name, value in response.getheaders():
+                if name.lower() not in _HOP_BY_HOP:
+                    self.send_header(name, value)
+            if "Content-Length" not in response.headers:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            shutil.copyfileobj(response, self.wfile)
+        except (OSError, http.client.HTTPException) as error:
+            self.close_connection = True
+            self.log_error("%s %s: %s", self.command, self.path, error)
+        else:
+            self._log(response.status, int(response.headers.get("Content-Length", 0)))
+        finally:
+            connection.close()
+
+    def _ask_upstream(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():  # one by one: docker sends several of the name Accept
+            connection.putheader(name, value)
+        # With our Host and this one the registry writes the URLs in its answers as ours.
+        connection.putheader("X-Forwarded-Proto", "https")
+        connection.endheaders(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        return connection.getresponse()
+
+    def _log(self, status: int, length: int) -> None:
+        sent = 0 if self.command == "HEAD" else length
+        with (self.folder / "requests.log").open("a") as log:
+            log.write(f"{self.command} {self.path} {status} {sent}\n")
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing here: `_log` writes a request once it is answered in full."""
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that hang up or refuse our certificate: tests are full of them."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            traceback.print_exc()
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--upstream", required=True, help="host:port of the registry")
+    parser.add_argument("--folder", type=Path, required=True)
+    options = parser.parse_args()
+    Front.folder, Front.upstream = options.folder, options.upstream
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(options.folder / "server.pem", options.folder / "server.key")
+    server = Server((options.address, options.port), Front)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

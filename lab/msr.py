@@ -1,0 +1,101 @@
+"""The stand-in for MSR: a real registry behind TLS of its own CA, that can be stopped, rotated and made to err."""
+
+import socket
+import ssl
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from lab.authority import issue
+from lab.errors import LabError
+from lab.process import Process, wait_until
+from lab.registry import Registry
+
+Mode = Literal["none", "404", "html", "foreign-ca"]
+DNS_NAME = "msr.lab.test"
+
+
+@dataclass(frozen=True)
+class Msr:
+    """`folder` holds its certificates, mode and log; `registry` what it serves. Only the front is seen from outside."""
+
+    address: str
+    port: int
+    folder: Path
+    run: Path
+    registry: Registry
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}:{self.port}"
+
+    def ca_pem(self) -> str:
+        return (self.folder / "ca.pem").read_text()
+
+    def start(self) -> None:
+        """Start serving; what it serves with is made where there is none yet."""
+        if not (self.folder / "server.key").exists():
+            self._issue()
+            self.misbehave("none")
+        self.registry.start()
+        options = ("--address", self.address, "--port", str(self.port), "--upstream", self.registry.address)
+        self._front.start(sys.executable, "-m", "lab.front", *options, "--folder", self.folder)
+        wait_until(self._answers, f"MSR's stand-in does not answer on {self.url}: see {self._front.log}", seconds=10)
+
+    def stop(self) -> None:
+        """Stop answering. The registry behind the front is reachable by nobody else, and stays."""
+        self._front.stop()
+
+    def shut_down(self) -> None:
+        self.stop()
+        self.registry.stop()
+
+    def is_running(self) -> bool:
+        return self._front.pid() is not None
+
+    def rotate_ca(self) -> None:
+        """A new CA and a server certificate of it, served at once if the stand-in is running."""
+        running = self.is_running()
+        self.stop()
+        self._issue()
+        if running:
+            self.start()
+
+    def misbehave(self, mode: Mode) -> None:
+        """What /ca answers from now on; 'none' is MSR's own way."""
+        if mode not in get_args(Mode):
+            raise LabError(f"mode: found {mode!r}, allowed: {', '.join(get_args(Mode))}")
+        (self.folder / "mode").write_text(mode)
+
+    def requests(self) -> list[str]:
+        """What was answered so far, oldest first: `METHOD path status bytes`."""
+        with suppress(FileNotFoundError):
+            return (self.folder / "requests.log").read_text().splitlines()
+        return []
+
+    def wait_until_quiet(self, seconds: float = 0.5) -> None:
+        """Return when nothing was asked for so long: a cache stores a blob after it has passed it on."""
+        seen = None
+        while (now := self.requests()) != seen:
+            seen = now
+            time.sleep(seconds)
+
+    @property
+    def _front(self) -> Process:
+        return Process(self.run / "msr-front.pid", self.folder / "front.log")
+
+    def _issue(self) -> None:
+        issue("Lab MSR CA", address=self.address, dns_name=DNS_NAME).write(self.folder)
+        issue("Somebody else's CA", address=self.address, dns_name=DNS_NAME).write(self.folder / "foreign")
+
+    def _answers(self) -> bool:
+        context = ssl.create_default_context(cadata=self.ca_pem())
+        try:
+            with socket.create_connection((self.address, self.port), timeout=1) as connection:
+                context.wrap_socket(connection, server_hostname=DNS_NAME).close()
+        except OSError:
+            return False
+        return True

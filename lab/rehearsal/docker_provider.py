@@ -1,0 +1,535 @@
+"""pulumi-docker's Service and ServiceConfig over the docker SDK, odd where the real ones are odd.
+
+What the daemon fills in is an output, and differs from an input that is not stated, unless the field is one of those
+that the real provider computes: that is how a program that never settles on the real engine doesn't settle here.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from lab.rehearsal.errors import EngineError, InitError, StepError
+from lab.rehearsal.project import refuse_other_swarms
+from lab.rehearsal.provider import Declared, Diff, Failures, Provider, refuse_unknown
+from lab.rehearsal.values import UNKNOWN, Props
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+Fields = Mapping[str, "Field"]
+_NANO = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_PATIENCE = 30.0
+"""Seconds for a new service to say how it is reached."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input: its name in the Engine API, its kind, its default; `computed`: where unset, what is there stays."""
+
+    api: str
+    kind: str = "text"
+    default: Any = None
+    computed: bool = False
+    replaces: bool = False
+    fields: Fields = field(default_factory=dict)
+
+    @property
+    def zero(self) -> Any:  # noqa: ANN401 - JSON
+        return _ZEROS.get(self.kind)
+
+
+_ZEROS = {"text": "", "number": 0, "duration": "0s", "flag": False, "texts": [], "textset": [], "map": {}, "env": {}}
+_BLOCKS = ("block", "list", "set")
+
+
+def _mounted(kind: str) -> Fields:
+    return {
+        f"{kind.lower()}Id": Field(f"{kind}ID"),
+        f"{kind.lower()}Name": Field(f"{kind}Name"),
+        "fileName": Field("File.Name"),
+        "fileUid": Field("File.UID", default="0"),
+        "fileGid": Field("File.GID", default="0"),
+        "fileMode": Field("File.Mode", "number", 0o444),
+    }
+
+
+_UPDATE: Fields = {
+    "parallelism": Field("Parallelism", "number", 1),
+    "delay": Field("Delay", "duration", "0s"),
+    "failureAction": Field("FailureAction", default="pause"),
+    "monitor": Field("Monitor", "duration", "5s"),
+    "maxFailureRatio": Field("MaxFailureRatio", "ratio", "0.0"),
+    "order": Field("Order", default="stop-first"),
+}
+_CONTAINER: Fields = {
+    "image": Field("Image"),
+    "commands": Field("Command", "texts"),
+    "args": Field("Args", "texts"),
+    "hostname": Field("Hostname"),
+    "user": Field("User"),
+    "dir": Field("Dir"),
+    "env": Field("Env", "env"),
+    "sysctl": Field("Sysctls", "map", replaces=True),
+    "isolation": Field("Isolation", default="default"),
+    "stopGracePeriod": Field("StopGracePeriod", "duration", computed=True),
+    "init": Field("Init", "flag", computed=True),
+    "configs": Field("Configs", "set", fields=_mounted("Config")),
+    "secrets": Field("Secrets", "set", fields=_mounted("Secret")),
+}
+_AMOUNT: Fields = {"nanoCpus": Field("NanoCPUs", "number"), "memoryBytes": Field("MemoryBytes", "number")}
+_TASK: Fields = {
+    "containerSpec": Field("ContainerSpec", "block", fields=_CONTAINER),
+    "placement": Field(
+        "Placement",
+        "block",
+        computed=True,
+        fields={
+            "constraints": Field("Constraints", "textset"),
+            "maxReplicas": Field("MaxReplicas", "number"),
+            "platforms": Field("Platforms", "set", fields={"architecture": Field("Architecture"), "os": Field("OS")}),
+        },
+    ),
+    "restartPolicy": Field(
+        "RestartPolicy",
+        "block",
+        computed=True,
+        fields={
+            "condition": Field("Condition"),
+            "delay": Field("Delay", "duration"),
+            "maxAttempts": Field("MaxAttempts", "number"),
+            "window": Field("Window", "duration"),
+        },
+    ),
+    "resources": Field(
+        "Resources",
+        "block",
+        computed=True,
+        fields={
+            "limits": Field("Limits", "block", fields=_AMOUNT),
+            "reservation": Field("Reservations", "block", fields=_AMOUNT),
+        },
+    ),
+    "forceUpdate": Field("ForceUpdate", "number", computed=True),
+    "runtime": Field("Runtime", computed=True),
+}
+_PORT: Fields = {
+    "name": Field("Name"),
+    "protocol": Field("Protocol", default="tcp"),
+    "targetPort": Field("TargetPort", "number"),
+    "publishedPort": Field("PublishedPort", "number", computed=True),
+    "publishMode": Field("PublishMode", default="ingress"),
+}
+_MODE: Fields = {
+    "replicated": Field("Replicated", "block", computed=True, fields={"replicas": Field("Replicas", "number", 1)}),
+    "global": Field("Global", "presence", default=False),
+}
+_LABELS: Fields = {"label": Field("label"), "value": Field("value")}
+_SERVICE: Fields = {
+    "name": Field("Name", replaces=True),
+    "labels": Field("Labels", "labels", computed=True, fields=_LABELS),
+    "mode": Field("Mode", "block", computed=True, fields=_MODE),
+    "taskSpec": Field("TaskTemplate", "block", fields=_TASK),
+    "endpointSpec": Field(
+        "EndpointSpec",
+        "block",
+        computed=True,
+        fields={"mode": Field("Mode", computed=True), "ports": Field("Ports", "list", fields=_PORT)},
+    ),
+    "updateConfig": Field("UpdateConfig", "block", fields=_UPDATE),
+    "rollbackConfig": Field("RollbackConfig", "block", fields=_UPDATE),
+}
+_CONFIG: Fields = {
+    "name": Field("Name", replaces=True),
+    "data": Field("Data", replaces=True),
+    "dataRaw": Field("DataRaw", replaces=True),
+    "labels": Field("Labels", "labels", replaces=True, fields=_LABELS),
+}
+
+
+# Inputs and outputs as the Engine API has them, and back.
+
+
+def _planned(fields: Fields, outs: Props, news: Props) -> Props:
+    """Return the inputs with defaults, and what is there already where a computed field is unset."""
+    planned = {}
+    for name, about in fields.items():
+        old, new = outs.get(name), news.get(name)
+        if new is None:
+            planned[name] = old if about.computed and old is not None else about.default
+        elif new == UNKNOWN or about.kind not in _BLOCKS:
+            planned[name] = new
+        elif about.kind == "block":
+            planned[name] = _planned(about.fields, old or {}, new)
+        else:
+            pairs = zip_longest(new, old or [] if about.kind == "list" else [], fillvalue={})
+            planned[name] = [_planned(about.fields, before, item) for item, before in list(pairs)[: len(new)]]
+    return planned
+
+
+def _spec(fields: Fields, values: Props) -> Props:
+    spec: Props = {}
+    for name, about in fields.items():
+        value = values.get(name)
+        if value is None and (about.kind in ("text", "presence", "ratio", "labels", *_BLOCKS) or not about.api):
+            continue
+        *path, last = about.api.split(".")
+        at = spec
+        for part in path:
+            at = at.setdefault(part, {})
+        if about.kind == "presence":
+            at |= {last: {}} if value else {}
+        else:
+            at[last] = _to_api(about, about.zero if value is None else value)
+    return spec
+
+
+def _to_api(about: Field, value: Any) -> Any:  # noqa: ANN401, PLR0911 - a table, in short
+    match about.kind:
+        case "duration":
+            return sum(
+                int(float(number) * _NANO[unit]) for number, unit in re.findall(r"([\d.]+)(ms|us|ns|h|m|s)", value)
+            )
+        case "ratio":
+            return float(value)
+        case "env":
+            return [f"{key}={item}" for key, item in value.items()]
+        case "labels":
+            return {item["label"]: item["value"] for item in value}
+        case "block":
+            return _spec(about.fields, value)
+        case "list" | "set":
+            return [_spec(about.fields, item) for item in value]
+    return value
+
+
+def _outputs(fields: Fields, spec: Props) -> Props:
+    outs: Props = {}
+    for name, about in fields.items():
+        value: Any = spec
+        for part in about.api.split("."):
+            value = (value or {}).get(part)
+        outs[name] = _from_api(about, value)
+    return outs
+
+
+def _from_api(about: Field, value: Any) -> Any:  # noqa: ANN401, PLR0911 - a table, in short
+    match about.kind:
+        case "duration":
+            return _duration(value or 0)
+        case "ratio":
+            return f"{value or 0:.1f}"
+        case "env":
+            return dict(item.partition("=")[::2] for item in value or [])
+        case "labels":
+            return [{"label": key, "value": item} for key, item in sorted((value or {}).items())]
+        case "block":
+            return None if value is None else _outputs(about.fields, value)
+        case "list":
+            return [_outputs(about.fields, item) for item in value or []]
+        case "set":
+            return sorted((_outputs(about.fields, item) for item in value or []), key=str)
+        case "presence":
+            return value is not None
+    return about.zero if value is None else value
+
+
+def _duration(nano: int) -> str:
+    """Write a duration as Go does, but `1h` for `1h0m0s`."""
+    if nano < _NANO["s"]:
+        return f"{nano / _NANO['ms']:g}ms" if nano else "0s"
+    hours, rest = divmod(nano, _NANO["h"])
+    minutes, rest = divmod(rest, _NANO["m"])
+    parts = [(hours, "h"), (minutes, "m"), (rest / _NANO["s"], "s")]
+    return "".join(f"{number:g}{unit}" for number, unit in parts if number)
+
+
+# What differs.
+
+
+@dataclass
+class _Change:
+    path: str
+    kind: str
+    replaces: bool = False
+    real: bool = True
+    """Whether it alone is reason enough for an update: an empty map where none was is not."""
+
+
+def _compare(fields: Fields, outs: Props, news: Props, at: str = "") -> Iterator[_Change]:
+    for name, about in fields.items():
+        old, new, path = outs.get(name), news.get(name), f"{at}{name}"
+        if new is None:
+            if not about.computed and old not in (None, [], {}, about.zero) and old != about.default:
+                yield _Change(path, "delete" if about.default is None else "update", about.replaces)
+            continue
+        for change in _differences(about, old, new, path):
+            change.replaces |= about.replaces
+            yield change
+
+
+def _differences(about: Field, old: Any, new: Any, path: str) -> Iterator[_Change]:  # noqa: ANN401 - JSON
+    if new == UNKNOWN or about.kind == "presence":
+        if old != new:
+            yield _Change(path, "update")
+    elif about.kind == "block":
+        yield from _compare(about.fields, old, new, f"{path}.") if old else [_Change(path, "add")]
+    elif about.kind in ("set", "labels", "textset"):
+        yield from _set_differences(about, old or [], new, path)
+    elif about.kind in ("list", "texts"):
+        yield from _list_differences(about, old, new, path)
+    elif about.kind in ("map", "env"):
+        yield from _map_differences(old, new, path)
+    elif _to_api(about, old) != _to_api(about, new) if old is not None else new != about.zero:
+        yield _Change(path, "update")
+
+
+def _list_differences(about: Field, old: Any, new: Any, path: str) -> Iterator[_Change]:  # noqa: ANN401 - JSON
+    if not old and new:
+        yield _Change(path, "add")
+        return
+    for index, (before, after) in enumerate(zip_longest(old or [], new)):
+        item = f"{path}[{index}]"
+        if before is None or after is None:
+            yield _Change(item, "add" if before is None else "delete")
+        elif about.fields:
+            yield from _compare(about.fields, before, after, f"{item}.")
+        elif before != after:
+            yield _Change(item, "update")
+
+
+def _set_differences(about: Field, old: Any, new: Any, path: str) -> Iterator[_Change]:  # noqa: ANN401 - JSON
+    complete = [_planned(about.fields, {}, item) if about.fields else item for item in new]
+    gone = [item for item in old if item not in complete]
+    come = [(index, item) for index, item in enumerate(complete) if item not in old]
+    if about.fields and len(gone) == len(come) and about.kind == "set":
+        for before, (index, after) in zip(gone, come, strict=True):
+            yield from _compare(about.fields, before, after, f"{path}[{index}].")
+        return
+    yield from (_Change(f"{path}[{old.index(item)}]", "delete") for item in gone)
+    yield from (_Change(f"{path}[{index}]", "add") for index, _ in come)
+
+
+def _map_differences(old: Any, new: Any, path: str) -> Iterator[_Change]:  # noqa: ANN401 - JSON
+    if old is None:
+        yield _Change(path, "add", real=bool(new))
+        return
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            kind = "add" if key not in old else "delete" if key not in new else "update"
+            yield _Change(f'{path}["{key}"]' if "." in key else f"{path}.{key}", kind)
+
+
+def _diff(fields: Fields, outs: Props, news: Props) -> Diff:
+    changes = list(_compare(fields, outs, news))
+    if not any(change.real for change in changes):
+        return Diff(changes=False)
+    anew = any(change.replaces and change.real for change in changes)
+    detail, replaces = {}, set()
+    for change in changes:
+        detail[change.path] = f"{change.kind}-replace" if anew and change.replaces else change.kind
+        if anew and change.replaces:
+            replaces.add(re.split(r"[.\[]", change.path)[0])
+    # The bridge: a name given by the program can't be had twice, so what has it goes first.
+    named = "name" in news and "name" not in news.get("__defaults", [])
+    return Diff(
+        changes=True, replaces=sorted(replaces), delete_before_replace=named, detail=dict(sorted(detail.items()))
+    )
+
+
+# The resources.
+
+
+class Connection(Declared):
+    """The provider resource: how the swarm's manager is reached, which can only be a lab's."""
+
+    def check(self, name: str, _olds: Props, news: Props) -> tuple[Props, Failures]:
+        refuse_unknown(f"docker provider {name}", news, {"host", "version"})
+        try:
+            refuse_other_swarms(f"docker provider {name}", news.get("host"))
+        except EngineError as error:
+            raise StepError(str(error)) from None
+        return news, []
+
+
+class _Docker(Provider):
+    fields: Fields
+    type: str
+
+    def __init__(self, host: str) -> None:
+        refuse_other_swarms(self.type, host)
+        self._host = host
+
+    def check(self, name: str, _olds: Props, news: Props) -> tuple[Props, Failures]:
+        return _with_defaults(f"{self.type} {name}", self.fields, news), []
+
+    def diff(self, _id: str, outs: Props, news: Props) -> Diff:
+        return _diff(self.fields, outs, news)
+
+    def planned(self, outs: Props, news: Props) -> Props:
+        """Return what the bridge knows of a planned state: unset fields that the daemon fills in are not known."""
+        known = _planned(self.fields, outs, news)
+        return {key: value for key, value in known.items() if value is not None}
+
+    @contextmanager
+    def _client(self) -> Iterator[APIClient]:
+        from docker import APIClient
+        from docker.errors import APIError
+
+        client = APIClient(base_url=self._host)
+        try:
+            yield client
+        except APIError as error:
+            raise StepError(f"Error response from daemon: {error.explanation}") from None
+        finally:
+            client.close()
+
+
+def _with_defaults(where: str, fields: Fields, news: Props) -> Props:
+    """Refuse inputs that are not implemented; note in each object, as the bridge does, which defaults were filled in."""
+    refuse_unknown(where, news, fields)
+    checked: Props = {"__defaults": []}
+    for name, value in news.items():
+        about = fields[name]
+        if not about.fields or value == UNKNOWN:
+            checked[name] = value
+        elif isinstance(value, list):
+            checked[name] = [_with_defaults(f"{where}.{name}", about.fields, item) for item in value]
+        else:
+            checked[name] = _with_defaults(f"{where}.{name}", about.fields, value)
+    return checked
+
+
+class Service(_Docker):
+    """docker:index/service:Service."""
+
+    fields = _SERVICE
+    type = "docker:index/service:Service"
+
+    def create(self, news: Props) -> tuple[str, Props]:
+        spec = _full_spec(_planned(self.fields, {}, news))
+        with self._client() as client:
+            _resolve(client, spec["TaskTemplate"])
+            id_ = client.create_service(**_arguments(spec))["ID"]
+            outs = self._outputs(client, id_)
+        container = outs["taskSpec"]["containerSpec"]
+        for name in ("env", "sysctl"):
+            container[name] = container[name] or None
+        return id_, outs
+
+    def read(self, id_: str, outs: Props, inputs: Props) -> tuple[Props, Props] | None:
+        with self._client() as client:
+            # By name, too: the real provider takes a service of that name for its own.
+            found = [item for item in client.services() if item["ID"] == id_ or item["Spec"]["Name"] == outs["name"]]
+            return (inputs, self._outputs(client, found[0]["ID"])) if found else None
+
+    def update(self, id_: str, outs: Props, news: Props) -> Props:
+        planned = _planned(self.fields, outs, news)
+        try:
+            with self._client() as client:
+                version = client.inspect_service(id_)["Version"]["Index"]
+                spec = _arguments(_full_spec(planned))
+                client.update_service(id_, version, **spec)
+                return self._outputs(client, id_)
+        except StepError as error:
+            raise InitError(str(error), outs | planned) from None
+
+    def delete(self, id_: str, outs: Props) -> None:
+        del outs
+        with self._client() as client:
+            client.remove_service(id_)
+
+    def _outputs(self, client: APIClient, id_: str) -> Props:
+        deadline = time.monotonic() + _PATIENCE
+        while not (service := client.inspect_service(id_)).get("Endpoint", {}).get("Spec", {}).get("Mode"):
+            if service["Spec"].get("EndpointSpec", {}).get("Mode") or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        outs = _outputs(self.fields, service["Spec"])
+        endpoint = service.get("Endpoint") or {}
+        if endpoint.get("Spec", {}).get("Mode"):
+            now = {"Mode": endpoint["Spec"]["Mode"], "Ports": endpoint.get("Ports")}
+            outs["endpointSpec"] = _outputs(self.fields["endpointSpec"].fields, now)
+        return outs | {"id": id_}
+
+
+def _full_spec(planned: Props) -> Props:
+    """Return the service's spec, with the empty blocks that the real provider sends, too."""
+    spec = _spec(_SERVICE, planned)
+    for name in ("Placement", "RestartPolicy", "Resources"):
+        spec["TaskTemplate"].setdefault(name, {})
+    return {"EndpointSpec": {}, "Mode": {}, **spec}
+
+
+def _arguments(spec: Props) -> Props:
+    names = {"TaskTemplate": "task_template", "EndpointSpec": "endpoint_spec"}
+    return {names.get(key, re.sub(r"(?<!^)([A-Z])", r"_\1", key).lower()): value for key, value in spec.items()}
+
+
+def _resolve(client: APIClient, task: Props) -> None:
+    """Pin the image, and take its platforms, as docker's own client does at a create, and only then."""
+    from docker.errors import APIError
+
+    image = task["ContainerSpec"]["Image"]
+    try:
+        found = client.inspect_distribution(image)
+    except APIError:
+        return
+    task["ContainerSpec"]["Image"] = image if "@" in image else f"{image}@{found['Descriptor']['digest']}"
+    if platforms := found.get("Platforms"):
+        task["Placement"]["Platforms"] = [
+            {"Architecture": "" if item["architecture"] == "arm" else item["architecture"], "OS": item["os"]}
+            for item in platforms
+        ]
+
+
+class ServiceConfig(_Docker):
+    """docker:index/serviceConfig:ServiceConfig, of which nothing can be changed in place."""
+
+    fields = _CONFIG
+    type = "docker:index/serviceConfig:ServiceConfig"
+
+    def check(self, name: str, olds: Props, news: Props) -> tuple[Props, Failures]:
+        checked, failures = super().check(name, olds, news)
+        if "name" not in news:
+            checked["name"] = olds["name"] if "name" in olds.get("__defaults", []) else f"{name}-{uuid.uuid4().hex[:7]}"
+            checked["__defaults"] = ["name"]
+        return checked, failures
+
+    def create(self, news: Props) -> tuple[str, Props]:
+        data = news["dataRaw"].encode() if "dataRaw" in news else base64.b64decode(news["data"])
+        labels = {item["label"]: item["value"] for item in news.get("labels", [])}
+        with self._client() as client:
+            return client.create_config(news["name"], data, labels)["ID"], self.planned({}, news)
+
+    def read(self, id_: str, outs: Props, inputs: Props) -> tuple[Props, Props] | None:
+        try:
+            with self._client() as client:
+                found = client.inspect_config(id_)["Spec"]
+        except StepError:
+            # As the real provider has it: any error counts as gone.
+            return None
+        text = found.get("Data", "")
+        kept = {"dataRaw": base64.b64decode(text).decode()} if "dataRaw" in outs else {"data": text}
+        return inputs, outs | kept | {"name": found["Name"]}
+
+    def update(self, id_: str, outs: Props, news: Props) -> Props:
+        raise NotImplementedError
+
+    def delete(self, id_: str, outs: Props) -> None:
+        del outs
+        with self._client() as client:
+            client.remove_config(id_)
+
+
+def provider_of(type_: str, config: Mapping[str, Any]) -> Provider | None:
+    """Return the provider of a type of the package."""
+    kinds = {kind.type: kind for kind in (Service, ServiceConfig)}
+    return kinds[type_](config["host"]) if type_ in kinds else None

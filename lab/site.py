@@ -1,0 +1,183 @@
+"""The whole site: network, MSR stand-in, image registry and engine, started, found again and removed as one."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Self
+
+from lab import images
+from lab.engine import Engine
+from lab.errors import LabError
+from lab.msr import Msr
+from lab.network import LAB_SUBNET, Network, free_subnet
+from lab.packages import ensure_installed
+from lab.registry import Registry
+
+_IMAGES_PORT, _MSR_PORT = 5000, 8443
+
+
+@dataclass(frozen=True)
+class Site:
+    """The lab, whose addresses are the same on every machine; or, for tests, a site of its own per folder `root`."""
+
+    root: Path | None
+    network: Network
+
+    node_name = "worker-1"
+    app_repository = images.APP_REPOSITORY
+    app_tag = images.APP_TAG
+
+    @classmethod
+    def start(cls, root: Path | None = None) -> Self:
+        """Start the lab (or the site of `root`), or what does not run of it, and return when it serves."""
+        ensure_installed()
+        with _locked():
+            site = cls.find(root) or cls._new(root)
+            site.run.mkdir(mode=0o700, exist_ok=True)
+            site.network.up()
+            site.engine.launch()
+            registry_is_new = not site.image_registry.is_running()
+            site.image_registry.start()
+            site.msr.start()
+            # At each start, not at each call: a newer start.sh of the checkout gets in, and finding the site is fast.
+            if registry_is_new or not site.image_registry.digest(images.CACHE_REPOSITORY, images.LAST_TAG):
+                images.push_app_image(site.msr.registry)
+                images.push_cache_images(site.image_registry)
+            site.engine.wait()
+            site.engine.init_swarm()
+        return site
+
+    @classmethod
+    def find(cls, root: Path | None = None) -> Self | None:
+        """The lab (or the site of `root`), running or not; None when it was never started, or stopped."""
+        site_file = _data(root) / "site.json"
+        if not site_file.exists():
+            return None
+        return cls._of(root, IPv4Network(json.loads(site_file.read_text())["subnet"]))
+
+    def stop(self) -> None:
+        """End every process that the site started; leave no mount, interface or file of it."""
+        with _locked():
+            self.engine.remove()
+            self.msr.shut_down()
+            self.image_registry.stop()
+            self.network.down()
+            shutil.rmtree(self.run, ignore_errors=True)
+            shutil.rmtree(self.data)
+
+    def running(self) -> dict[str, bool]:
+        """Which of its parts run."""
+        return {
+            "engine": self.engine.is_running(),
+            "MSR": self.msr.is_running(),
+            "images": self.image_registry.is_running(),
+        }
+
+    @property
+    def run(self) -> Path:
+        """What lives as long as the processes do; in /run, since the path of a socket has at most 107 characters."""
+        return Path("/run") / _id(self.root)
+
+    @property
+    def data(self) -> Path:
+        return _data(self.root)
+
+    @property
+    def engine(self) -> Engine:
+        address = self.network.address(1)
+        return Engine(
+            self.node_name,
+            address,
+            self.network,
+            self.run / "engine",
+            self.data / "engine",
+            self.image_registry.address,
+        )
+
+    @property
+    def image_registry(self) -> Registry:
+        """Where the swarm pulls the cache's image from."""
+        return Registry("images", f"{self.network.host_address}:{_IMAGES_PORT}", self.run, self.data)
+
+    @property
+    def msr(self) -> Msr:
+        # The whole of 127.0.0.0/8 is this machine's: an address of its own keeps two sites apart without more ports.
+        behind = Registry("msr", f"127.{self.network.host_address.partition('.')[2]}:5000", self.run, self.data)
+        return Msr(self.network.host_address, _MSR_PORT, self.data / "msr-front", self.run, behind)
+
+    @property
+    def docker_host(self) -> str:
+        return self.engine.docker_host
+
+    @property
+    def engine_address(self) -> str:
+        """Where host-mode ports of the swarm's services are reached from this machine."""
+        return self.engine.address
+
+    @property
+    def msr_url(self) -> str:
+        return self.msr.url
+
+    def msr_ca_pem(self) -> str:
+        return self.msr.ca_pem()
+
+    @property
+    def cache_image(self) -> str:
+        return self._image(images.CACHE_TAG)
+
+    @property
+    def other_image(self) -> str:
+        return self._image(images.OTHER_TAG)
+
+    @property
+    def crash_image(self) -> str:
+        return self._image(images.CRASH_TAG)
+
+    def image_digest(self, tag: str) -> str:
+        """The digest of the cache's image `tag`."""
+        if digest := self.image_registry.digest(images.CACHE_REPOSITORY, tag):
+            return digest
+        raise LabError(f"no image {self._image(tag)}")
+
+    def _image(self, tag: str) -> str:
+        return f"{self.image_registry.address}/{images.CACHE_REPOSITORY}:{tag}"
+
+    @classmethod
+    def _new(cls, root: Path | None) -> Self:
+        """Decide on a subnet and write it down before anything is made of it."""
+        subnet = free_subnet() if root else LAB_SUBNET
+        data = _data(root)
+        data.mkdir(mode=0o711, exist_ok=True)
+        (data / "site.json").write_text(json.dumps({"subnet": str(subnet)}))
+        return cls._of(root, subnet)
+
+    @classmethod
+    def _of(cls, root: Path | None, subnet: IPv4Network) -> Self:
+        return cls(root, Network(f"lab{_id(root)[-8:]}" if root else "msrlab", subnet))
+
+
+def _id(root: Path | None) -> str:
+    suffix = f"-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" if root else ""
+    return f"msr-cache-lab{suffix}"
+
+
+def _data(root: Path | None) -> Path:
+    return Path("/var/lib") / _id(root)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """One start or stop at a time, of all sites, since they choose among the same subnets."""
+    descriptor = os.open("/run", os.O_RDONLY)  # a folder can be locked itself: there is no file to leave behind
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""Forms of values that the stack's config and the registry's config.yml have in common."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LONGEST_HOST = 253
+"""Characters (RFC 1035)."""
+_DURATION = r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Marks a field whose value no message, preview or output may show."""
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` is a host name or an IP address, and nothing else."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return len(text) <= _LONGEST_HOST and bool(re.fullmatch(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*", text))
+    return True
+
+
+def _go_duration(value: object) -> object:
+    # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
+    if isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal() and value != "0"):
+        message = (
+            f"found {value!r}, which without a unit means nanoseconds; allowed is a number with ms, s, m or h, "
+            "such as 24h or 1h30m"
+        )
+        raise ValueError(message)
+    if isinstance(value, str) and value != "0" and not re.fullmatch(_DURATION, value):
+        message = f"found {value!r}, allowed is a number with ms, s, m or h, such as 24h or 1h30m"
+        raise ValueError(message)
+    return value
+
+
+def _without_user(url: str) -> str:
+    # A password in a URL is refused, and must not be printed on the way.
+    return re.sub(r"//[^/@]*@", "//...@", url)
+
+
+def _origin(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        allowed = f"{' or '.join(schemes)}://host or {schemes[0]}://host:port, with no path, user or blank"
+        message = f"found {_without_user(url)!r}, allowed is {allowed}"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError(message) from None
+        plain = url.rstrip("/") == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc
+        if parts.scheme not in schemes or not plain or not is_host(parts.hostname or "") or port == 0:
+            raise ValueError(message)
+        return url.rstrip("/")
+
+    return AfterValidator(check)
+
+
+GoDuration = Annotated[str, BeforeValidator(_go_duration)]
+"""Go's time.Duration as text, always with a unit: a bare number would be nanoseconds."""
+HttpsOrigin = Annotated[str, _origin("https")]
+HttpOrigin = Annotated[str, _origin("https", "http")]
+Port = Annotated[int, Field(ge=1, le=65535)]

@@ -1,0 +1,33 @@
+"""Stacks for the scenarios: each in a folder of its own, on one site, destroyed and searched for secrets at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.site import Site
+from tests.end_to_end.stack import RealEngine, Stack
+from tests.end_to_end.swarm import Swarm
+
+
+@pytest.fixture
+def swarm(site: Site) -> Swarm:
+    return Swarm(site)
+
+
+@pytest.fixture
+def stack(site: Site, tmp_path: Path) -> Iterator[Stack]:
+    """Give a stack that is not deployed yet; at the end nothing of it may be left, and no secret have been seen."""
+    yield from lifetime(Stack(tmp_path / "stack", site, RealEngine()))
+
+
+def lifetime(stack: Stack) -> Iterator[Stack]:
+    before = Swarm(stack.site).listing()
+    yield stack
+    secrets = stack.secrets()
+    stack.must(stack.destroy())
+    assert Swarm(stack.site).listing() == before
+    shown = [(where, secret[:8]) for where, text in stack.seen() for secret in secrets if secret in text]
+    assert not shown

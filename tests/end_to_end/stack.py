@@ -1,0 +1,292 @@
+"""A stack of the project as an operator has one: its config, Pulumi's commands, and all that they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+from pulumi import automation
+
+from lab.client import PullResult, pull
+from lab.site import Site
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PASSPHRASE = "a passphrase that must be nowhere"
+NAME = "it"
+"""The stack's name."""
+CACHE = "asia"
+FQDN = "cache.asia.example.com"
+PORT = 9443
+
+Operation = tuple[str, str, str]
+"""What was done, to which type of resource, of which name."""
+
+
+@dataclass
+class Run:
+    """One command: whether it succeeded, what it printed, what it did besides leaving things the same."""
+
+    ok: bool
+    text: str
+    operations: list[Operation]
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """What it printed, without the spaces that Pulumi aligns columns by."""
+        return re.sub(r" +", " ", self.text)
+
+    def changed(self) -> set[str]:
+        """Return the last words of the types that were changed in any way."""
+        return {type_.rpartition("/")[2].rpartition(":")[2] for _, type_, _ in self.operations}
+
+
+class Engine(Protocol):
+    """What carries out a stack's commands."""
+
+    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        """Run preview, up, refresh or destroy."""
+
+    def command(self, stack: Stack, *words: str) -> list[str]:
+        """Return the command line of the same, for a run that is to be killed, or of any other command."""
+
+
+class RealEngine:
+    """Pulumi's own, through its Automation API."""
+
+    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        lines: list[str] = []
+        operations: list[Operation] = []
+
+        def note(event: automation.EngineEvent) -> None:
+            if (step := event.resource_pre_event) and step.metadata.op not in ("same", "refresh"):
+                operations.append((str(step.metadata.op), step.metadata.type, step.metadata.urn.rpartition("::")[2]))
+
+        flags: dict[str, Any] = {
+            "on_output": lines.append,
+            "on_error": lines.append,
+            "on_event": note,
+            "color": "never",
+        }
+        if command != "refresh":
+            flags |= {"refresh": refresh}
+        if command in ("preview", "up"):
+            flags |= {"diff": True}
+        if command != "destroy":
+            flags |= {"expect_no_changes": expect_no_changes}
+        started = time.monotonic()
+        try:
+            getattr(self._automation(stack), command)(**flags)
+        except automation.CommandError as error:
+            return Run(False, "\n".join([*lines, str(error)]), operations, time.monotonic() - started)
+        return Run(True, "\n".join(lines), operations, time.monotonic() - started)
+
+    def command(self, stack: Stack, *words: str) -> list[str]:
+        self._automation(stack)
+        if words[0] in ("preview", "up", "refresh", "destroy"):
+            words = (*words, "--non-interactive")
+        return ["pulumi", *words, "--stack", NAME]
+
+    @staticmethod
+    def _automation(stack: Stack) -> automation.Stack:
+        if stack.automation is None:
+            options = automation.LocalWorkspaceOptions(env_vars=stack.environment)
+            stack.automation = automation.create_or_select_stack(NAME, work_dir=str(stack.folder), opts=options)
+        return stack.automation
+
+
+@dataclass
+class Stack:
+    """Stack `it` in a folder of its own; by default with one cache on host port 9443 of the site's node."""
+
+    folder: Path
+    site: Site
+    engine: Engine
+    automation: automation.Stack | None = None
+    printed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("Pulumi.yaml", "__main__.py", "msr_cache", "requirements.txt"):
+            (self.folder / name).symlink_to(CHECKOUT / name)
+        (self.folder / ".venv").symlink_to(sys.prefix)
+        (self.folder / "state").mkdir()
+        self.configure()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+            "PULUMI_STACK": NAME,
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PYTHONPATH": str(CHECKOUT),
+        }
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / f"Pulumi.{NAME}.yaml"
+
+    def config(self) -> dict[str, Any]:
+        """Return the three facts, and what the lab's kernel asks for."""
+        return {
+            "msr": {"url": self.site.msr_url},
+            "swarm": {"host": self.site.docker_host},
+            "caches": {
+                CACHE: {
+                    "fqdn": FQDN,
+                    "nodes": [self.site.node_name],
+                    "port": PORT,
+                    "publishMode": "host",
+                    "image": self.site.cache_image,
+                }
+            },
+        }
+
+    def configure(self, cache: dict[str, Any] | None = None, **sections: Any) -> None:
+        """Write the stack's config: the default one with keys of its cache, or whole sections, replaced."""
+        config = self.config() | sections
+        if cache and "caches" not in sections:
+            config["caches"][CACHE] |= cache
+        known = yaml.safe_load(self.config_file.read_text()) if self.config_file.exists() else {}
+        known["config"] = {f"msr-cache:{key}": value for key, value in config.items()}
+        self.config_file.write_text(yaml.safe_dump(known, sort_keys=False))
+
+    def preview(self, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        return self._run("preview", refresh=refresh, expect_no_changes=expect_no_changes)
+
+    def up(self, *, refresh: bool = False) -> Run:
+        return self._run("up", refresh=refresh)
+
+    def refresh(self) -> Run:
+        return self._run("refresh")
+
+    def destroy(self, *, refresh: bool = False) -> Run:
+        return self._run("destroy", refresh=refresh)
+
+    def _run(self, command: str, **flags: bool) -> Run:
+        run = self.engine.run(self, command, **flags)
+        self.printed.append(run.text)
+        return run
+
+    def must(self, run: Run) -> Run:
+        """Return the run, which must have succeeded."""
+        assert run.ok, run.text
+        return run
+
+    def deploy(self, **flags: bool) -> Run:
+        """`up`, which must succeed."""
+        return self.must(self.up(**flags))
+
+    def outputs(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._ask("stack", "output", "--json"))
+        return found
+
+    def export(self, *, show_secrets: bool = False) -> dict[str, Any]:
+        words = ["stack", "export", *(["--show-secrets"] if show_secrets else [])]
+        found: dict[str, Any] = json.loads(self._ask(*words, keep=not show_secrets))
+        return found
+
+    def resources(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.export()["deployment"].get("resources", [])
+        return found
+
+    def _ask(self, *words: str, keep: bool = True) -> str:
+        answer = subprocess.run(
+            self.engine.command(self, *words),
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 0, answer.stderr
+        if keep:
+            self.printed += [answer.stdout, answer.stderr]
+        return answer.stdout
+
+    def kill(self, command: str, when: Callable[[], bool]) -> bool:
+        """Start `command`, end its whole process group by SIGKILL as soon as `when` holds; False if it ended first."""
+        log = self.folder / "killed.log"
+        with log.open("wb") as output:
+            run = subprocess.Popen(
+                self.engine.command(self, command, "--yes"),
+                cwd=self.folder,
+                env=os.environ | self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            while (running := run.poll() is None) and not when():
+                time.sleep(0.01)
+            if running:
+                os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        self.printed.append(log.read_text())
+        return running
+
+    def unlock(self) -> None:
+        """`pulumi cancel`, as Pulumi asks for after a killed run."""
+        subprocess.run(
+            [*self.engine.command(self, "cancel"), "--yes"],
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            capture_output=True,
+            check=False,
+        )
+
+    def pull(self, cache: str = CACHE) -> PullResult:
+        """Pull the site's image through a cache, trusting what the stack's outputs say to trust and nothing else."""
+        return self.pull_as(self.outputs(), cache)
+
+    def pull_as(self, outputs: dict[str, Any], cache: str = CACHE, *, port: int | None = None) -> PullResult:
+        """Pull by outputs that are known already."""
+        told = outputs["caches"][cache]
+        url = told["url"] if port is None else f"{told['url'].rpartition(':')[0]}:{port}"
+        address = self.site.engine_address
+        return pull(url, Site.app_repository, Site.app_tag, told["certificatePem"], address=address)
+
+    def secrets(self) -> set[str]:
+        """Return pieces of all secret values in the state, none of which may be seen anywhere."""
+        found = {PASSPHRASE}
+        for text in _secret_texts(self.export(show_secrets=True)):
+            found.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
+            for block in re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)-----END", text, re.DOTALL):
+                found.add(block.splitlines()[len(block.splitlines()) // 2])
+        return found
+
+    def seen(self) -> Iterable[tuple[str, str]]:
+        """Return whatever somebody might read, by where it stands."""
+        yield from ((f"printed by command {number}", text) for number, text in enumerate(self.printed))
+        for path in self.folder.rglob("*"):
+            if path.is_file() and ".venv" not in path.parts and "msr_cache" not in path.parts:
+                yield str(path), path.read_text(errors="replace")
+
+
+def _secret_texts(state: Any) -> Iterable[str]:
+    if isinstance(state, dict):
+        if "plaintext" in state:
+            yield from _strings(json.loads(state["plaintext"]))
+            return
+        state = list(state.values())
+    if isinstance(state, list):
+        for item in state:
+            yield from _secret_texts(item)
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)

@@ -1,0 +1,82 @@
+"""What somebody changes by hand is seen by `preview --refresh` and mended by `up --refresh`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.site import Site
+from tests.end_to_end.conftest import lifetime
+from tests.end_to_end.stack import CACHE, RealEngine, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+SERVICE = f"{CACHE}_cache"
+LABEL = "dtr.cache"
+
+
+@pytest.fixture(scope="module")
+def deployed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One cache for the whole module: each drift is mended before the next."""
+    stack = Stack(tmp_path_factory.mktemp("drift") / "stack", site, RealEngine())
+    for given in lifetime(stack):
+        stack.deploy()
+        yield given
+
+
+def file_of(swarm: Swarm, kind: str, part: str) -> str:
+    return next(name for name in swarm.names(kind) if name.startswith(f"{CACHE}_{part}-"))
+
+
+def unmount_and_remove(swarm: Swarm, kind: str, part: str) -> None:
+    name = file_of(swarm, kind, part)
+    # The crashing task that this gives is not waited for.
+    swarm.docker("service", "update", "--detach", f"--{kind}-rm", name, SERVICE)
+    swarm.docker(kind, "rm", name)
+
+
+DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
+    "label removed": (
+        lambda swarm: swarm.docker("node", "update", "--label-rm", LABEL, swarm.site.node_name),
+        "NodeLabel",
+    ),
+    "label set to another value": (
+        lambda swarm: swarm.docker("node", "update", "--label-add", f"{LABEL}=no", swarm.site.node_name),
+        "NodeLabel",
+    ),
+    "service's environment": (
+        lambda swarm: swarm.docker("service", "update", "--detach", "--env-add", "HAND=1", SERVICE),
+        "Service",
+    ),
+    "service's image": (
+        lambda swarm: swarm.docker("service", "update", "--detach", "--image", swarm.site.other_image, SERVICE),
+        "Service",
+    ),
+    "service's replicas": (
+        lambda swarm: swarm.docker("service", "update", "--detach", "--replicas", "0", SERVICE),
+        "Service",
+    ),
+    "service's constraint": (
+        lambda swarm: swarm.docker(
+            "service", "update", "--detach", "--constraint-add", "node.role == manager", SERVICE
+        ),
+        "Service",
+    ),
+    "service removed": (lambda swarm: swarm.docker("service", "rm", SERVICE), "Service"),
+    "config gone": (lambda swarm: unmount_and_remove(swarm, "config", "config.yml"), "SwarmConfig"),
+    "secret gone": (lambda swarm: unmount_and_remove(swarm, "secret", "cache.cert.pem"), "SwarmSecret"),
+    "MSR's CA rotated": (lambda swarm: swarm.site.msr.rotate_ca(), "SwarmSecret"),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_drift_is_seen_and_mended(deployed: Stack, swarm: Swarm, drift: str) -> None:
+    change, seen_in = DRIFTS[drift]
+    change(swarm)
+    shown = deployed.must(deployed.preview(refresh=True))
+    assert seen_in in shown.changed(), shown.text
+    deployed.deploy(refresh=True)
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
+    assert deployed.pull().blobs

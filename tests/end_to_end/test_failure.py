@@ -1,0 +1,182 @@
+"""A deployment that fails says why, never stops a cache that serves, and is mended by the next `up`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lab.client import PullError
+from tests.end_to_end.stack import CACHE, PORT, Run, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+LONGEST = 60
+"""Seconds until a failing `up` must have said why."""
+
+
+@contextmanager
+def port_taken(stack: Stack, port: int) -> Iterator[None]:
+    """Another service publishes `port` on the node."""
+    swarm = Swarm(stack.site)
+    publish = f"mode=host,target=1,published={port}"
+    command = ("busybox", "sleep", "1000")
+    swarm.docker(
+        "service",
+        "create",
+        "--name",
+        "other",
+        "--stop-grace-period",
+        "0s",
+        "--publish",
+        publish,
+        stack.site.cache_image,
+        *command,
+    )
+    try:
+        yield
+    finally:
+        swarm.docker("service", "rm", "other")
+
+
+@contextmanager
+def serving(stack: Stack) -> Iterator[None]:
+    """Pull through the cache without a pause; not one pull may fail."""
+    failed: list[str] = []
+    pulled: list[float] = []
+    over = threading.Event()
+    outputs = stack.outputs()
+
+    def go_on() -> None:
+        while not over.is_set():
+            try:
+                pulled.append(stack.pull_as(outputs).seconds)
+            except PullError as error:
+                failed.append(str(error))
+            time.sleep(0.02)
+
+    client = threading.Thread(target=go_on)
+    client.start()
+    try:
+        yield
+    finally:
+        over.set()
+        client.join()
+    assert not failed
+    assert len(pulled) > 10
+
+
+def must_fail(run: Run, *words: str) -> None:
+    assert not run.ok
+    assert run.seconds < LONGEST
+    for word in words:
+        assert word in run.text
+    assert "Traceback" not in run.text
+
+
+BAD: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
+    "no such tag": ({"image": "{images}:no-such-tag"}, ("no-such-tag", "can't be resolved to a digest")),
+    "no such digest": (
+        {"image": f"{{images}}@sha256:{'0' * 64}"},
+        ("No such image", "check `image`"),
+    ),
+    "crashes": ({"image": "{images}:crash"}, ("non-zero exit (3)", "start.sh: config broken")),
+    "no node has that much memory": (
+        {"resources": {"reservations": {"memory": "900g"}}},
+        ("insufficient resources", "resources.reservations"),
+    ),
+}
+
+
+def settings(stack: Stack, bad: dict[str, object]) -> dict[str, object]:
+    images = stack.site.cache_image.rpartition(":")[0]
+    return {key: value.format(images=images) if isinstance(value, str) else value for key, value in bad.items()}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_first_up_that_fails_says_why_and_the_next_one_recovers(stack: Stack, case: str) -> None:
+    bad, words = BAD[case]
+    stack.configure(settings(stack, bad))
+    must_fail(stack.up(), *words)
+    stack.configure()
+    stack.deploy()
+    assert stack.pull().blobs
+    stack.must(stack.preview(expect_no_changes=True))
+
+
+@pytest.mark.parametrize("case", [case for case in BAD if case != "no node has that much memory"])
+def test_a_change_that_fails_says_why_while_the_old_cache_serves_on(stack: Stack, swarm: Swarm, case: str) -> None:
+    bad, words = BAD[case]
+    stack.deploy()
+    task = swarm.task_ids(f"{CACHE}_cache")
+    stack.configure(settings(stack, bad))
+    with serving(stack):
+        must_fail(stack.up(), *words)
+    assert swarm.task_ids(f"{CACHE}_cache") == task
+    stack.configure()
+    stack.deploy()
+    assert swarm.task_ids(f"{CACHE}_cache") == task
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_config_that_ends_the_cache_at_once_leaves_the_old_one_serving(stack: Stack) -> None:
+    """What no schema can know: that a file is not in the container."""
+    stack.deploy()
+    stack.configure({"registryConfig": {"http": {"tls": {"certificate": "/run/secrets/none.pem"}}}})
+    with serving(stack):
+        must_fail(stack.up(), "non-zero exit", "/run/secrets/none.pem: no such file")
+    stack.configure()
+    stack.deploy()
+
+
+@pytest.mark.parametrize("deployed_before", [False, True])
+def test_a_taken_port_is_named_and_the_next_up_recovers(stack: Stack, deployed_before: bool) -> None:
+    if deployed_before:
+        stack.deploy()
+    stack.configure({"port": PORT + 1})
+    with port_taken(stack, PORT + 1):
+        run = stack.up()
+        must_fail(run, "host-mode port already in use", "take another `port`")
+        if deployed_before:
+            assert stack.pull_as({"caches": {CACHE: stack.outputs()["caches"][CACHE]}}, port=PORT).blobs
+    stack.deploy()
+    assert stack.pull().blobs
+
+
+def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(stack: Stack, swarm: Swarm) -> None:
+    stack.deploy()
+    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.node_name)
+    stack.configure({"blobTtl": "36h"})
+    must_fail(stack.up(), "scheduling constraints not satisfied", "no node carries the label")
+    stack.deploy(refresh=True)
+    assert stack.pull().blobs
+
+
+NODES: dict[str, tuple[Callable[[Swarm], object], str]] = {
+    "drained": (
+        lambda swarm: swarm.docker("node", "update", "--availability", "drain", swarm.site.node_name),
+        "is set to drain",
+    ),
+    "missing": (lambda _: None, "is not in the swarm, which has: worker-1"),
+}
+
+
+@pytest.mark.parametrize("case", NODES)
+def test_a_node_that_can_run_no_cache_is_named_before_anything_is_changed(
+    stack: Stack, swarm: Swarm, case: str
+) -> None:
+    change, words = NODES[case]
+    if case == "missing":
+        stack.configure({"nodes": ["worker-77"]})
+    before = swarm.listing()
+    change(swarm)
+    try:
+        must_fail(stack.preview(), words)
+        must_fail(stack.up(), words)
+    finally:
+        swarm.docker("node", "update", "--availability", "active", swarm.site.node_name)
+    assert swarm.listing() == before

@@ -1,0 +1,73 @@
+"""A run that is killed at any point is taken up by the next one: nothing twice, nothing left over."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+POINTS = ["label", "secret", "config", "service", "task"]
+
+
+def reached(swarm: Swarm, point: str) -> bool:
+    match point:
+        case "label":
+            return "dtr.cache" in swarm.node()["Spec"]["Labels"]
+        case "task":
+            return bool(swarm.names("service")) and bool(swarm.task_ids(f"{CACHE}_cache"))
+        case kind:
+            return bool(swarm.names(kind))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_killed_first_up_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, point: str) -> None:
+    assert stack.kill("up", lambda: reached(swarm, point)), "it ended before it was killed"
+    stack.unlock()
+    stack.deploy()
+    converged(stack, swarm)
+
+
+@pytest.mark.parametrize("milliseconds", [500, 1500, 2500, 4000])
+def test_a_killed_update_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, milliseconds: int) -> None:
+    stack.deploy()
+    stack.configure({"blobTtl": "36h"})
+    config = swarm.names("config")
+    started = time.monotonic()
+    # Timed from the first sign of the change, so that a slow machine kills at the same points.
+    first_sign: list[float] = []
+
+    def now() -> bool:
+        if not first_sign and swarm.names("config") != config:
+            first_sign.append(time.monotonic())
+        return (bool(first_sign) and time.monotonic() - first_sign[0] > milliseconds / 1000) or (
+            time.monotonic() - started > 60
+        )
+
+    stack.kill("up", now)
+    stack.unlock()
+    stack.deploy()
+    converged(stack, swarm)
+
+
+@pytest.mark.parametrize("kind", ["service", "config", "secret"])
+def test_a_killed_destroy_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, kind: str) -> None:
+    before = swarm.listing()
+    stack.deploy()
+    full = swarm.names(kind)
+    assert stack.kill("destroy", lambda: swarm.names(kind) != full), "it ended before it was killed"
+    stack.unlock()
+    stack.must(stack.destroy(refresh=True))
+    assert swarm.listing() == before
+
+
+def converged(stack: Stack, swarm: Swarm) -> None:
+    assert stack.pull().blobs
+    assert swarm.names("service") == {f"{CACHE}_cache"}
+    assert len(swarm.names("config")) == 1
+    assert len(swarm.names("secret")) == 3
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))

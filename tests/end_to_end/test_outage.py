@@ -1,0 +1,82 @@
+"""A manager that can't be asked is an error, never a reason to forget what is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.site import Site
+from tests.end_to_end.middleman import Middleman
+from tests.end_to_end.stack import Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+
+@pytest.fixture
+def middleman(site: Site, tmp_path: Path) -> Iterator[Middleman]:
+    with Middleman(tmp_path / "docker.sock", site.docker_host) as between:
+        yield between
+
+
+def cut(between: Middleman) -> None:
+    between.left = 0
+
+
+def cut_half_way(between: Middleman) -> None:
+    between.left = 6
+
+
+def forbid(pattern: str) -> Callable[[Middleman], None]:
+    def change(between: Middleman) -> None:
+        between.forbid = pattern
+
+    return change
+
+
+OUTAGES: dict[str, Callable[[Middleman], None]] = {
+    "the manager can't be reached": cut,
+    "the manager dies half-way": cut_half_way,
+    "403 for secrets": forbid(r"/secrets"),
+    "403 for configs": forbid(r"/configs"),
+    "403 for services": forbid(r"/services"),
+    "403 for nodes": forbid(r"/nodes"),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_refresh_fails_and_forgets_nothing_and_the_next_up_changes_nothing(
+    middleman: Middleman, stack: Stack, swarm: Swarm, outage: str
+) -> None:
+    stack.configure(swarm={"host": middleman.host})
+    stack.deploy()
+    before = {resource["urn"]: resource["id"] for resource in stack.resources() if "id" in resource}
+    listing = swarm.listing()
+    OUTAGES[outage](middleman)
+    run = stack.refresh()
+    middleman.left = middleman.forbid = None
+    assert not run.ok, run.text
+    assert "Traceback" not in run.text
+    assert {resource["urn"]: resource["id"] for resource in stack.resources() if "id" in resource} == before
+    done = stack.deploy()
+    assert not done.operations, done.operations
+    assert swarm.listing() == listing
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(stack: Stack) -> None:
+    """The provider waits without end for a manager that takes connections and answers nothing."""
+    stack.deploy()
+    before = {resource["urn"] for resource in stack.resources()}
+    stack.site.engine.pause()
+    try:
+        given_up = time.monotonic() + 30
+        assert stack.kill("refresh", lambda: time.monotonic() > given_up)
+    finally:
+        stack.site.engine.resume()
+    stack.unlock()
+    assert {resource["urn"] for resource in stack.resources()} == before
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))

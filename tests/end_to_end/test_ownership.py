@@ -1,0 +1,97 @@
+"""`destroy` leaves the swarm as it was; what is somebody else's is refused by name and left as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+LABEL = "dtr.cache"
+
+
+def test_destroy_puts_back_what_the_label_was_before(stack: Stack, swarm: Swarm) -> None:
+    swarm.docker("node", "update", "--label-add", f"{LABEL}=spare", "--label-add", "rack=7", stack.site.node_name)
+    before = swarm.listing()
+    try:
+        stack.deploy()
+        assert swarm.node()["Spec"]["Labels"][LABEL] == "true"
+        stack.must(stack.destroy())
+        assert swarm.listing() == before
+        assert swarm.node()["Spec"]["Labels"] == {LABEL: "spare", "rack": "7"}
+    finally:
+        swarm.docker("node", "update", "--label-rm", LABEL, "--label-rm", "rack", stack.site.node_name)
+
+
+def test_destroy_after_a_failed_up_leaves_the_swarm_as_it_was(stack: Stack, swarm: Swarm) -> None:
+    before = swarm.listing()
+    stack.configure({"image": stack.site.crash_image})
+    assert not stack.up().ok
+    assert swarm.listing() != before
+    stack.must(stack.destroy())
+    assert swarm.listing() == before
+
+
+def test_somebody_elses_service_of_the_name_is_refused_in_the_preview_and_left_alone(
+    stack: Stack, swarm: Swarm
+) -> None:
+    name = f"{CACHE}_cache"
+    swarm.docker("service", "create", "--detach", "--replicas=0", "--name", name, stack.site.cache_image)
+    before = swarm.inspect("service", name)
+    try:
+        for run in (stack.preview(), stack.up()):
+            assert not run.ok
+            assert f"service {name} is there already" in run.text
+        assert swarm.inspect("service", name) == before
+        stack.must(stack.destroy())
+        assert swarm.inspect("service", name) == before
+    finally:
+        swarm.docker("service", "rm", name)
+
+
+@pytest.mark.parametrize("kind", ["config", "secret"])
+def test_somebody_elses_file_of_the_name_is_refused_and_left_alone(stack: Stack, swarm: Swarm, kind: str) -> None:
+    part = {"config": "config.yml", "secret": "cache.key.pem"}[kind]
+    stack.deploy()
+    name = next(name for name in swarm.names(kind) if part in name)
+    # The same content, so the same name: the state keeps key and http.secret, the object becomes somebody else's.
+    swarm.docker("service", "rm", f"{CACHE}_cache")
+    swarm.docker(kind, "rm", name)
+    swarm.docker(kind, "create", "--label", "com.docker.stack.namespace=theirs", name, "-", stdin="theirs")
+    before = swarm.inspect(kind, name)
+    try:
+        run = stack.up(refresh=True)
+        assert not run.ok
+        assert f"{kind} {name} is there already and belongs to docker stack theirs" in run.text
+        assert swarm.inspect(kind, name) == before
+        stack.must(stack.destroy())
+        assert swarm.inspect(kind, name) == before
+    finally:
+        swarm.docker(kind, "rm", name)
+
+
+def test_another_stacks_label_is_refused_by_name(stack: Stack, swarm: Swarm) -> None:
+    labels = [f"{LABEL}=true", f"msr-cache.owner.{LABEL}=msr-cache/prod/europe"]
+    swarm.docker("node", "update", *[f"--label-add={label}" for label in labels], stack.site.node_name)
+    try:
+        run = stack.preview()
+        assert not run.ok
+        assert (
+            f"label {LABEL} of node {stack.site.node_name} belongs to msr-cache stack msr-cache/prod/europe" in run.text
+        )
+    finally:
+        names = [label.partition("=")[0] for label in labels]
+        swarm.docker("node", "update", *[f"--label-rm={name}" for name in names], stack.site.node_name)
+
+
+def test_destroy_with_refresh_succeeds_after_everything_was_removed_by_hand(stack: Stack, swarm: Swarm) -> None:
+    stack.deploy()
+    swarm.docker("service", "rm", f"{CACHE}_cache")
+    for kind in ("config", "secret"):
+        swarm.docker(kind, "rm", *swarm.names(kind))
+    run = stack.destroy()
+    assert not run.ok
+    assert "the cache's service was removed by somebody else: run this command again with --refresh" in run.text
+    stack.must(stack.destroy(refresh=True))

@@ -1,0 +1,331 @@
+"""What the lab promises, on a site of the tests' own beside the checkout's."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from docker.errors import DockerException
+from docker.types import ConfigReference, EndpointSpec, RestartPolicy, SecretReference
+
+from lab.authority import issue
+from lab.client import PullError, PullResult, pull
+from lab.errors import LabError
+from lab.process import Process, children, start_time, wait_until
+from lab.site import Site
+
+pytestmark = pytest.mark.swarm
+
+PORT = 9443
+FQDN = "cache.lab.test"
+LABEL = "dtr.cache"
+
+# The seed's, with the doubled quote mended.
+CONFIG_YML = f"""
+version: 0.1
+log:
+  level: info
+storage:
+  delete:
+    enabled: true
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: '0.0.0.0:443'
+  secret: generate-random-secret
+  host: 'https://{FQDN}:{PORT}'
+  tls:
+    certificate: /run/secrets/cache.cert.pem
+    key: /run/secrets/cache.key.pem
+middleware:
+  registry:
+    - name: downstream
+      options:
+        blobttl: 24h
+        upstreams:
+          - {{msr_url}}
+        cas:
+          - /run/secrets/dtr.cert.pem
+"""
+
+
+class Cache:
+    """The seed's cache as a service; `ca_pem` is what its clients trust."""
+
+    def __init__(self, site: Site, image: str | None = None) -> None:
+        self.site = site
+        tls = issue("Cache CA", address=site.engine_address, dns_name=FQDN)
+        self.ca_pem = tls.ca
+        certs = {"dtr.cert.pem": site.msr_ca_pem(), "cache.cert.pem": tls.certificate, "cache.key.pem": tls.key}
+        with closing(site.engine.client()) as client:
+            node = client.nodes.get(site.node_name)
+            node.update({**node.attrs["Spec"], "Labels": {LABEL: "true"}})
+            config = client.configs.create(name="config.yml", data=CONFIG_YML.format(msr_url=site.msr_url).encode())
+            secrets = [client.secrets.create(name=name, data=pem.encode()).id for name, pem in certs.items()]
+            self.id = client.services.create(
+                image or site.cache_image,
+                name="cache",
+                command=["/start.sh", "/config.yml"],
+                configs=[ConfigReference(config.id, "config.yml", "/config.yml")],
+                secrets=[SecretReference(secret, name) for secret, name in zip(secrets, certs, strict=True)],
+                endpoint_spec=EndpointSpec(ports={PORT: (443, "tcp", "host")}),
+                constraints=[f"node.labels.{LABEL} == true"],
+                restart_policy=RestartPolicy(condition="on-failure"),
+            ).id
+
+    def wait_until_serving(self) -> None:
+        wait_until(lambda: self._status() == HTTPStatus.OK, f"the cache does not serve: {self.tasks()}", seconds=30)
+
+    def pull(self) -> PullResult:
+        url, address = f"https://{FQDN}:{PORT}", self.site.engine_address
+        return pull(url, Site.app_repository, Site.app_tag, self.ca_pem, address=address)
+
+    def tasks(self) -> list[dict[str, Any]]:
+        with closing(self.site.engine.client()) as client:
+            return list(client.services.get(self.id).tasks())
+
+    def logs(self) -> str:
+        with closing(self.site.engine.client()) as client:
+            return b"".join(client.services.get(self.id).logs(stdout=True, stderr=True)).decode()
+
+    def remove(self) -> None:
+        with closing(self.site.engine.client()) as client:
+            client.services.get(self.id).remove()
+            wait_until(lambda: not client.containers.list(), "the cache's container stays", seconds=30)
+            for thing in [*client.configs.list(), *client.secrets.list()]:
+                thing.remove()
+
+    def _status(self) -> int:
+        try:
+            url = f"https://{self.site.engine_address}:{PORT}/"
+            return requests.get(url, verify=False, timeout=2).status_code  # noqa: S501 - only whether it is up
+        except requests.RequestException:
+            return 0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    started = Site.start(tmp_path_factory.mktemp("site"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def cache(site: Site) -> Iterator[Cache]:
+    deployed = Cache(site)
+    deployed.wait_until_serving()
+    yield deployed
+    deployed.remove()
+
+
+def blobs_sent(site: Site) -> int:
+    return sum("GET" in line and "/blobs/" in line for line in site.msr.requests())
+
+
+def test_the_second_pull_is_served_while_msr_is_stopped(site: Site, cache: Cache) -> None:
+    before = blobs_sent(site)
+    first = cache.pull()
+    assert blobs_sent(site) > before
+    site.msr.wait_until_quiet()
+    site.msr.stop()
+    try:
+        second = cache.pull()
+    finally:
+        site.msr.start()
+    assert second.blobs == first.blobs
+    assert len(second.blobs) == 4
+    assert min(sorted(second.blobs.values())[1:]) > 1 << 20
+
+
+def test_a_pull_through_the_cache_equals_one_from_msr(site: Site, cache: Cache) -> None:
+    direct = pull(site.msr_url, Site.app_repository, Site.app_tag, site.msr_ca_pem())
+    assert cache.pull().blobs == direct.blobs
+    by_digest = pull(site.msr_url, Site.app_repository, direct.manifest_digest, site.msr_ca_pem())
+    assert by_digest.blobs == direct.blobs
+
+
+def test_the_swarm_stores_the_image_by_digest(site: Site) -> None:
+    """By docker's own client, as `docker stack deploy` does: it is the client that asks for the digest of a tag."""
+    docker = ("/usr/bin/docker", f"--host={site.docker_host}", "service")
+    subprocess.run([*docker, "create", "--detach", "--name=by-tag", "--replicas=0", site.cache_image], check=True)
+    with closing(site.engine.client()) as client:
+        service = client.services.get("by-tag")
+        image = service.attrs["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"]
+        service.remove()
+    assert image == f"{site.cache_image}@{site.image_digest('2.9.0')}"
+    assert site.image_digest("2.9.0") != site.image_digest("2.9.1")
+
+
+def test_the_client_refuses_a_certificate_it_does_not_trust(site: Site) -> None:
+    stranger = issue("Stranger", address=site.engine_address, dns_name=FQDN).ca
+    with pytest.raises(PullError, match="certificate verify failed"):
+        pull(site.msr_url, Site.app_repository, Site.app_tag, stranger)
+    with pytest.raises(PullError, match="Hostname mismatch"):
+        pull("https://x.lab.test:8443", Site.app_repository, "1", site.msr_ca_pem(), address=site.network.host_address)
+
+
+def test_the_client_names_what_is_missing(site: Site) -> None:
+    with pytest.raises(PullError, match=r"404.*MANIFEST_UNKNOWN"):
+        pull(site.msr_url, Site.app_repository, "no-such-tag", site.msr_ca_pem())
+
+
+def test_a_rotated_ca_is_served_and_the_old_one_is_not_trusted_any_more(site: Site) -> None:
+    old = site.msr_ca_pem()
+    site.msr.rotate_ca()
+    new = site.msr_ca_pem()
+    assert new != old
+    pull(site.msr_url, Site.app_repository, Site.app_tag, new)
+    with pytest.raises(PullError, match="certificate verify failed"):
+        pull(site.msr_url, Site.app_repository, Site.app_tag, old)
+
+
+def test_msr_can_be_made_to_misbehave(site: Site) -> None:
+    def ask() -> requests.Response:
+        return requests.get(f"{site.msr_url}/ca", verify=False, timeout=5)  # noqa: S501 - as the manual page's curl -k
+
+    assert ask().text == site.msr_ca_pem()
+    site.msr.misbehave("404")
+    assert ask().status_code == HTTPStatus.NOT_FOUND
+    site.msr.misbehave("html")
+    assert ask().text.startswith("<!doctype html>")
+    site.msr.misbehave("foreign-ca")
+    assert ask().text.startswith("-----BEGIN CERTIFICATE-----")
+    assert ask().text != site.msr_ca_pem()
+    site.msr.misbehave("none")
+    assert ask().text == site.msr_ca_pem()
+
+
+def test_private_keys_are_readable_by_their_owner_only(site: Site) -> None:
+    keys = [path for path in site.data.glob("msr-front/**/*") if path.is_file() and "PRIVATE" in path.read_text()]
+    assert keys
+    assert {path.stat().st_mode & 0o777 for path in keys} == {0o600}
+
+
+def test_a_crashing_image_says_why(site: Site) -> None:
+    crashing = Cache(site, site.crash_image)
+    try:
+        wait_until(lambda: any("non-zero exit (3)" in str(task) for task in crashing.tasks()), "no failure", seconds=30)
+        wait_until(lambda: "config broken" in crashing.logs(), "no log", seconds=10)
+    finally:
+        crashing.remove()
+
+
+def test_a_paused_engine_comes_back_with_its_swarm(site: Site, cache: Cache) -> None:
+    site.engine.pause()
+    try:
+        with pytest.raises(DockerException), closing(site.engine.client(timeout=1)) as client:
+            client.ping()
+        assert cache.pull().blobs
+    finally:
+        site.engine.resume()
+    assert cache.tasks()[0]["Status"]["State"] == "running"
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_restarted_engine_comes_back_with_its_swarm_and_its_services(site: Site, cache: Cache, end: str) -> None:
+    getattr(site.engine, end)()
+    assert not site.engine.is_running()
+    site.engine.start()
+    cache.wait_until_serving()
+    with closing(site.engine.client()) as client:
+        assert client.nodes.get(site.node_name).attrs["Spec"]["Labels"] == {LABEL: "true"}
+
+
+def test_starting_a_site_that_runs_finds_it(site: Site) -> None:
+    pids = {path: path.read_text() for path in site.run.rglob("*.pid")}
+    again = Site.start(site.root)
+    assert again == site
+    assert {path: path.read_text() for path in site.run.rglob("*.pid")} == pids
+
+
+def test_a_site_with_a_part_ended_by_force_is_made_whole(site: Site) -> None:
+    ca_pem = site.msr_ca_pem()
+    for record in site.run.rglob("*.pid"):
+        os.kill(int(record.read_text().split()[0]), signal.SIGKILL)
+    wait_until(lambda: not any(site.running().values()), "still running", seconds=5)
+    again = Site.start(site.root)
+    assert all(again.running().values())
+    assert again.msr_ca_pem() == ca_pem
+
+
+def test_a_recycled_pid_is_not_taken_for_ours(tmp_path: Path) -> None:
+    other = subprocess.Popen(["/usr/bin/sleep", "60"])
+    try:
+        (tmp_path / "pid").write_text(f"{other.pid} {(start_time(other.pid) or 0) - 1}")
+        process = Process(tmp_path / "pid", tmp_path / "log")
+        assert process.pid() is None
+        process.stop()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_stopped_lab_leaves_no_process_mount_interface_or_file_behind(tmp_path: Path) -> None:
+    before = left_behind()
+    site = Site.start(tmp_path)
+    cache = Cache(site)
+    cache.wait_until_serving()
+    cache.pull()
+    running = processes(site)
+    assert {"dockerd", "containerd", "docker-registry"} <= set(running.values())
+    assert any("shim" in name for name in running.values())
+    assert left_behind() != before
+    site.stop()
+    assert left_behind() == before
+    assert not [name for (pid, started), name in running.items() if start_time(pid) == started]
+    assert Site.find(tmp_path) is None
+
+
+def test_a_lab_whose_engine_was_killed_is_cleared_away_as_well(tmp_path: Path) -> None:
+    before = left_behind()
+    site = Site.start(tmp_path)
+    Cache(site).wait_until_serving()
+    running = processes(site)
+    os.kill(next(pid for (pid, _), name in running.items() if name == "dockerd"), signal.SIGKILL)
+    site.stop()
+    assert left_behind() == before
+    assert not [name for (pid, started), name in running.items() if start_time(pid) == started]
+
+
+def test_a_half_failed_start_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = left_behind()
+
+    def fail(_: object) -> None:
+        raise LabError("out of disk space")
+
+    monkeypatch.setattr("lab.images.push_cache_images", fail)
+    with pytest.raises(LabError, match="out of disk space"):
+        Site.start(tmp_path)
+    site = Site.find(tmp_path)
+    assert site is not None
+    site.stop()
+    assert left_behind() == before
+
+
+def left_behind() -> dict[str, set[str]]:
+    """List where a site might leave something."""
+    folders = ("/run", "/etc", "/opt", "/var/lib", "/sys/fs/cgroup")
+    links = subprocess.run(["/usr/sbin/ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    return {
+        "files": {str(path) for folder in folders for depth in ("*", "*/*") for path in Path(folder).glob(depth)},
+        "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
+        "interfaces": {line.split()[0].split("@")[0] for line in links.splitlines()},
+    }
+
+
+def processes(site: Site) -> dict[tuple[int, int | None], str]:
+    """List the pid, start time and name of each process that the site started, and of theirs."""
+    found: dict[tuple[int, int | None], str] = {}
+    pids = [int(record.read_text().split()[0]) for record in site.run.rglob("*.pid")]
+    while pids:
+        pid = pids.pop()
+        found[pid, start_time(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        pids += children(pid)
+    return found
