@@ -21,11 +21,11 @@ from msr_cache.swarm import Address, Manager
 
 if TYPE_CHECKING:
     from msr_cache.resources.msr_ca import MsrCa
-    from msr_cache.settings import Settings
+    from msr_cache.settings import Settings, Tls
 
 
 class Site:
-    """What all caches of a stack share: the settings, the swarm, and MSR's CA (None: the system's trust)."""
+    """What all caches of a stack share: the settings, the swarm, MSR's CA (None: the system's trust), their own CA."""
 
     def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
         self.settings = settings
@@ -33,6 +33,7 @@ class Site:
         self.msr_ca = msr_ca
         self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
         self.tls = tls.Provider("tls")
+        self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
 
 
 class MsrCache(pulumi.ComponentResource):
@@ -46,17 +47,20 @@ class MsrCache(pulumi.ComponentResource):
         cache = settings.caches[name]
         masked_config = registry_config.masked_yaml(registry_config.render(settings, name))
         words: dict[str, Any] = cache.model_dump(
-            by_alias=True, exclude={"registry_config", "storage"}, exclude_none=True
+            by_alias=True, exclude={"registry_config", "storage", "tls"}, exclude_none=True
         )
         words |= {
+            "tls": cache.tls.words(),
             "image": settings.image_of(name),
             "label": settings.label_of(name),
             "upstreams": settings.upstreams_of(name),
             "configYaml": masked_config,
         }
         super().__init__("msr:cache:MsrCache", name, words, opts)
-        # Nothing of a cache is made before MSR's CA is known to be right.
-        child = pulumi.ResourceOptions(parent=self, depends_on=[site.msr_ca] if site.msr_ca else None)
+        own = certificate.own(name, cache, site.local_ca, pulumi.ResourceOptions(parent=self, provider=site.tls))
+        # Nothing of a cache is made before MSR's CA and a given certificate are known to be right.
+        checks = [*own.checks, *([site.msr_ca] if site.msr_ca else [])]
+        child = pulumi.ResourceOptions(parent=self, depends_on=checks)
         owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
 
         labels = [
@@ -67,7 +71,6 @@ class MsrCache(pulumi.ComponentResource):
             )
             for node in cache.nodes
         ]
-        own = certificate.self_signed(name, cache, pulumi.ResourceOptions(parent=self, provider=site.tls))
         http_secret = HttpSecret(f"{name}-http.secret", child)
 
         def file(part: str, data: pulumi.Input[str]) -> dict[str, Any]:
@@ -77,7 +80,7 @@ class MsrCache(pulumi.ComponentResource):
             return registry_config.to_yaml(registry_config.render(settings, name, secret))
 
         config = SwarmConfig(f"{name}-config.yml", file("config.yml", http_secret.value.apply(config_yml)), child)
-        contents = {"cache.cert.pem": own.certificate, "cache.key.pem": own.key}
+        contents = {"cache.cert.pem": own.served, "cache.key.pem": own.key}
         if site.msr_ca:
             contents = {registry_config.ca_file(settings): site.msr_ca.pem, **contents}
         secrets = {part: SwarmSecret(f"{name}-{part}-file", file(part, data), child) for part, data in contents.items()}
@@ -92,14 +95,21 @@ class MsrCache(pulumi.ComponentResource):
         )
         Rollout(
             f"{name}-rollout",
-            {"service": service.id, "specSha256": _digest(args), "labels": owner.labels("rollout")},
-            child,
+            {
+                "service": service.id,
+                "specSha256": _digest(args),
+                "labels": owner.labels("rollout"),
+                "certificateExpires": own.expires,
+            },
+            pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(hooks=_renewal_hook(name, cache.tls))),
         )
+        own.expires.apply(lambda ends: _warn(certificate.renewal(name, cache.tls, ends)))
         self.outputs: dict[str, Any] = {
             "url": cache.url,
-            "certificatePem": own.certificate,
+            "certificatePem": own.trust,
             "certificateExpires": own.expires,
-            "certificateSha256": own.certificate.apply(_sha256),
+            "certificateSha256": own.served.apply(_sha256),
+            **({"certificateRequestPem": own.request} if own.request else {}),
             "msrCaSha256": site.msr_ca.sha256 if site.msr_ca else None,
             "nodes": cache.nodes,
             "service": service.name,
@@ -120,6 +130,26 @@ def _sha256(certificate_pem: str) -> str:
     from msr_cache.pem import sha256_of
 
     return sha256_of(certificate_pem)
+
+
+def _warn(text: str | None) -> None:
+    if text:
+        pulumi.log.warn(text)
+
+
+def _renewal_hook(name: str, settings: Tls) -> pulumi.ResourceHookBinding:
+    """Say why a certificate is renewed.
+
+    A preview does not know what a resource was that it replaces; what it updates, it does. (A hook before the old
+    certificate's end would be told, but `destroy` without --run-program refuses resources that have such hooks.)
+    """
+
+    def before_update(args: pulumi.ResourceHookArgs) -> None:
+        if ends := (args.old_inputs or {}).get("certificateExpires"):
+            _warn(certificate.renewal(name, settings, ends))
+
+    hook = pulumi.ResourceHook(f"{name}-renewal", before_update, pulumi.ResourceHookOptions(on_dry_run=True))
+    return pulumi.ResourceHookBinding(before_update=[hook])
 
 
 def _hooks(name: str, owner: Owner, address: Address) -> pulumi.ResourceHookBinding:

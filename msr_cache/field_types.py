@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -44,6 +45,27 @@ def _go_duration(value: object) -> object:
     return value
 
 
+def _pem_text(value: object) -> object:
+    """Read a file where no PEM text is given; what stands there may be a key, and is not shown."""
+    if not isinstance(value, str):
+        return value
+    text = value
+    if "-----BEGIN " not in value:
+        try:
+            text = Path(value).expanduser().read_text("ascii")
+        except UnicodeDecodeError:
+            message = "found a file that is no PEM text; a DER file is made one by `openssl x509 -inform der -in FILE`"
+            raise ValueError(message) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no file name"
+            message = (
+                f"found neither PEM text nor a file that can be read ({reason}); "
+                "a path is taken from the folder of Pulumi.yaml"
+            )
+            raise ValueError(message) from None
+    return text.strip() + "\n"
+
+
 def _without_user(url: str) -> str:
     # A password in a URL is refused, and must not be printed on the way.
     return re.sub(r"//[^/@]*@", "//...@", url)
@@ -68,6 +90,8 @@ def _origin(*schemes: str) -> AfterValidator:
 
 GoDuration = Annotated[str, BeforeValidator(_go_duration)]
 """Go's time.Duration as text, always with a unit: a bare number would be nanoseconds."""
+PemText = Annotated[str, BeforeValidator(_pem_text)]
+"""PEM text, or the path of a file of it."""
 HttpsOrigin = Annotated[str, _origin("https")]
 HttpOrigin = Annotated[str, _origin("https", "http")]
 Port = Annotated[int, Field(ge=1, le=65535)]

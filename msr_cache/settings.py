@@ -16,7 +16,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator
 
 from msr_cache import problems
-from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, Port, is_host
+from msr_cache.certificate_checks import Given, ca_mistakes, server_mistakes
+from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, PemText, Port, Secret, is_host
 from msr_cache.pem import ca_problem
 
 LONGEST_CACHE_NAME = 32
@@ -61,8 +62,12 @@ ImageName = Annotated[
 LabelKey = Annotated[
     str, _checked(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
 ]
-Sha256 = Annotated[
-    str, _checked(r"[0-9a-f]{64}", "the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons")
+Pin = Annotated[
+    str,
+    _checked(
+        r"(sha256:)?[0-9a-f]{64}",
+        "the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons, or sha256: and those of its key's",
+    ),
 ]
 MemorySize = Annotated[str, _checked(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
 
@@ -72,10 +77,15 @@ class _Section(BaseModel):
 
 
 class GivenCa(_Section):
-    """Trust in MSR by what the operator knows of its CA: the whole certificate, or its SHA-256."""
+    """Trust in MSR by what the operator knows of its CA: the certificate itself, or one or more pins of it."""
 
-    sha256: Sha256 | None = None
-    pem: str | None = None
+    sha256: Annotated[list[Pin], Field(min_length=1)] | None = None
+    pem: PemText | None = None
+
+    @field_validator("sha256", mode="before")
+    @classmethod
+    def _one_or_more(cls, pins: object) -> object:
+        return [pins] if isinstance(pins, str) else pins
 
     @field_validator("pem")
     @classmethod
@@ -150,11 +160,27 @@ class SwarmAccess(_Section):
         return self
 
 
-class Tls(_Section):
-    """The cache's own certificate: self-signed, replaced by the first `up` within `renewDays` of its end."""
+TlsSource = Literal["selfSigned", "localCa", "provided", "csr"]
+_GIVEN_BY: dict[TlsSource, set[str]] = {
+    "selfSigned": set(),
+    "localCa": set(),
+    "provided": {"certificate", "intermediates", "ca", "key"},
+    "csr": {"certificate", "intermediates", "ca"},
+}
 
+
+class Tls(_Section):
+    """The cache's own certificate, by source; one that the stack makes is made anew within `renewDays` of its end."""
+
+    source: TlsSource = "selfSigned"
+    key_type: Literal["rsa2048", "rsa3072", "rsa4096", "ecdsaP256", "ecdsaP384"] = "rsa4096"
+    sans: list[Fqdn] = Field(default_factory=list)
     validity_days: Annotated[int, Field(ge=1, le=3650)] = 365
     renew_days: Annotated[int, Field(ge=0)] = 30
+    certificate: PemText | None = None
+    intermediates: PemText | None = None
+    ca: PemText | None = None
+    key: Annotated[PemText | None, Secret()] = None
 
     @model_validator(mode="after")
     def _window_fits(self) -> Tls:
@@ -163,6 +189,46 @@ class Tls(_Section):
             message = f"found renewDays {self.renew_days}, allowed is less than validityDays ({self.validity_days})"
             raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _keys_fit_source(self) -> Tls:
+        given = {key for key in _GIVEN_BY["provided"] if getattr(self, key) is not None}
+        allowed = _GIVEN_BY[self.source]
+        needed = {"certificate", "key"} if self.source == "provided" else {"certificate"} & allowed if given else set()
+        useless = given - allowed
+        if self.source == "provided" and self.key_type != "rsa4096":
+            useless.add("keyType")
+        if needed - given:
+            message = f"found no {' and no '.join(sorted(needed - given))}, which source {self.source} needs"
+            raise ValueError(message)
+        if useless:
+            shown = ", ".join(sorted(allowed)) or "none of certificate, intermediates, ca and key"
+            message = f"found {' and '.join(sorted(useless))}, allowed with source {self.source}: {shown}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def given(self) -> Given | None:
+        """The certificate that the operator gives, if so."""
+        if self.certificate is None:
+            return None
+        return Given(self.certificate, self.intermediates, self.ca, self.key, self.renew_days)
+
+    def words(self) -> dict[str, Any]:
+        """Return what a person reads in a preview: no key, and no keys that are left at what they were without them."""
+        always = self.model_dump(by_alias=True, include={"validity_days", "renew_days"})
+        return always | self.model_dump(by_alias=True, exclude_defaults=True, exclude={"key"})
+
+
+class LocalCa(_Section):
+    """The operator's own CA, which signs the certificates of all caches whose tls.source is localCa."""
+
+    certificate: PemText
+    key: Annotated[PemText, Secret()]
+
+    def given(self, window: int) -> Given:
+        """Return it as what the checks take; `window` in days."""
+        return Given(self.certificate, key=self.key, window=window)
 
 
 class ResourceAmount(_Section):
@@ -231,6 +297,11 @@ class Cache(_Section):
         return self
 
     @property
+    def hosts(self) -> list[str]:
+        """Whom the certificate must be for: the FQDN first, each once."""
+        return list(dict.fromkeys([self.fqdn, *self.tls.sans]))
+
+    @property
     def update_order(self) -> str:
         """Start-first where the port can be shared, so that a change is no outage."""
         return self.update.order or ("start-first" if self.publish_mode == "ingress" else "stop-first")
@@ -247,6 +318,7 @@ class Settings(_Section):
 
     msr: Msr
     swarm: SwarmAccess
+    local_ca: LocalCa | None = None
     caches: Annotated[dict[CacheName, Cache], Field(min_length=1)]
 
     def image_of(self, name: str) -> str:
@@ -289,10 +361,31 @@ class Settings(_Section):
             ]
         return found
 
-    def warnings(self) -> list[str]:
-        """What will work only by luck."""
+    def certificate_mistakes(self) -> list[str]:
+        """Name what would keep clients from trusting a cache by the certificates that are given."""
         found = []
-        for name in self.caches:
+        for name, cache in self.caches.items():
+            if given := cache.tls.given:
+                at = f"msr-cache:caches.{name}.tls"
+                found += [f"{at}.{key}: {problem}" for key, problem in server_mistakes(given, cache.hosts)]
+        if self.local_ca:
+            given = self.local_ca.given(max((tls.renew_days for tls in self.signed_locally()), default=0))
+            found += [f"msr-cache:localCa.{key}: {problem}" for key, problem in ca_mistakes(given)]
+        return found
+
+    def signed_locally(self) -> list[Tls]:
+        """Return the certificates that the stack's CA signs."""
+        return [cache.tls for cache in self.caches.values() if cache.tls.source == "localCa"]
+
+    def warnings(self) -> list[str]:
+        """What will work only by luck, or not for long."""
+        found = []
+        for name, cache in self.caches.items():
+            if cache.tls.source == "csr" and not cache.tls.given:
+                found.append(
+                    f"msr-cache:caches.{name}.tls: the cache runs on a self-signed certificate of the same key, until "
+                    "the stack output certificateRequestPem is signed and given as tls.certificate"
+                )
             tag = self.image_of(name).partition("@")[0].rpartition(":")[2]
             if tag != self.msr.version and not tag.startswith(f"{self.msr.version}."):
                 found.append(
@@ -301,9 +394,6 @@ class Settings(_Section):
                     "on its config.yml: run the tag that equals MSR's version, and set msr.version to it."
                 )
         return found
-
-
-KEYS = {"msr": Msr, "swarm": SwarmAccess, "caches": Settings}
 
 
 def load(config: Mapping[str, str], project: str) -> Settings:
@@ -323,7 +413,7 @@ def load(config: Mapping[str, str], project: str) -> Settings:
     except ValidationError as error:
         found += problems.lines(error, Settings, f"{project}:")
     else:
-        found += settings.conflicts()
+        found += settings.conflicts() + settings.certificate_mistakes()
     if found:
         raise problems.Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
     return settings

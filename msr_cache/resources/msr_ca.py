@@ -21,12 +21,17 @@ from msr_cache.problems import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from msr_cache.settings import Msr
 
 TIMEOUT = 10
 """Seconds until an MSR that does not answer is said to be unreachable."""
 LARGEST = 1 << 16
 """Bytes: no CA certificate is larger."""
+REMEMBERED = ("pem", "sha256", "subject", "expires", "offered")
+Pins = list[str] | None
+"""SHA-256 of certificates, or `sha256:` and that of their public keys."""
 
 
 def fetch(url: str) -> str:
@@ -71,39 +76,57 @@ def verify(url: str, ca_pem: str) -> None:
         raise Refusal(_unreachable(url, error)) from None
 
 
-def trusted(url: str, pin: str | None, given: str | None) -> Props:
-    """Return what is known of MSR's CA after every check; raise Refusal at the first that fails."""
-    text = (given or fetch(url)).strip() + "\n"
+def trusted(url: str, text: str, pins: Pins) -> Props:
+    """Return what is known of MSR's CA, given or fetched, after every check; raise Refusal at the first that fails."""
     if problem := pem.ca_problem(text):
-        message = f"{'msr.ca.pem' if given else url + '/ca'}: {problem}"
+        message = f"the CA of {url}: {problem}"
         raise Refusal(message)
-    certificate = pem.first_certificate(text)
-    fingerprint = pem.sha256(certificate)
-    if pin and pin != fingerprint:
+    certificates = pem.certificates(text)
+    if pins and (strangers := [certificate for certificate in certificates if not _covered(certificate, pins)]):
+        # Each must be: one right certificate beside another CA's is how a man in the middle stays.
         message = (
-            f"msr.ca.sha256: found a CA with SHA-256 {fingerprint} at {url}/ca, allowed is {pin}. If MSR's CA was "
-            "rotated, set the new pin; if not, somebody between here and MSR answers in its place"
+            f"msr.ca.sha256: found {' and '.join(map(seen, strangers))} at {url}/ca, allowed is {' or '.join(pins)}. "
+            "If MSR's CA was rotated, set the new pin; if not, somebody between here and MSR answers in its place"
         )
         raise Refusal(message)
     verify(url, text)
     return {
-        "pem": text,
-        "sha256": fingerprint,
-        "subject": certificate.subject.rfc4514_string(),
-        "expires": certificate.not_valid_after_utc.isoformat(),
+        "pem": pem.text(*certificates),
+        "sha256": ", ".join(map(pem.sha256, certificates)),
+        "subject": " and ".join(map(pem.name, certificates)),
+        "expires": min(certificate.not_valid_after_utc for certificate in certificates).isoformat(),
     }
+
+
+def _covered(certificate: x509.Certificate, pins: Pins) -> bool:
+    return bool({pem.sha256(certificate), pem.key_sha256(certificate)} & set(pins or ()))
+
+
+def seen(certificate: x509.Certificate) -> str:
+    """Name a certificate by all that tells it from others."""
+    return f"{pem.name(certificate)} (SHA-256 {pem.sha256(certificate)}, of its key {pem.key_sha256(certificate)})"
+
+
+def certificates_of(text: str, url: str) -> list[x509.Certificate]:
+    """Return what answered at `<url>/ca`, trusted by nobody yet."""
+    try:
+        return pem.certificates(text)
+    except ValueError as error:
+        message = f"{url}/ca: {error}"
+        raise Refusal(message) from None
 
 
 class MsrCaProvider(SwarmProvider):
     """Fetches in `check`, which previews run too: the diff is real, and an MSR that is down is told before `up`."""
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Keep what an earlier run trusted as long as url, pin and given text are the same."""
-        if unchanged(olds, news, "url", "pin", "given"):
-            return CheckResult({**olds, **news}, [])
+        """Keep what is remembered, unless the operator now says something else of the CA, or of where MSR is."""
+        taken_back = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
+        if taken_back or unchanged(olds, news, "url", "pin", "given"):
+            return CheckResult({**{key: olds[key] for key in REMEMBERED if key in olds}, **news}, [])
 
         def look() -> None:
-            news.update(trusted(news["url"], news.get("pin"), news.get("given")))
+            news.update(trusted(news["url"], news.get("given") or fetch(news["url"]), news.get("pin")))
 
         return self.checked(news, "ca", look)
 
@@ -112,8 +135,17 @@ class MsrCaProvider(SwarmProvider):
         return CreateResult("msr-ca", props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """See a rotated CA. An MSR that can't be reached is an error, never a reason to forget its CA."""
-        now = {**props, **trusted(props["url"], props.get("pin"), props.get("given"))}
+        """See a rotated CA, but trust it only where a pin says so.
+
+        An MSR that can't be reached is an error, never a reason to forget its CA.
+        """
+        url, pins = props["url"], props.get("pin")
+        certificates = certificates_of(props.get("given") or fetch(url), url)
+        offered = ", ".join(map(pem.sha256, certificates))
+        if offered == props["sha256"] or all(_covered(certificate, pins) for certificate in certificates):
+            now = {**props, **trusted(url, pem.text(*certificates), pins), "offered": None}
+        else:
+            now = {**props, "offered": offered}
         return ReadResult(id_, now, {**now})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
@@ -126,12 +158,16 @@ class MsrCaProvider(SwarmProvider):
 
 
 class MsrCa(Resource, module="msr", name="MsrCa"):
-    """MSR's CA: `pem`, `sha256` (of the DER form), `subject` (RFC 4514) and `expires` (ISO 8601)."""
+    """MSR's CA: `pem`, `sha256` (of the DER form), `subject` (RFC 4514) and `expires` (ISO 8601).
+
+    `offered` is the SHA-256 of another CA that MSR showed at the last refresh, which is not trusted.
+    """
 
     pem: pulumi.Output[str]
     sha256: pulumi.Output[str]
     subject: pulumi.Output[str]
     expires: pulumi.Output[str]
+    offered: pulumi.Output[str | None]
 
     def __init__(self, name: str, msr: Msr, opts: pulumi.ResourceOptions | None = None) -> None:
         given = msr.ca if not isinstance(msr.ca, str) else None
@@ -139,6 +175,16 @@ class MsrCa(Resource, module="msr", name="MsrCa"):
             "url": msr.url,
             "pin": given.sha256 if given else None,
             "given": given.pem if given else None,
-            **dict.fromkeys(("pem", "sha256", "subject", "expires")),
+            **dict.fromkeys(REMEMBERED),
         }
         super().__init__(MsrCaProvider(), name, props, opts)
+        pulumi.Output.all(self.sha256, self.offered).apply(lambda both: self._warn(msr.url, *both))
+
+    @staticmethod
+    def _warn(url: str, remembered: str, offered: str | None) -> None:
+        if offered:
+            pulumi.log.warn(
+                f"msr-cache:msr.ca: MSR at {url} shows another CA, which is not trusted: remembered is SHA-256 "
+                f"{remembered}, seen was {offered}. If its administrator says that it was rotated, set msr.ca.sha256 "
+                "to what is seen; if not, somebody between here and MSR answers in its place"
+            )
