@@ -191,4 +191,12 @@ def address_from_json(text: str | None) -> Address:
     if not text:
         message = "msr-cache:swarm: missing, and there is no default for it"
         raise Refusal(message)
-    return Address.from_config(json.loads(text))
+    # A refresh or destroy runs no program, which would have checked the config.
+    try:
+        swarm = json.loads(text)
+    except ValueError:
+        swarm = None
+    if not isinstance(swarm, dict) or not swarm.keys() & {"host", "context", "clientBundle"}:
+        message = f"msr-cache:swarm: found {text!r}, allowed is a map with one of host, context and clientBundle"
+        raise Refusal(message)
+    return Address.from_config(swarm)

@@ -274,6 +274,9 @@ class Deployment:
         kind = resource.type
         if not resource.custom or kind.startswith(PROVIDERS):
             return _declared(kind)
+        if not resource.provider:
+            package = kind.partition(":")[0]
+            raise StepError(f"{kind}: a default provider of {package} is not implemented by the rehearsal engine")
         with self._lock:
             key = f"{_urn_of(resource.provider)} {kind}"
             if key not in self._providers:

@@ -86,7 +86,9 @@ class Run:
     """One command's end."""
 
     code: int
+    out: str
     text: str
+    """Standard output, then standard error."""
     events: list[Event]
 
     def operations(self) -> list[tuple[str, str]]:
@@ -153,7 +155,7 @@ class Program:
             check=False,
         )
         events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        return Run(answer.returncode, answer.stdout + answer.stderr, events)
+        return Run(answer.returncode, answer.stdout, answer.stdout + answer.stderr, events)
 
     def must(self, *words: str) -> Run:
         run = self.run(*words)

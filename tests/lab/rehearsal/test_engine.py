@@ -23,8 +23,8 @@ def test_the_first_line_of_each_run_says_what_this_engine_is(program: Program) -
     program.write(CHAIN)
     for words in (["preview"], ["up", "--yes"], ["refresh"], ["stack", "output"], ["destroy", "--yes"]):
         run = program.run(*words)
-        lines = run.text.splitlines()
-        assert any(line.startswith(FRANK) for line in ([lines[-1], lines[0]] if words[0] == "stack" else lines[:1]))
+        said = run.text.removeprefix(run.out) if words[0] == "stack" else run.out  # what is piped stays JSON
+        assert said.startswith(FRANK)
 
 
 def test_a_preview_says_what_would_be_done_and_does_nothing(program: Program) -> None:
@@ -174,9 +174,7 @@ Group("g")
 
 def test_urns_parents_dependencies_and_outputs_are_in_the_state_as_pulumi_has_them(program: Program) -> None:
     program.up(COMPONENT + 'a = File("a", 1)\nFile("b", a.made)\npulumi.export("told", a.made)')
-    found = json.loads(program.run("stack", "export").text.partition("\n")[2] or "{}") or json.loads(
-        program.must("stack", "export").text.rpartition("This is")[0]
-    )
+    found = json.loads(program.must("stack", "export").out)
     resources = {item["urn"]: item for item in found["deployment"]["resources"]}
     root = "urn:pulumi:s::small::"
     child = resources[f"{root}my:own:Group$pulumi-python:dynamic:Resource::child"]
@@ -227,7 +225,7 @@ def test_a_hook_that_fails_stops_its_step_in_its_own_words(program: Program, dry
     assert bool(program.run("preview").code) is dry
     run = program.run("up", "--yes")
     assert run.code
-    assert 'error: before hook "guard" failed: a with 5 is not wanted\n' in run.text
+    assert 'error: before hook "guard" failed: a with 5.0 is not wanted\n' in run.text
     assert program.world() == {}
 
 
@@ -237,11 +235,11 @@ def test_a_hook_that_fails_stops_its_step_in_its_own_words(program: Program, dry
         ('File("a", 1, pulumi.ResourceOptions(protect=True))', "option protect"),
         ('File("a", 1, pulumi.ResourceOptions(ignore_changes=["value"]))', "option ignoreChanges"),
         ('File("a", 1, pulumi.ResourceOptions(retain_on_delete=True))', "option retainOnDelete"),
-        ('pulumi.CustomResource("aws:s3:Bucket", "a", {})', "aws:s3:Bucket"),
+        ('pulumi.CustomResource("aws:s3:Bucket", "a", {})', "default provider of aws"),
         ('pulumi.CustomResource("aws:s3:Bucket", "a", {}, pulumi.ResourceOptions(import_="x"))', "option importId"),
         ('pulumi.runtime.invoke("aws:index:getCallerIdentity", {})', "aws:index:getCallerIdentity"),
         ('File("a", pulumi.StringAsset("x"))', "assets"),
-        ('import pulumi_tls\npulumi_tls.PrivateKey("k", algorithm="DSA")', "default provider"),
+        ('import pulumi_tls\npulumi_tls.PrivateKey("k", algorithm="DSA")', "default provider of tls"),
     ],
 )
 def test_what_is_not_implemented_is_an_error_that_names_it(program: Program, body: str, named: str) -> None:
