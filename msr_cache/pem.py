@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 def certificates(pem: str) -> list[x509.Certificate]:
     """Return the certificates in `pem`, one at least; ValueError says why there is none."""
     if "PRIVATE KEY" in pem:
-        message = "found a private key, allowed are certificates"
+        message = "found a private key, allowed is the PEM text of a certificate"
         raise ValueError(message)
     try:
         return x509.load_pem_x509_certificates(pem.encode())
@@ -40,10 +40,11 @@ def _no_ca(certificate: x509.Certificate) -> str | None:
 def life_problem(certificate: x509.Certificate) -> str | None:
     """Say why now is outside of the certificate's life, or None."""
     now = datetime.now(UTC)
+    found = f"found {'CA ' if may_sign(certificate) else ''}{name(certificate)}"
     if certificate.not_valid_after_utc < now:
-        return f"found {name(certificate)}, which expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+        return f"{found}, which expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     if certificate.not_valid_before_utc > now:
-        return f"found {name(certificate)}, which is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+        return f"{found}, which is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
     return None
 
 

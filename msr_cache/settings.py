@@ -64,13 +64,6 @@ ImageName = Annotated[
 LabelKey = Annotated[
     str, _checked(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
 ]
-Pin = Annotated[
-    str,
-    _checked(
-        r"(sha256:)?[0-9a-f]{64}",
-        "the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons, or sha256: and those of its key's",
-    ),
-]
 MemorySize = Annotated[str, _checked(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
 
 
@@ -81,13 +74,21 @@ class _Section(BaseModel):
 class GivenCa(_Section):
     """Trust in MSR by what the operator knows of its CA: the certificate itself, or one or more pins of it."""
 
-    sha256: Annotated[list[Pin], Field(min_length=1)] | None = None
-    pem: PemText | None = None
+    sha256: list[str] | None = None
+    pem: str | None = None
 
     @field_validator("sha256", mode="before")
     @classmethod
-    def _one_or_more(cls, pins: object) -> object:
-        return [pins] if isinstance(pins, str) else pins
+    def _one_or_more(cls, value: object) -> object:
+        pins = value if isinstance(value, list) and value else [value]
+        for pin in pins:
+            if not (isinstance(pin, str) and re.fullmatch(r"(sha256:)?[0-9a-f]{64}", pin)):
+                message = (
+                    f"found {pin!r}, allowed is the 64 lower-case hexadecimal digits of a certificate's SHA-256, no "
+                    "colons; or sha256: and those of its public key's; or a list of such"
+                )
+                raise ValueError(message)
+        return pins
 
     @field_validator("pem")
     @classmethod

@@ -64,7 +64,9 @@ def test_make_up_ends_with_the_url_and_a_pull_and_make_down_leaves_nothing(clone
     make(clone, "down")
     assert Site.find() is None
     assert not list((clone / ".state").rglob("*.lock"))
-    assert not [json.loads(path.read_text()) for path in (clone / ".state").rglob("stacks/**/dev.json") if has_any(path)]
+    assert not [
+        json.loads(path.read_text()) for path in (clone / ".state").rglob("stacks/**/dev.json") if has_any(path)
+    ]
 
 
 def has_any(state: Path) -> bool:

@@ -116,6 +116,16 @@ def certificates_of(text: str, url: str) -> list[x509.Certificate]:
         raise Refusal(message) from None
 
 
+def fetched(url: str, pins: Pins) -> str:
+    """Fetch what is to be trusted on first use, or by pins."""
+    text = fetch(url)
+    if not pins and (count := len(certificates_of(text, url))) > 1:
+        # Whoever could add a CA of his own to MSR's would pass `verify` by MSR's.
+        message = f"{url}/ca: found {count} certificates, allowed is one, or each of them pinned by msr.ca.sha256"
+        raise Refusal(message)
+    return text
+
+
 class MsrCaProvider(SwarmProvider):
     """Fetches in `check`, which previews run too: the diff is real, and an MSR that is down is told before `up`."""
 
@@ -126,7 +136,8 @@ class MsrCaProvider(SwarmProvider):
             return CheckResult({**{key: olds[key] for key in REMEMBERED if key in olds}, **news}, [])
 
         def look() -> None:
-            news.update(trusted(news["url"], news.get("given") or fetch(news["url"]), news.get("pin")))
+            text = news.get("given") or fetched(news["url"], news.get("pin"))
+            news.update(trusted(news["url"], text, news.get("pin")))
 
         return self.checked(news, "ca", look)
 

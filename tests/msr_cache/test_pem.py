@@ -115,11 +115,13 @@ def test_what_is_no_certificate_is_told_by_its_beginning(text: str, found: str) 
     assert "\n" not in problem
 
 
-def test_two_certificates_are_refused_even_if_one_is_right() -> None:
+def test_each_of_several_certificates_must_be_a_ca() -> None:
+    assert pem.ca_problem(TLS.ca + root(-1, 10)) is None
     problem = pem.ca_problem(TLS.ca + TLS.certificate)
-    assert problem == "found 2 certificates, allowed is exactly one: MSR's CA"
+    assert problem
+    assert problem.startswith("found the certificate of CN=msr.example.com, which is no CA")
 
 
 def test_a_private_key_is_refused_and_not_shown() -> None:
     problem = pem.ca_problem(TLS.key)
-    assert problem == "found a private key, allowed is the PEM text of a CA certificate"
+    assert problem == "found a private key, allowed is the PEM text of a certificate"

@@ -36,8 +36,8 @@ MISSING = "missing, and there is no default for it"
 # Key path, a wrong value there, and the line; where the line's path is another, it is in full.
 WRONG: list[tuple[str, Any, str]] = [
     # Unknown keys, at each level, with the nearest known one.
-    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (allowed: caches, msr, swarm)"),
-    ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (allowed: caches, msr, swarm)"),
+    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (allowed: caches, localCa, msr, swarm)"),
+    ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (allowed: caches, localCa, msr, swarm)"),
     ("msr.ulr", "x", "unknown key; did you mean url? (allowed: ca, url, version)"),
     ("swarm.hots", "x", "unknown key; did you mean host? (allowed: clientBundle, context, host)"),
     (".blobTTL", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
@@ -264,11 +264,11 @@ MSR_TLS, OTHER_TLS = (issue(f"{name} CA", address="192.0.2.1", dns_name="msr.exa
     [
         ("hello", "found 'hello', which is no PEM; allowed is a certificate between BEGIN and END CERTIFICATE lines"),
         (MSR_TLS.certificate, "found the certificate of CN=msr.example.com, which is no CA; allowed is"),
-        (MSR_TLS.ca + OTHER_TLS.ca, "found 2 certificates, allowed is exactly one: MSR's CA"),
-        (MSR_TLS.key, "found a private key, allowed is the PEM text of a CA certificate"),
-        (MSR_TLS.ca + MSR_TLS.key, "found a private key, allowed is the PEM text of a CA certificate"),
+        (MSR_TLS.ca + MSR_TLS.certificate, "found the certificate of CN=msr.example.com, which is no CA; allowed is"),
+        (MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
+        (MSR_TLS.ca + MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
     ],
-    ids=["no PEM", "a leaf", "two certificates", "a private key", "a CA with its key"],
+    ids=["no PEM", "a leaf", "a leaf after the CA", "a private key", "a CA with its key"],
 )
 def test_a_ca_that_is_none_is_refused_and_a_key_never_shown(pem: str, found: str) -> None:
     (line,) = mistakes(with_changes({"msr.ca": {"pem": pem}}))
@@ -276,8 +276,10 @@ def test_a_ca_that_is_none_is_refused_and_a_key_never_shown(pem: str, found: str
     assert not any(part in line for part in MSR_TLS.key.splitlines()[1:-1])
 
 
-@pytest.mark.parametrize("pin", ["AB:CD", "a" * 63, "A" * 64, ":".join(["ab"] * 32)])
-def test_a_pin_of_another_form_is_refused(pin: str) -> None:
+@pytest.mark.parametrize(
+    "pin", ["AB:CD", "a" * 63, "A" * 64, ":".join(["ab"] * 32), f"sha1:{'a' * 64}", [], ["a" * 64, "b"], 7]
+)
+def test_a_pin_of_another_form_is_refused(pin: object) -> None:
     (line,) = mistakes(with_changes({"msr.ca": {"sha256": pin}}))
     assert line.startswith("msr-cache:msr.ca.sha256: found ")
     assert "allowed is the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons" in line
@@ -296,7 +298,17 @@ def test_another_word_for_trust_is_refused(ca: object) -> None:
     assert line.startswith(f"msr-cache:msr.ca: found {ca!r}, allowed is fetch, system, or a map")
 
 
-@pytest.mark.parametrize("ca", ["fetch", "system", {"sha256": "0123456789abcdef" * 4}, {"pem": MSR_TLS.ca}])
+@pytest.mark.parametrize(
+    "ca",
+    [
+        "fetch",
+        "system",
+        {"sha256": "0123456789abcdef" * 4},
+        {"sha256": ["0123456789abcdef" * 4, f"sha256:{'a' * 64}"]},
+        {"pem": MSR_TLS.ca},
+        {"pem": MSR_TLS.ca + OTHER_TLS.ca},
+    ],
+)
 def test_each_way_to_trust_msr_is_accepted(ca: object) -> None:
     settings_with({"msr.ca": ca})
 
