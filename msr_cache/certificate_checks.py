@@ -24,6 +24,7 @@ Mistake = tuple[str, str]
 """The key it was given by (certificate, intermediates, ca, key), and what is wrong with it."""
 _Check = Callable[[x509.Certificate], Iterable[str]]
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
+_BROKEN = (hashes.MD5, hashes.SHA1)
 _SMALLEST_RSA = 2048
 """Bits (CA/Browser Forum Baseline Requirements, 6.1.5)."""
 
@@ -164,7 +165,7 @@ def _weak(certificate: x509.Certificate, window: int) -> Iterator[str]:
             f"found {pem.name(certificate)}, which ends on {certificate.not_valid_after_utc:%Y-%m-%d}, "
             f"within renewDays ({window}): give a renewed one, or set a smaller renewDays"
         )
-    if isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
+    if isinstance(certificate.signature_hash_algorithm, _BROKEN):
         used = certificate.signature_hash_algorithm.name.upper()
         yield f"found {pem.name(certificate)}, signed with {used}, which clients refuse; allowed is SHA-256 or stronger"
     key = certificate.public_key()
@@ -225,14 +226,15 @@ def _root(last: x509.Certificate, ca: str | None) -> x509.Certificate | None:
         return pem.certificates(ca)[0]
     if pem.is_self_issued(last):
         return last if _signed(last, last) else None
-    for der in ssl.create_default_context().get_ca_certs(binary_form=True):
-        root = x509.load_der_x509_certificate(der)
-        if root.subject == last.issuer and _signed(last, root):
-            return root
-    return None
+    name = last.issuer.public_bytes()
+    # Only those that hold the name are parsed: some that machines trust are not as RFC 5280 wants them.
+    trusted = [der for der in ssl.create_default_context().get_ca_certs(binary_form=True) if name in der]
+    return next((root for root in map(x509.load_der_x509_certificate, trusted) if _signed(last, root)), None)
 
 
 def _signed(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    if isinstance(child.signature_hash_algorithm, _BROKEN):
+        return True  # `_weak` refuses it by name; the library can't tell
     try:
         child.verify_directly_issued_by(parent)
     except (ValueError, TypeError, InvalidSignature):

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "cache.asia.example.com"
@@ -25,16 +31,14 @@ class Made:
 
     @property
     def pem(self) -> str:
-        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
+        return self.certificate.public_bytes(Encoding.PEM).decode()
 
     @property
     def key(self) -> str:
-        return self.key_as(serialization.NoEncryption())
+        return self.key_as(NoEncryption())
 
-    def key_as(self, encryption: serialization.KeySerializationEncryption, form: str = "PKCS8") -> str:
-        return self.private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat[form], encryption
-        ).decode()
+    def key_as(self, encryption: KeySerializationEncryption, form: PrivateFormat = PrivateFormat.PKCS8) -> str:
+        return self.private.private_bytes(Encoding.PEM, form, encryption).decode()
 
     def sign(self, name: str, **options: Any) -> Made:
         return make(name, signer=self, **options)
@@ -45,7 +49,7 @@ class Made:
         return make(str(name), private=self.private, **options)  # type: ignore[return-value]
 
 
-def make(
+def make(  # noqa: PLR0913 - what can be wrong with a certificate
     name: str,
     *,
     signer: Made | None = None,
