@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from pulumi.runtime.config import is_config_secret
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
@@ -411,6 +412,11 @@ def load(config: Mapping[str, str], project: str) -> Settings:
         namespace, _, name = key.partition(":")
         if namespace != project:
             continue
+        if "PRIVATE KEY-----" in text and not is_config_secret(key):
+            found.append(
+                f"{key}: found a private key in plain text, allowed is the path of its file, or the key as a secret: "
+                f"pulumi config set --path --secret '{key}...' < FILE"
+            )
         try:
             raw[name] = json.loads(text)
         except json.JSONDecodeError:

@@ -162,6 +162,14 @@ class Stack:
         known["config"] = {f"msr-cache:{key}": value for key, value in config.items()}
         self.config_file.write_text(yaml.safe_dump(known, sort_keys=False))
 
+    def set_secret(self, path: str, value: str) -> None:
+        """`pulumi config set --path --secret`."""
+        self._ask("config", "set", "--path", "--secret", path, stdin=value)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """`pulumi stack import`."""
+        self._ask("stack", "import", stdin=json.dumps(state))
+
     def preview(self, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         return self._run("preview", refresh=refresh, expect_no_changes=expect_no_changes)
 
@@ -201,11 +209,12 @@ class Stack:
         found: list[dict[str, Any]] = self.export()["deployment"].get("resources", [])
         return found
 
-    def _ask(self, *words: str, keep: bool = True) -> str:
+    def _ask(self, *words: str, keep: bool = True, stdin: str | None = None) -> str:
         answer = subprocess.run(
             self.engine.command(self, *words),
             cwd=self.folder,
             env=os.environ | self.environment,
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,

@@ -1,0 +1,252 @@
+"""Certificates of each source and key type serve real clients, are moved between and renewed by `up` alone."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.certificates import Made, make, rsa_key
+from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+KEYS: dict[str, tuple[str, Callable[[], Any]]] = {
+    "rsa2048": ("Public-Key: (2048 bit)", lambda: rsa_key(2048)),
+    "rsa3072": ("Public-Key: (3072 bit)", lambda: rsa_key(3072)),
+    "rsa4096": ("Public-Key: (4096 bit)", lambda: rsa_key(4096)),
+    "ecdsaP256": ("NIST CURVE: P-256", lambda: ec.generate_private_key(ec.SECP256R1())),
+    "ecdsaP384": ("NIST CURVE: P-384", lambda: ec.generate_private_key(ec.SECP384R1())),
+}
+SOURCES = ["selfSigned", "localCa", "provided", "csr"]
+BALANCER = "lb.example.com"
+ROOT = make("Company root", ca=True)
+SUB = ROOT.sign("Company CA", ca=True, path_length=0)
+
+
+def openssl(*words: str | Path, stdin: str = "") -> str:
+    answer = subprocess.run(["openssl", *map(str, words)], input=stdin, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+class Walk:
+    """A stack with one cache for each key type, each of which moves from source to source."""
+
+    def __init__(self, stack: Stack, files: Path) -> None:
+        self.stack = stack
+        self.files = files
+        self.given: dict[str, Made] = {}
+        self.signed: dict[str, str] = {}
+        self.secrets: set[str] = set()
+        for name, made in {"root": ROOT, "sub": SUB}.items():
+            (files / f"{name}.pem").write_text(made.pem)
+            (files / f"{name}.key").write_text(made.key)
+
+    def fqdn(self, number: int) -> str:
+        return f"{list(KEYS)[number].lower()}.example.com"
+
+    def to(self, step: int, *, own_ca: bool, secret_in_config: bool) -> None:
+        """Configure each cache for its source at this step: no two steps, and not all caches, are alike."""
+        first = self.stack.config()["caches"][CACHE]
+        caches: dict[str, Any] = {}
+        secrets: dict[str, str] = {}
+        for number, key_type in enumerate(KEYS):
+            source = SOURCES[(step + number) % len(SOURCES)]
+            tls: dict[str, Any] = {"source": source, "sans": [BALANCER], "keyType": key_type}
+            name = key_type.lower()
+            if source == "provided":
+                del tls["keyType"]
+                made = self.given.setdefault(name, self.provided(number))
+                tls |= {"certificate": made.pem + SUB.pem, "ca": ROOT.pem}
+                if secret_in_config:
+                    secrets[f"msr-cache:caches.{name}.tls.key"] = made.key
+                else:
+                    tls["key"] = str(self.files / f"{name}.key")
+                    (self.files / f"{name}.key").write_text(made.key)
+            if source == "csr" and name in self.signed:
+                tls |= {"certificate": self.signed[name], "intermediates": SUB.pem, "ca": ROOT.pem}
+            mine = {"fqdn": self.fqdn(number), "port": PORT + number, "label": f"dtr.cache.{name}", "tls": tls}
+            caches[name] = first | mine
+        local = {"localCa": {"certificate": SUB.pem + ROOT.pem, "key": str(self.files / "sub.key")}} if own_ca else {}
+        self.stack.configure(caches=caches, **local)
+        for key, secret in secrets.items():
+            self.stack.set_secret(key, secret)
+
+    def provided(self, number: int) -> Made:
+        _, new_key = list(KEYS.values())[number]
+        return SUB.sign(self.fqdn(number), sans=(self.fqdn(number), BALANCER), private=new_key())
+
+    def sign_requests(self) -> None:
+        """Do what a company's CA does with the stack's output."""
+        for name, told in self.stack.outputs()["caches"].items():
+            if "certificateRequestPem" in told:
+                command = ("x509", "-req", "-CA", self.files / "sub.pem", "-CAkey", self.files / "sub.key")
+                self.signed[name] = openssl(
+                    *command, "-copy_extensions", "copy", "-days", "99", stdin=told["certificateRequestPem"]
+                )
+
+    def deploy(self) -> None:
+        self.stack.deploy()
+        self.secrets |= self.stack.secrets()
+        self.stack.must(self.stack.preview(expect_no_changes=True))
+        outputs = self.stack.outputs()
+        for number, (key_type, (kind, _)) in enumerate(KEYS.items()):
+            name = key_type.lower()
+            served = self.verified(outputs["caches"][name]["certificatePem"], number)
+            assert kind in openssl("x509", "-noout", "-text", stdin=served)
+            assert self.stack.pull_as(outputs, name).blobs
+
+    def verified(self, trust: str, number: int) -> str:
+        """Return what openssl was served, having verified it for both names with `trust` alone."""
+        file = self.files / "trust.pem"
+        file.write_text(trust)
+        only = ("-CAfile", file, "-no-CApath", "-no-CAstore", "-verify_return_error")
+        address = f"{self.stack.site.engine_address}:{PORT + number}"
+        for host in (BALANCER, self.fqdn(number)):
+            shown = openssl("s_client", "-connect", address, "-servername", host, "-verify_hostname", host, *only)
+            assert "Verify return code: 0 (ok)" in shown
+        return shown
+
+
+def test_each_source_with_each_key_type_serves_and_is_moved_to_and_from_without_a_trace(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """By `openssl s_client` and a pull, each trusting `certificatePem` alone."""
+    files = tmp_path / "files"
+    files.mkdir()
+    walk = Walk(stack, files)
+    for step in range(len(SOURCES)):
+        walk.to(step, own_ca=False, secret_in_config=True)
+        walk.deploy()
+        walk.sign_requests()
+        walk.to(step, own_ca=False, secret_in_config=True)
+        walk.deploy()
+        walk.signed.clear()
+    for step in (2, 1):
+        walk.to(step, own_ca=True, secret_in_config=False)
+        walk.deploy()
+    given = [made.key for made in (*walk.given.values(), ROOT, SUB)]
+    walk.secrets |= {key.splitlines()[len(key.splitlines()) // 2] for key in given}
+    assert len(walk.secrets) > len(KEYS) * len(SOURCES)
+    assert not [(where, secret[:8]) for where, text in stack.seen() for secret in walk.secrets if secret in text]
+
+
+def test_a_wrong_certificate_is_refused_by_name_before_any_change(stack: Stack, swarm: Swarm, tmp_path: Path) -> None:
+    stack.configure({"tls": {"source": "csr"}})
+    shown = stack.deploy()
+    assert "runs on a self-signed certificate" in shown.words
+    before, task = swarm.listing(), swarm.task_ids(f"{CACHE}_cache")
+    right, stranger = SUB.sign(FQDN, sans=(FQDN,)), make("stranger")
+    (tmp_path / "key.pem").write_text(stranger.key)
+    provided = {"source": "provided", "certificate": right.pem + SUB.pem, "ca": ROOT.pem, "key": f"{tmp_path}/key.pem"}
+    of_another_key = {"source": "csr", "certificate": right.pem + SUB.pem, "ca": ROOT.pem}
+    expired = SUB.sign("x", sans=("x",), days=(-9, -1)).pem
+    refusals = [
+        (provided, ["tls.key: found the key of another certificate"]),
+        (of_another_key, ["tls.certificate: found the certificate of another key"]),
+        (
+            provided | {"certificate": expired, "ca": make("Other", ca=True).pem},
+            [f"does not cover {FQDN}", "which expired on", "ca: found CN=Other, which did not sign CN=x", "tls.key"],
+        ),
+        (provided | {"key": stranger.key}, ["found a private key in plain text"]),
+    ]
+    for tls, words in refusals:
+        stack.configure({"tls": tls, "blobTtl": "36h"})
+        run = stack.preview()
+        assert not run.ok
+        assert all(word in run.words for word in words), run.text
+        assert "Traceback" not in run.text
+        assert stranger.key.splitlines()[1] not in run.text
+    stack.configure({"tls": of_another_key, "blobTtl": "36h"})
+    assert not stack.up().ok
+    assert swarm.listing() == before
+    assert swarm.task_ids(f"{CACHE}_cache") == task
+
+
+def age(stack: Stack, *, days_left: float) -> None:
+    """Let the state say that the certificate ends in so many days: nobody waits for a year."""
+    state = stack.export(show_secrets=True)
+    ends = datetime.now(UTC) + timedelta(days=days_left)
+    for resource in state["deployment"]["resources"]:
+        if resource["type"] == "tls:index/selfSignedCert:SelfSignedCert":
+            resource["outputs"]["validityEndTime"] = ends.isoformat()
+        if resource["type"].endswith(":Rollout"):
+            resource["inputs"]["certificateExpires"] = resource["outputs"]["certificateExpires"] = ends.isoformat()
+    stack.restore(state)
+
+
+@contextmanager
+def connecting(stack: Stack, trust: str) -> Iterator[list[tuple[float, str]]]:
+    """Shake hands with the cache 20 times a second; note when, and the certificate's serial number or the error."""
+    seen: list[tuple[float, str]] = []
+    over = threading.Event()
+    context = ssl.create_default_context(cadata=trust)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # which of the two serves is what is asked for
+
+    def go_on() -> None:
+        while not over.is_set():
+            started = time.monotonic()
+            try:
+                with (
+                    socket.create_connection((stack.site.engine_address, PORT), timeout=1) as plain,
+                    context.wrap_socket(plain, server_hostname=FQDN) as secured,
+                ):
+                    served = ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"")
+                    seen.append((time.monotonic(), served))
+            except OSError as error:
+                seen.append((time.monotonic(), type(error).__name__))
+            time.sleep(max(0, 0.05 - (time.monotonic() - started)))
+
+    client = threading.Thread(target=go_on)
+    client.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        client.join()
+
+
+def test_a_certificate_within_its_window_is_announced_and_renewed_while_the_old_one_serves(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
+    stack.deploy()
+    old = stack.outputs()["caches"][CACHE]
+    age(stack, days_left=45)
+    soon = stack.must(stack.preview(expect_no_changes=True))
+    assert "in 44 days: the first pulumi up within renewDays (30) of that will make a new one" in soon.words
+    age(stack, days_left=29)
+    shown = stack.must(stack.preview())
+    assert "in 28 days, which is within renewDays (30): this run makes a new one" in shown.words
+    assert {"SelfSignedCert", "SwarmSecret", "Service"} <= shown.changed()
+    assert "PrivateKey" not in shown.changed()
+    with connecting(stack, old["certificatePem"]) as seen:
+        time.sleep(1)
+        stack.deploy()
+        time.sleep(1)
+    new = stack.outputs()["caches"][CACHE]
+    assert new["certificateSha256"] != old["certificateSha256"]
+    assert new["certificateExpires"] > (datetime.now(UTC) + timedelta(days=364)).isoformat()
+    served = [text for _, text in seen]
+    assert served[0].strip() == old["certificatePem"].strip()
+    assert served[-1].strip() == new["certificatePem"].strip()
+    certificates = [text for text in served if "CERTIFICATE" in text]
+    assert certificates == sorted(certificates, key=lambda text: text == served[-1]), "never back to the old one"
+    last_old = max(when for when, text in seen if text == served[0])
+    first_new = min(when for when, text in seen if text == served[-1])
+    assert not [text for when, text in seen if "CERTIFICATE" not in text and not last_old < when < first_new]
+    record_property("gap_ms", round((first_new - last_old) * 1000))
+    assert first_new - last_old < 10
+    stack.must(stack.preview(expect_no_changes=True))
