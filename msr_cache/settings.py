@@ -412,11 +412,6 @@ def load(config: Mapping[str, str], project: str) -> Settings:
         namespace, _, name = key.partition(":")
         if namespace != project:
             continue
-        if "PRIVATE KEY-----" in text and not is_config_secret(key):
-            found.append(
-                f"{key}: found a private key in plain text, allowed is the path of its file, or the key as a secret: "
-                f"pulumi config set --path --secret '{key}...' < FILE"
-            )
         try:
             raw[name] = json.loads(text)
         except json.JSONDecodeError:
@@ -426,7 +421,19 @@ def load(config: Mapping[str, str], project: str) -> Settings:
     except ValidationError as error:
         found += problems.lines(error, Settings, f"{project}:")
     else:
-        found += settings.conflicts() + settings.certificate_mistakes()
+        found += settings.conflicts() + settings.certificate_mistakes() + _keys_in_the_open(raw, project)
     if found:
         raise problems.Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
     return settings
+
+
+def _keys_in_the_open(raw: Mapping[str, Any], project: str) -> list[str]:
+    """Name each private key that everybody who may read the stack's file may read."""
+    sections = {f"caches.{name}.tls": cache.get("tls") or {} for name, cache in raw["caches"].items()}
+    sections["localCa"] = raw.get("localCa") or {}
+    return [
+        f"{project}:{at}.key: found a private key in plain text, allowed is the path of its file, or the key as a "
+        f"secret: pulumi config set --path --secret {project}:{at}.key < FILE"
+        for at, section in sections.items()
+        if "PRIVATE KEY-----" in section.get("key", "") and not is_config_secret(f"{project}:{at.partition('.')[0]}")
+    ]

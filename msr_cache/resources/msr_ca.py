@@ -10,6 +10,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -45,11 +46,11 @@ def fetch(url: str) -> str:
     except urllib.error.HTTPError as error:
         message = f"{url}/ca answered {error.code} {error.reason}; is that MSR? Else give its CA as msr.ca.pem"
         raise Refusal(message) from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise Refusal(_unreachable(url, error)) from None
 
 
-def _unreachable(url: str, error: OSError) -> str:
+def _unreachable(url: str, error: Exception) -> str:
     reason = getattr(error, "reason", error)
     return f"MSR at {url} can't be reached from here: {reason}. Check msr.url, that MSR is up, and the firewall"
 

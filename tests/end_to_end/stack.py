@@ -164,11 +164,11 @@ class Stack:
 
     def set_secret(self, path: str, value: str) -> None:
         """`pulumi config set --path --secret`."""
-        self._ask("config", "set", "--path", "--secret", path, stdin=value)
+        self.ask("config", "set", "--path", "--secret", path, stdin=value)
 
     def restore(self, state: dict[str, Any]) -> None:
         """`pulumi stack import`."""
-        self._ask("stack", "import", stdin=json.dumps(state))
+        self.ask("stack", "import", stdin=json.dumps(state))
 
     def preview(self, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         return self._run("preview", refresh=refresh, expect_no_changes=expect_no_changes)
@@ -197,19 +197,19 @@ class Stack:
         return self.must(self.up(**flags))
 
     def outputs(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._ask("stack", "output", "--json"))
+        found: dict[str, Any] = json.loads(self.ask("stack", "output", "--json"))
         return found
 
     def export(self, *, show_secrets: bool = False) -> dict[str, Any]:
         words = ["stack", "export", *(["--show-secrets"] if show_secrets else [])]
-        found: dict[str, Any] = json.loads(self._ask(*words, keep=not show_secrets))
+        found: dict[str, Any] = json.loads(self.ask(*words, keep=not show_secrets))
         return found
 
     def resources(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.export()["deployment"].get("resources", [])
         return found
 
-    def _ask(self, *words: str, keep: bool = True, stdin: str | None = None) -> str:
+    def ask(self, *words: str, keep: bool = True, stdin: str | None = None) -> str:
         answer = subprocess.run(
             self.engine.command(self, *words),
             cwd=self.folder,

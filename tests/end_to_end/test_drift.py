@@ -67,7 +67,6 @@ DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
     "service removed": (lambda swarm: swarm.docker("service", "rm", SERVICE), "Service"),
     "config gone": (lambda swarm: unmount_and_remove(swarm, "config", "config.yml"), "SwarmConfig"),
     "secret gone": (lambda swarm: unmount_and_remove(swarm, "secret", "cache.cert.pem"), "SwarmSecret"),
-    "MSR's CA rotated": (lambda swarm: swarm.site.msr.rotate_ca(), "SwarmSecret"),
 }
 
 

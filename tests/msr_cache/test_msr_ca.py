@@ -1,0 +1,186 @@
+"""What is trusted of an MSR that answers over real TLS: all that is kept is pinned or seen before, and verifies."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msr_cache import pem
+from msr_cache.problems import Refusal
+from msr_cache.resources.msr_ca import MsrCaProvider
+from tests.certificates import Made, make
+
+CA = make("MSR CA", ca=True)
+REISSUED = CA.again(ca=True)
+ATTACKER = make("MSR CA", ca=True)
+
+
+class Msr:
+    """MSR as far as its CA goes: `answer` is what it says at /ca, its own certificate is CA's."""
+
+    def __init__(self, folder: Path, host: str) -> None:
+        self.answer = CA.pem
+        self.asked = 0
+        self._files = folder / "server.pem", folder / "server.key"
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.serve_as(CA.sign("msr", sans=(host,)))
+        msr = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                msr.asked += 1
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(msr.answer.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = self._context.wrap_socket(self.server.socket, server_side=True)
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.server.server_address[1]}"
+
+    def serve_as(self, made: Made) -> None:
+        for file, text in zip(self._files, (made.pem, made.key), strict=True):
+            file.write_text(text)
+        self._context.load_cert_chain(*self._files)
+
+
+@pytest.fixture
+def msr(tmp_path: Path) -> Iterator[Msr]:
+    started = Msr(tmp_path, "127.0.0.1")
+    yield started
+    started.server.shutdown()
+    started.server.server_close()
+
+
+def check(msr: Msr, olds: dict[str, Any] | None = None, *pins: str, **more: str) -> tuple[dict[str, Any], str]:
+    """What the engine is told: inputs, and the reason of a refusal."""
+    news = {"url": msr.url, **({"pin": list(pins)} if pins else {}), **more}
+    result = MsrCaProvider().check(olds or {}, news)
+    return result.inputs, "".join(failure.reason for failure in result.failures)
+
+
+def remembered(msr: Msr, *pins: str) -> dict[str, Any]:
+    props, refusal = check(msr, None, *pins)
+    assert not refusal
+    return props
+
+
+def refresh(props: dict[str, Any]) -> dict[str, Any]:
+    return MsrCaProvider().read("msr-ca", props).outs or {}
+
+
+def test_the_first_ca_seen_is_remembered_and_not_asked_for_again(msr: Msr) -> None:
+    props = remembered(msr)
+    assert props["sha256"] == pem.sha256(CA.certificate)
+    asked = msr.asked
+    msr.answer = ATTACKER.pem
+    assert check(msr, props)[0] == props
+    assert msr.asked == asked
+
+
+PINS = {"of the certificate": pem.sha256(CA.certificate), "of its key": pem.key_sha256(CA.certificate)}
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_a_pin_lets_its_ca_through_and_no_other_of_the_same_name(msr: Msr, pin: str) -> None:
+    assert remembered(msr, PINS[pin])["pem"] == CA.pem
+    msr.answer = ATTACKER.pem
+    _, refusal = check(msr, None, PINS[pin])
+    assert pem.sha256(ATTACKER.certificate) in refusal
+    assert PINS[pin] in refusal
+
+
+def test_a_reissued_ca_is_covered_by_the_pin_of_its_key_and_not_by_that_of_the_certificate(msr: Msr) -> None:
+    by_key, by_certificate = (remembered(msr, pin) for pin in reversed(PINS.values()))
+    msr.answer = REISSUED.pem
+    new = pem.sha256(REISSUED.certificate)
+    assert refresh(by_key)["sha256"] == new
+    kept = refresh(by_certificate)
+    assert (kept["sha256"], kept["offered"]) == (pem.sha256(CA.certificate), new)
+
+
+def test_one_right_certificate_beside_another_is_refused_with_and_without_a_pin(msr: Msr) -> None:
+    for bundle in (CA.pem + ATTACKER.pem, ATTACKER.pem + CA.pem):
+        msr.answer = bundle
+        assert "found 2 certificates" in check(msr)[1]
+        for pin in PINS.values():
+            assert pem.sha256(ATTACKER.certificate) in check(msr, None, pin)[1]
+
+
+def test_a_bundle_is_kept_where_each_certificate_is_pinned(msr: Msr) -> None:
+    msr.answer = CA.pem + ATTACKER.pem
+    props = remembered(msr, *(pem.sha256(made.certificate) for made in (CA, ATTACKER)))
+    assert props["pem"] == CA.pem + ATTACKER.pem
+
+
+def test_a_rotated_ca_is_offered_and_not_trusted_until_a_pin_names_it(msr: Msr) -> None:
+    old = remembered(msr)
+    new_ca = make("New MSR CA", ca=True)
+    msr.answer = new_ca.pem
+    msr.serve_as(new_ca.sign("msr", sans=("127.0.0.1",)))
+    seen = refresh(old)
+    new = pem.sha256(new_ca.certificate)
+    assert (seen["pem"], seen["offered"]) == (CA.pem, new)
+    assert check(msr, seen)[0]["pem"] == CA.pem
+    accepted, refusal = check(msr, seen, new)
+    assert not refusal
+    assert (accepted["pem"], accepted.get("offered")) == (new_ca.pem, None)
+    unpinned, _ = check(msr, accepted)
+    assert unpinned["pem"] == new_ca.pem
+
+
+def test_a_pin_set_beforehand_lets_the_next_refresh_take_the_new_ca(msr: Msr) -> None:
+    new_ca = make("New MSR CA", ca=True)
+    props = remembered(msr, *(pem.sha256(made.certificate) for made in (CA, new_ca)))
+    msr.answer = new_ca.pem
+    msr.serve_as(new_ca.sign("msr", sans=("127.0.0.1",)))
+    assert refresh(props)["pem"] == new_ca.pem
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "a leaf": (CA.sign("msr", sans=("127.0.0.1",)).pem, "which is no CA"),
+    "expired": (CA.again(ca=True, days=(-9, -1)).pem, "which expired on"),
+    "not yet valid": (CA.again(ca=True, days=(2, 9)).pem, "which is not valid before"),
+    "a page": ("<html>", "which is no PEM"),
+    "another CA than MSR's TLS": (ATTACKER.pem, "does not verify with this CA"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_ca_of_this_msr_is_refused_even_if_pinned(msr: Msr, case: str) -> None:
+    msr.answer, words = WRONG[case]
+    pins = [] if case == "a page" else [pem.sha256(pem.certificates(msr.answer)[0])]
+    assert words in check(msr, None, *pins)[1]
+    assert words in check(msr)[1]
+
+
+def test_a_certificate_of_the_right_ca_for_another_host_is_refused(msr: Msr) -> None:
+    msr.serve_as(CA.sign("msr", sans=("msr.example.com",)))
+    assert "does not verify with this CA" in check(msr)[1]
+
+
+def test_a_given_ca_is_not_asked_for_and_must_verify(msr: Msr) -> None:
+    assert check(msr, None, given=CA.pem)[0]["pem"] == CA.pem
+    assert "does not verify" in check(msr, None, given=ATTACKER.pem)[1]
+    assert msr.asked == 0
+
+
+def test_a_refresh_of_an_msr_that_is_down_is_an_error_and_forgets_nothing(msr: Msr) -> None:
+    props = remembered(msr)
+    msr.server.shutdown()
+    msr.server.server_close()
+    with pytest.raises(Refusal, match="can't be reached"):
+        refresh(props)
