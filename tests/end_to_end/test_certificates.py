@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.site import Site
 from tests.certificates import Made, make, rsa_key
-from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack
+from tests.end_to_end.conftest import lifetime
+from tests.end_to_end.stack import CACHE, FQDN, PORT, RealEngine, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -29,7 +31,9 @@ KEYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "ecdsaP256": ("NIST CURVE: P-256", lambda: ec.generate_private_key(ec.SECP256R1())),
     "ecdsaP384": ("NIST CURVE: P-384", lambda: ec.generate_private_key(ec.SECP384R1())),
 }
-SOURCES = ["selfSigned", "localCa", "provided", "csr"]
+STATIONS = ["selfSigned", "localCa", "provided", "csr", "csr, signed"]
+assert len(KEYS) == len(STATIONS)
+WAITING = {"tls": {"source": "csr"}}
 BALANCER = "lb.example.com"
 ROOT = make("Company root", ca=True)
 SUB = ROOT.sign("Company CA", ca=True, path_length=0)
@@ -42,13 +46,13 @@ def openssl(*words: str | Path, stdin: str = "") -> str:
 
 
 class Walk:
-    """A stack with one cache for each key type, each of which moves from source to source."""
+    """A stack with one cache for each key type, which at each step are at another station each."""
 
     def __init__(self, stack: Stack, files: Path) -> None:
         self.stack = stack
         self.files = files
-        self.given: dict[str, Made] = {}
-        self.signed: dict[str, str] = {}
+        self.given: list[Made] = []
+        self.requests: dict[str, str] = {}
         self.secrets: set[str] = set()
         for name, made in {"root": ROOT, "sub": SUB}.items():
             (files / f"{name}.pem").write_text(made.pem)
@@ -57,45 +61,43 @@ class Walk:
     def fqdn(self, number: int) -> str:
         return f"{list(KEYS)[number].lower()}.example.com"
 
-    def to(self, step: int, *, own_ca: bool, secret_in_config: bool) -> None:
-        """Configure each cache for its source at this step: no two steps, and not all caches, are alike."""
+    def to(self, step: int, *, own_ca: bool = False, key_files: bool = False) -> None:
+        """Configure each cache for its station, deploy, and see that each is served as it should be."""
         first = self.stack.config()["caches"][CACHE]
         caches: dict[str, Any] = {}
         secrets: dict[str, str] = {}
         for number, key_type in enumerate(KEYS):
-            source = SOURCES[(step + number) % len(SOURCES)]
-            tls: dict[str, Any] = {"source": source, "sans": [BALANCER], "keyType": key_type}
+            source, _, signed = STATIONS[(step + number) % len(STATIONS)].partition(", ")
             name = key_type.lower()
+            tls: dict[str, Any] = {"source": source, "sans": [BALANCER], "keyType": key_type}
             if source == "provided":
-                del tls["keyType"]
-                made = self.given.setdefault(name, self.provided(number))
-                tls |= {"certificate": made.pem + SUB.pem, "ca": ROOT.pem}
-                if secret_in_config:
-                    secrets[f"msr-cache:caches.{name}.tls.key"] = made.key
-                else:
+                made = self.provided(number)
+                tls = {"source": source, "sans": [BALANCER], "certificate": made.pem + SUB.pem, "ca": ROOT.pem}
+                if key_files:
                     tls["key"] = str(self.files / f"{name}.key")
                     (self.files / f"{name}.key").write_text(made.key)
-            if source == "csr" and name in self.signed:
-                tls |= {"certificate": self.signed[name], "intermediates": SUB.pem, "ca": ROOT.pem}
+                else:
+                    secrets[f"msr-cache:caches.{name}.tls.key"] = made.key
+            if signed and name in self.requests:
+                certificate = self.sign(self.requests[name])
+                tls |= {"certificate": certificate, "intermediates": SUB.pem, "ca": ROOT.pem}
             mine = {"fqdn": self.fqdn(number), "port": PORT + number, "label": f"dtr.cache.{name}", "tls": tls}
             caches[name] = first | mine
         local = {"localCa": {"certificate": SUB.pem + ROOT.pem, "key": str(self.files / "sub.key")}} if own_ca else {}
         self.stack.configure(caches=caches, **local)
         for key, secret in secrets.items():
             self.stack.set_secret(key, secret)
+        self.deploy()
+
+    def sign(self, request: str) -> str:
+        """Do what a company's CA does with the stack's output."""
+        command = ("x509", "-req", "-CA", self.files / "sub.pem", "-CAkey", self.files / "sub.key")
+        return openssl(*command, "-copy_extensions", "copy", "-days", "99", stdin=request)
 
     def provided(self, number: int) -> Made:
         _, new_key = list(KEYS.values())[number]
-        return SUB.sign(self.fqdn(number), sans=(self.fqdn(number), BALANCER), private=new_key())
-
-    def sign_requests(self) -> None:
-        """Do what a company's CA does with the stack's output."""
-        for name, told in self.stack.outputs()["caches"].items():
-            if "certificateRequestPem" in told:
-                command = ("x509", "-req", "-CA", self.files / "sub.pem", "-CAkey", self.files / "sub.key")
-                self.signed[name] = openssl(
-                    *command, "-copy_extensions", "copy", "-days", "99", stdin=told["certificateRequestPem"]
-                )
+        self.given.append(SUB.sign(self.fqdn(number), sans=(self.fqdn(number), BALANCER), private=new_key()))
+        return self.given[-1]
 
     def deploy(self) -> None:
         self.stack.deploy()
@@ -104,9 +106,12 @@ class Walk:
         outputs = self.stack.outputs()
         for number, (key_type, (kind, _)) in enumerate(KEYS.items()):
             name = key_type.lower()
-            served = self.verified(outputs["caches"][name]["certificatePem"], number)
+            told = outputs["caches"][name]
+            served = self.verified(told["certificatePem"], number)
             assert kind in openssl("x509", "-noout", "-text", stdin=served)
             assert self.stack.pull_as(outputs, name).blobs
+            if "certificateRequestPem" in told:
+                self.requests[name] = told["certificateRequestPem"]
 
     def verified(self, trust: str, number: int) -> str:
         """Return what openssl was served, having verified it for both names with `trust` alone."""
@@ -127,26 +132,27 @@ def test_each_source_with_each_key_type_serves_and_is_moved_to_and_from_without_
     files = tmp_path / "files"
     files.mkdir()
     walk = Walk(stack, files)
-    for step in range(len(SOURCES)):
-        walk.to(step, own_ca=False, secret_in_config=True)
-        walk.deploy()
-        walk.sign_requests()
-        walk.to(step, own_ca=False, secret_in_config=True)
-        walk.deploy()
-        walk.signed.clear()
-    for step in (2, 1):
-        walk.to(step, own_ca=True, secret_in_config=False)
-        walk.deploy()
-    given = [made.key for made in (*walk.given.values(), ROOT, SUB)]
+    # One more than a round: what should begin as signed has no request yet. Then a step back.
+    for step in range(len(STATIONS) + 1):
+        walk.to(step)
+    walk.to(len(STATIONS) - 1, own_ca=True, key_files=True)
+    given = [made.key for made in (*walk.given, ROOT, SUB)]
     walk.secrets |= {key.splitlines()[len(key.splitlines()) // 2] for key in given}
-    assert len(walk.secrets) > len(KEYS) * len(SOURCES)
+    assert len(walk.secrets) > len(KEYS) * 2
     assert not [(where, secret[:8]) for where, text in stack.seen() for secret in walk.secrets if secret in text]
 
 
-def test_a_wrong_certificate_is_refused_by_name_before_any_change(stack: Stack, swarm: Swarm, tmp_path: Path) -> None:
-    stack.configure({"tls": {"source": "csr"}})
-    shown = stack.deploy()
-    assert "runs on a self-signed certificate" in shown.words
+@pytest.fixture(scope="module")
+def waiting(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Give a cache that runs on a self-signed certificate until its CSR is signed."""
+    for stack in lifetime(Stack(tmp_path_factory.mktemp("waiting") / "stack", site, RealEngine())):
+        stack.configure(WAITING)
+        assert "runs on a self-signed certificate" in stack.deploy().words
+        yield stack
+
+
+def test_a_wrong_certificate_is_refused_by_name_before_any_change(waiting: Stack, swarm: Swarm, tmp_path: Path) -> None:
+    stack = waiting
     before, task = swarm.listing(), swarm.task_ids(f"{CACHE}_cache")
     right, stranger = SUB.sign(FQDN, sans=(FQDN,)), make("stranger")
     (tmp_path / "key.pem").write_text(stranger.key)
@@ -171,6 +177,7 @@ def test_a_wrong_certificate_is_refused_by_name_before_any_change(stack: Stack, 
         assert stranger.key.splitlines()[1] not in run.text
     stack.configure({"tls": of_another_key, "blobTtl": "36h"})
     assert not stack.up().ok
+    stack.configure(WAITING)
     assert swarm.listing() == before
     assert swarm.task_ids(f"{CACHE}_cache") == task
 
@@ -220,9 +227,9 @@ def connecting(stack: Stack, trust: str) -> Iterator[list[tuple[float, str]]]:
 
 
 def test_a_certificate_within_its_window_is_announced_and_renewed_while_the_old_one_serves(
-    stack: Stack, record_property: Callable[[str, object], None]
+    waiting: Stack, record_property: Callable[[str, object], None]
 ) -> None:
-    stack.deploy()
+    stack = waiting
     old = stack.outputs()["caches"][CACHE]
     age(stack, days_left=45)
     soon = stack.must(stack.preview(expect_no_changes=True))
@@ -249,4 +256,3 @@ def test_a_certificate_within_its_window_is_announced_and_renewed_while_the_old_
     assert not [text for when, text in seen if "CERTIFICATE" not in text and not last_old < when < first_new]
     record_property("gap_ms", round((first_new - last_old) * 1000))
     assert first_new - last_old < 10
-    stack.must(stack.preview(expect_no_changes=True))
