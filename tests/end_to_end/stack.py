@@ -54,6 +54,8 @@ class Run:
 class Engine(Protocol):
     """What carries out a stack's commands."""
 
+    name: str
+
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         """Run preview, up, refresh or destroy."""
 
@@ -63,6 +65,8 @@ class Engine(Protocol):
 
 class RealEngine:
     """Pulumi's own, through its Automation API."""
+
+    name = "pulumi"
 
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         lines: list[str] = []
@@ -103,6 +107,41 @@ class RealEngine:
             options = automation.LocalWorkspaceOptions(env_vars=stack.environment)
             stack.automation = automation.create_or_select_stack(NAME, work_dir=str(stack.folder), opts=options)
         return stack.automation
+
+
+class RehearsalEngine:
+    """The lab's, by its commands."""
+
+    name = "rehearsal"
+
+    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        log = stack.folder / "events.log"
+        log.unlink(missing_ok=True)
+        flags = {
+            "--diff": command in ("preview", "up"),
+            "--skip-preview": command == "up",
+            "--refresh": refresh,
+            "--expect-no-changes": expect_no_changes,
+        }
+        words = self.command(stack, command, *(flag for flag, wanted in flags.items() if wanted))
+        started = time.monotonic()
+        run = subprocess.run(
+            [*words, "--event-log", str(log)],
+            cwd=stack.folder,
+            env=os.environ | stack.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        steps = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        operations = [
+            (step["op"], step["type"], step["name"]) for step in steps if step["op"] not in ("same", "refresh")
+        ]
+        return Run(run.returncode == 0, run.stdout + run.stderr, operations, seconds)
+
+    def command(self, _stack: Stack, *words: str) -> list[str]:
+        return [sys.executable, "-m", "lab.rehearsal", *words, "--stack", NAME]
 
 
 @dataclass
@@ -189,19 +228,19 @@ class Stack:
         return self.must(self.up(**flags))
 
     def outputs(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._ask("stack", "output", "--json"))
+        found: dict[str, Any] = json.loads(self.ask("stack", "output", "--json"))
         return found
 
     def export(self, *, show_secrets: bool = False) -> dict[str, Any]:
         words = ["stack", "export", *(["--show-secrets"] if show_secrets else [])]
-        found: dict[str, Any] = json.loads(self._ask(*words, keep=not show_secrets))
+        found: dict[str, Any] = json.loads(self.ask(*words, keep=not show_secrets))
         return found
 
     def resources(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.export()["deployment"].get("resources", [])
         return found
 
-    def _ask(self, *words: str, keep: bool = True) -> str:
+    def ask(self, *words: str, keep: bool = True) -> str:
         answer = subprocess.run(
             self.engine.command(self, *words),
             cwd=self.folder,
@@ -236,7 +275,9 @@ class Stack:
         return running
 
     def unlock(self) -> None:
-        """`pulumi cancel`, as Pulumi asks for after a killed run."""
+        """`pulumi cancel`, as Pulumi asks for after a killed run; the lab's engine leaves no lock behind."""
+        if self.engine.name != "pulumi":
+            return
         subprocess.run(
             [*self.engine.command(self, "cancel"), "--yes"],
             cwd=self.folder,
