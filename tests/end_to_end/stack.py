@@ -28,6 +28,9 @@ CACHE = "asia"
 FQDN = "cache.asia.example.com"
 PORT = 9443
 
+_LINES_OF_EC_KEY = 6
+"""At most, up to P-521; an RSA key of 2048 bits has 26."""
+
 Operation = tuple[str, str, str]
 """What was done, to which type of resource, of which name."""
 
@@ -54,6 +57,8 @@ class Run:
 class Engine(Protocol):
     """What carries out a stack's commands."""
 
+    name: str
+
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         """Run preview, up, refresh or destroy."""
 
@@ -63,6 +68,8 @@ class Engine(Protocol):
 
 class RealEngine:
     """Pulumi's own, through its Automation API."""
+
+    name = "pulumi"
 
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         lines: list[str] = []
@@ -103,6 +110,41 @@ class RealEngine:
             options = automation.LocalWorkspaceOptions(env_vars=stack.environment)
             stack.automation = automation.create_or_select_stack(NAME, work_dir=str(stack.folder), opts=options)
         return stack.automation
+
+
+class RehearsalEngine:
+    """The lab's, by its commands."""
+
+    name = "rehearsal"
+
+    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        log = stack.folder / "events.log"
+        log.unlink(missing_ok=True)
+        flags = {
+            "--diff": command in ("preview", "up"),
+            "--skip-preview": command == "up",
+            "--refresh": refresh,
+            "--expect-no-changes": expect_no_changes,
+        }
+        words = self.command(stack, command, *(flag for flag, wanted in flags.items() if wanted))
+        started = time.monotonic()
+        run = subprocess.run(
+            [*words, "--event-log", str(log)],
+            cwd=stack.folder,
+            env=os.environ | stack.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        steps = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        operations = [
+            (step["op"], step["type"], step["name"]) for step in steps if step["op"] not in ("same", "refresh")
+        ]
+        return Run(run.returncode == 0, run.stdout + run.stderr, operations, seconds)
+
+    def command(self, _stack: Stack, *words: str) -> list[str]:
+        return [sys.executable, "-m", "lab.rehearsal", *words, "--stack", NAME]
 
 
 @dataclass
@@ -245,7 +287,9 @@ class Stack:
         return running
 
     def unlock(self) -> None:
-        """`pulumi cancel`, as Pulumi asks for after a killed run."""
+        """`pulumi cancel`, as Pulumi asks for after a killed run; the lab's engine leaves no lock behind."""
+        if self.engine.name != "pulumi":
+            return
         subprocess.run(
             [*self.engine.command(self, "cancel"), "--yes"],
             cwd=self.folder,
@@ -270,8 +314,7 @@ class Stack:
         found = {PASSPHRASE}
         for text in _secret_texts(self.export(show_secrets=True)):
             found.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
-            for block in re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)-----END", text, re.DOTALL):
-                found.add(block.splitlines()[len(block.splitlines()) // 2])
+            found |= key_pieces(text)
         return found
 
     def seen(self) -> Iterable[tuple[str, str]]:
@@ -280,6 +323,12 @@ class Stack:
         for path in self.folder.rglob("*"):
             if path.is_file() and ".venv" not in path.parts and "msr_cache" not in path.parts:
                 yield str(path), path.read_text(errors="replace")
+
+
+def key_pieces(text: str) -> set[str]:
+    """Return of each private key in a text a line that holds private parts: RSA's middle, of an EC key the first."""
+    blocks = re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)-----END", text, re.DOTALL)
+    return {lines[len(lines) // 2 if len(lines) > _LINES_OF_EC_KEY else 0] for lines in map(str.splitlines, blocks)}
 
 
 def _secret_texts(state: Any) -> Iterable[str]:
