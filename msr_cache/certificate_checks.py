@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
@@ -39,7 +39,7 @@ class Given:
     certificate: str
     intermediates: str | None = None
     ca: str | None = None
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     window: int = 0
 
 

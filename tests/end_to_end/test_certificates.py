@@ -47,7 +47,7 @@ def openssl(*words: str | Path, stdin: str = "") -> str:
 
 
 class Walk:
-    """A stack with one cache for each key type, which at each step are at another station each."""
+    """A stack with one cache for each key type, each of them at another station."""
 
     def __init__(self, stack: Stack, files: Path) -> None:
         self.stack = stack
@@ -62,13 +62,13 @@ class Walk:
     def fqdn(self, number: int) -> str:
         return f"{list(KEYS)[number].lower()}.example.com"
 
-    def to(self, step: int, *, own_ca: bool = False, key_files: bool = False) -> None:
-        """Configure each cache for its station, deploy, and see that each is served as it should be."""
+    def to(self, *steps: int, own_ca: bool = False, key_files: bool = False) -> None:
+        """Move each cache so many stations from where it began, deploy, and see that each is served as it should."""
         first = self.stack.config()["caches"][CACHE]
         caches: dict[str, Any] = {}
         secrets: dict[str, str] = {}
         for number, key_type in enumerate(KEYS):
-            source, _, signed = STATIONS[(step + number) % len(STATIONS)].partition(", ")
+            source, _, signed = STATIONS[(steps[number] + number) % len(STATIONS)].partition(", ")
             name = key_type.lower()
             tls: dict[str, Any] = {"source": source, "sans": [BALANCER], "keyType": key_type}
             if source == "provided":
@@ -132,11 +132,11 @@ def test_each_source_with_each_key_type_serves_and_is_moved_to_and_from_without_
     files = tmp_path / "files"
     files.mkdir()
     walk = Walk(stack, files)
-    # One more than a round: what should begin as signed has no request yet. Then a step back.
-    for step in range(len(STATIONS) + 1):
-        walk.to(step)
+    for step in range(len(STATIONS)):
+        walk.to(*[step] * len(KEYS))
     walk.secrets |= stack.secrets()
-    walk.to(len(STATIONS) - 1, own_ca=True, key_files=True)
+    # All go back, but for the one that should have begun as signed and had no request then.
+    walk.to(*[len(STATIONS) - 2] * (len(KEYS) - 1), len(STATIONS), own_ca=True, key_files=True)
     walk.secrets |= key_pieces("".join(made.key for made in (*walk.given, ROOT, SUB)))
     assert len(walk.secrets) > len(KEYS) * 2
     assert not [(where, secret[:8]) for where, text in stack.seen() for secret in walk.secrets if secret in text]
