@@ -62,6 +62,15 @@ def test_the_fingerprint_is_openssls() -> None:
     assert pem.sha256_of(TLS.ca) == shown.partition("=")[2].replace(":", "").lower()
 
 
+def test_the_keys_fingerprint_is_that_of_kubeadms_recipe(tmp_path: Path) -> None:
+    """Kubernetes documentation, kubeadm join: openssl x509 -pubkey | openssl pkey -pubin -outform der | openssl dgst."""
+    der = tmp_path / "key.der"
+    public = openssl("x509", "-noout", "-pubkey", stdin=TLS.ca)
+    openssl("pkey", "-pubin", "-outform", "der", "-out", str(der), stdin=public)
+    digest = openssl("dgst", "-sha256", "-r", str(der)).partition(" ")[0]
+    assert pem.key_sha256(pem.certificates(TLS.ca)[0]) == f"sha256:{digest}"
+
+
 def test_a_ca_that_is_valid_now_has_no_problem() -> None:
     assert pem.ca_problem(TLS.ca) is None
 
