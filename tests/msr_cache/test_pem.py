@@ -63,7 +63,7 @@ def test_the_fingerprint_is_openssls() -> None:
 
 
 def test_the_keys_fingerprint_is_that_of_kubeadms_recipe(tmp_path: Path) -> None:
-    """Kubernetes documentation, kubeadm join: openssl x509 -pubkey | openssl pkey -pubin -outform der | openssl dgst."""
+    """Kubernetes documentation, kubeadm join: the SHA-256 of what `openssl pkey -pubin -outform der` gives."""
     der = tmp_path / "key.der"
     public = openssl("x509", "-noout", "-pubkey", stdin=TLS.ca)
     openssl("pkey", "-pubin", "-outform", "der", "-out", str(der), stdin=public)
