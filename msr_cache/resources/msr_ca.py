@@ -31,8 +31,8 @@ TIMEOUT = 10
 LARGEST = 1 << 16
 """Bytes: no CA certificate is larger."""
 REMEMBERED = ("pem", "sha256", "subject", "expires", "offered")
-Pins = list[str] | None
-"""SHA-256 of certificates, or `sha256:` and that of their public keys."""
+Pins = list[str] | str | None
+"""SHA-256 of certificates, or `sha256:` and that of their public keys; states hold one alone as a string."""
 
 
 def fetch(url: str) -> str:
@@ -83,6 +83,7 @@ def trusted(url: str, text: str, pins: Pins) -> Props:
         message = f"the CA of {url}: {problem}"
         raise Refusal(message)
     certificates = pem.certificates(text)
+    pins = _listed(pins)
     if pins and (strangers := [certificate for certificate in certificates if not _covered(certificate, pins)]):
         # Each must be: one right certificate beside another CA's is how a man in the middle stays.
         message = (
@@ -100,7 +101,11 @@ def trusted(url: str, text: str, pins: Pins) -> Props:
 
 
 def _covered(certificate: x509.Certificate, pins: Pins) -> bool:
-    return bool({pem.sha256(certificate), pem.key_sha256(certificate)} & set(pins or ()))
+    return bool({pem.sha256(certificate), pem.key_sha256(certificate)} & set(_listed(pins)))
+
+
+def _listed(pins: Pins) -> list[str]:
+    return [pins] if isinstance(pins, str) else pins or []
 
 
 def seen(certificate: x509.Certificate) -> str:
@@ -183,9 +188,10 @@ class MsrCa(Resource, module="msr", name="MsrCa"):
 
     def __init__(self, name: str, msr: Msr, opts: pulumi.ResourceOptions | None = None) -> None:
         given = msr.ca if not isinstance(msr.ca, str) else None
+        pins = (given.sha256 if given else None) or []
         props = {
             "url": msr.url,
-            "pin": given.sha256 if given else None,
+            "pin": pins[0] if len(pins) == 1 else pins or None,
             "given": given.pem if given else None,
             **dict.fromkeys(REMEMBERED),
         }
