@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
@@ -38,7 +39,7 @@ THREE_FACTS: dict[str, Any] = {
     "swarm": {"host": "ssh://ops@manager-1.example.com"},
     "caches": {"asia": {"fqdn": "cache.asia.example.com", "nodes": ["worker-7"]}},
 }
-ABSENT: Any = object()
+ABSENT: Any = Enum("Absent", ["ABSENT"]).ABSENT
 """As a value: the key is left out."""
 
 
