@@ -128,7 +128,9 @@ def test_a_mistake_is_told_at_its_key(case: str) -> None:
     assert found[0].startswith(start), found
 
 
-@pytest.mark.parametrize("text", ["hunter2 is a password", LEAF.key[30:], ""])
+@pytest.mark.parametrize(
+    "text", ["hunter2 is a password", LEAF.key[30:], ""], ids=["a password", "a key without its head", "nothing"]
+)
 def test_what_stands_in_a_keys_place_is_never_shown(text: str) -> None:
     (line,) = mistakes({".tls": PROVIDED | {"key": text}})
     assert line.startswith(f"{AT}.key: found neither PEM text nor a file that can be read")
