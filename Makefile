@@ -10,16 +10,20 @@ export PATH := $(PATH):$(HOME)/.pulumi/bin
 export PULUMI_SKIP_UPDATE_CHECK := true
 
 # Stack dev is the lab's: its state stays in this folder and its passphrase guards nothing but the lab.
-dev up preview down: export PULUMI_BACKEND_URL := file://$(STATE)
-dev up preview down: export PULUMI_CONFIG_PASSPHRASE := lab
-dev up preview down: export PULUMI_STACK := dev
+up pull preview down: export PULUMI_BACKEND_URL := file://$(STATE)
+up pull preview down: export PULUMI_CONFIG_PASSPHRASE := lab
+up pull preview down: export PULUMI_STACK := dev
 
-.PHONY: up preview down check test bench pulumi lab
+.PHONY: up pull preview down check test bench pulumi lab
 
 up: pulumi lab | $(STATE)  ## everything set up, stack dev deployed to the lab, its URL printed, a pull through it done
 	pulumi stack select --create dev
 	pulumi up --yes
-	pulumi stack output --json caches | $(PYTHON) -m lab pull
+	@$(MAKE) --no-print-directory pull
+
+pull: | $(STATE)  ## the URL of stack dev's cache, and a pull through it
+	@pulumi stack output cacheUrl
+	@pulumi stack output --json caches | $(PYTHON) -m lab pull
 
 preview: pulumi lab | $(STATE)  ## what `make up` would change
 	pulumi stack select --create dev
@@ -36,7 +40,7 @@ check: .venv/installed  ## formatting, lint, types, layers
 	.venv/bin/lint-imports
 
 test: check  ## the checks, then all tests; end-to-end on the real engine where pulumi is on PATH
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses 3 --dist loadscope
 
 bench: .venv/installed  ## the speeds that are promised, as ratios in one run
 	$(PYTHON) -m bench

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from msr_cache.problems import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -44,7 +46,8 @@ def is_unplaced(task: Task) -> bool:
 
 def newest(tasks: Iterable[Task]) -> Task | None:
     """Return the task that changed its state last."""
-    return max(tasks, key=lambda task: str(task["Status"]["Timestamp"]), default=None)
+    # Without its Z, since the engine leaves off a fraction's last zeros.
+    return max(tasks, key=lambda task: str(task["Status"]["Timestamp"]).rstrip("Z"), default=None)
 
 
 def explain(manager: Manager, task: Task) -> str:
@@ -61,11 +64,17 @@ def explain(manager: Manager, task: Task) -> str:
 
 
 def _hostname(manager: Manager, node_id: str) -> str:
-    return str(manager.get(f"/nodes/{node_id}")["Description"]["Hostname"])
+    try:
+        return str(manager.get(f"/nodes/{node_id}")["Description"]["Hostname"])
+    except Refusal:
+        return f"node {node_id}"
 
 
 def _last_log_lines(manager: Manager, task: Task) -> list[str]:
-    stream = manager.text(f"/tasks/{task['ID']}/logs", stdout="1", stderr="1", tail=str(LOG_LINES))
+    try:
+        stream = manager.text(f"/tasks/{task['ID']}/logs", stdout="1", stderr="1", tail=str(LOG_LINES))
+    except Refusal as error:
+        return [f"(its log can't be read: {error})"]
     lines = []
     # Engine API, "attach to a container": frames of one byte stream, three zero bytes, four bytes length, then data.
     while len(stream) >= 8:  # noqa: PLR2004 - the frame's header

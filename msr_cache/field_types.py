@@ -31,27 +31,26 @@ def is_host(text: str) -> bool:
 
 
 def _go_duration(value: object) -> object:
+    if not isinstance(value, str | int | float | None) or (
+        isinstance(value, str) and (value == "0" or re.fullmatch(_DURATION, value))
+    ):
+        return value
     # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
-    if isinstance(value, int | float) or (isinstance(value, str) and value.isdecimal() and value != "0"):
-        message = (
-            f"found {value!r}, which without a unit means nanoseconds; allowed is a number with ms, s, m or h, "
-            "such as 24h or 1h30m"
-        )
-        raise ValueError(message)
-    if isinstance(value, str) and value != "0" and not re.fullmatch(_DURATION, value):
-        message = f"found {value!r}, allowed is a number with ms, s, m or h, such as 24h or 1h30m"
-        raise ValueError(message)
-    return value
+    bare = not isinstance(value, bool | None) and str(value).isdecimal()
+    trap = ", which without a unit means nanoseconds;" if bare else ","
+    message = f"found {value!r}{trap} allowed is a number with ms, s, m or h, such as 24h or 1h30m"
+    raise ValueError(message)
 
 
 def _without_user(url: str) -> str:
     # A password in a URL is refused, and must not be printed on the way.
-    return re.sub(r"//[^/@]*@", "//...@", url)
+    return re.sub(r"//.*@", "//...@", url)
 
 
 def _origin(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
-        allowed = f"{' or '.join(schemes)}://host or {schemes[0]}://host:port, with no path, user or blank"
+        forms = " or ".join(f"{scheme}://host[:port]" for scheme in schemes)
+        allowed = f"{forms} with no path, user or blank"
         message = f"found {_without_user(url)!r}, allowed is {allowed}"
         try:
             parts = urlsplit(url)

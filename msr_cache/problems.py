@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _CONTAINERS = (list, dict, tuple)
+_OURS = {
+    "input should be": "allowed is",
+    "string should have": "allowed is",
+    "string should match": "allowed is text by",
+}
+"""How pydantic begins to say what is allowed, and how we do."""
 
 
 class Refusal(Exception):  # noqa: N818 - the operator reads the word
@@ -41,9 +47,12 @@ def _line(details: ErrorDetails, model: type[BaseModel], at: str) -> str:
     if kind in {"model_type", "dict_type"}:
         # What stands in a map's place may be a secret that belongs inside.
         return f"{path}: found no map, allowed is a map"
+    if kind == "too_short":
+        return f"{path}: found none, allowed is at least {details['ctx']['min_length']}"
     message = details["msg"][:1].lower() + details["msg"][1:]
-    found = "" if hidden else _found(details["input"])
-    return f"{path}: {found}{message.replace('input should be', 'allowed is')}"
+    for said, ours in _OURS.items():
+        message = message.replace(said, ours)
+    return f"{path}: {'' if hidden else found(details['input'])}{message}"
 
 
 def _follow(model: type[BaseModel], loc: Iterable[int | str], at: str) -> tuple[str, object, bool]:
@@ -108,7 +117,8 @@ def _known_keys(owner: object, key: str) -> str:
     return f"{hint} (allowed: {', '.join(known) or 'none'})"
 
 
-def _found(value: object) -> str:
+def found(value: object) -> str:
+    """Begin a message with `value` where that is short enough for a line; what has parts is not shown."""
     if not isinstance(value, str | int | float | bool | None):
         return ""
     shown = repr(value)

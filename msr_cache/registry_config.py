@@ -74,11 +74,11 @@ def mistakes(settings: Settings, name: str) -> list[str]:
 
 def _where_it_was_written(line: str, over: Mapping[str, Any]) -> str:
     """Lead a line about config.yml to the operator's own key: `storage` where that, not registryConfig, says it."""
-    section, _, rest = line.partition(".")
-    driver = rest.partition(":")[0].partition(".")[0]
-    if section == "storage" and driver != "delete" and driver not in (over.get("storage") or {}):
-        return line
-    return f"registryConfig.{line}"
+    section, _, rest = line.partition(": ")[0].partition(".")
+    driver = rest.partition(".")[0]
+    theirs = over.get("storage", {})
+    overrides = driver in theirs if driver and isinstance(theirs, dict) else theirs != {}
+    return f"registryConfig.{line}" if section != "storage" or overrides else line
 
 
 def to_yaml(config: Mapping[str, Any]) -> str:

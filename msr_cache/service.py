@@ -76,8 +76,9 @@ def _container(parts: Parts) -> dict[str, Any]:
         "env": {},
         "sysctl": {},
         "isolation": "default",
+        "stop_grace_period": "10s",  # unset, the provider makes it 0, which cuts pulls off
         "configs": [
-            {"config_id": parts.config.id, "config_name": parts.config.name, "file_name": "/config.yml", **_FILE}
+            {"config_id": parts.config.id, "config_name": parts.config.name, "file_name": "config.yml", **_FILE}
         ],
         "secrets": [
             {"secret_id": secret.id, "secret_name": secret.name, "file_name": file, **_FILE}

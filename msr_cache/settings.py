@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic.functional_validators import AfterValidator
+from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from msr_cache import problems
 from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, Port, Secret, is_host
@@ -21,16 +21,18 @@ from msr_cache.pem import ca_problem
 
 LONGEST_CACHE_NAME = 32
 """Swarm limits names of secrets to 64 and of services to 63 characters; ours add up to 30 to the cache's."""
+_EVERY_NODE = "every node"
 
 
-def _checked(pattern: str, allowed: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            message = f"found {value!r}, allowed is {allowed}"
+def _checked(pattern: str, allowed: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        # No text either: an unquoted 2.9 is a number to YAML.
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            message = f"{problems.found(value)}allowed is {allowed}"
             raise ValueError(message)
         return value
 
-    return AfterValidator(check)
+    return BeforeValidator(check)
 
 
 def _host(value: str) -> str:
@@ -192,7 +194,7 @@ class Tls(_Section):
 class ResourceAmount(_Section):
     """CPUs (cores) and memory (bytes with a unit) of one task."""
 
-    cpus: Annotated[float, Field(gt=0, strict=False)] | None = None
+    cpus: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)] | None = None
     memory: MemorySize | None = None
 
 
@@ -261,7 +263,10 @@ class Cache(_Section):
     @model_validator(mode="after")
     def _order_fits_mode(self) -> Cache:
         if self.publish_mode == "host" and self.update.order == "start-first":
-            message = "update.order start-first needs publishMode ingress: on a host port two tasks of a node collide"
+            message = (
+                "found update.order start-first with publishMode host, allowed is stop-first there: "
+                "two tasks cannot share a node's port"
+            )
             raise ValueError(message)
         return self
 
@@ -330,12 +335,12 @@ class Settings(_Section):
             for user in cache.register_in_msr.users if cache.register_in_msr else ():
                 by_user[user].append(name)
             # An ingress port is open on every node of the swarm, a host port on the cache's own.
-            for place in cache.nodes if cache.publish_mode == "host" else ["every node"]:
+            for place in cache.nodes if cache.publish_mode == "host" else [_EVERY_NODE]:
                 by_port[cache.port, place].append(name)
             if cache.publish_mode == "ingress":
                 for other, neighbour in self.caches.items():
                     if neighbour.publish_mode == "host" and neighbour.port == cache.port:
-                        by_port[cache.port, "every node"].append(other)
+                        by_port[cache.port, _EVERY_NODE].append(other)
         for label, names in by_label.items():
             found += [
                 f"msr-cache:caches.{name}.label: found {label!r}, which places cache {names[0]} too: "
@@ -349,10 +354,11 @@ class Settings(_Section):
                 for name in names[1:]
             ]
         for (port, place), names in by_port.items():
+            otherwise = "publishMode host for both, on different nodes" if place == _EVERY_NODE else "other nodes"
             found += [
                 f"msr-cache:caches.{name}.port: found {port}, which cache {names[0]} publishes on {place} too: "
-                "allowed is a port of its own, or other nodes"
-                for name in names[1:]
+                f"allowed is a port of its own, or {otherwise}"
+                for name in dict.fromkeys(names[1:])
             ]
         return found
 
@@ -368,9 +374,6 @@ class Settings(_Section):
                     "on its config.yml: run the tag that equals MSR's version, and set msr.version to it."
                 )
         return found
-
-
-KEYS = {"msr": Msr, "swarm": SwarmAccess, "caches": Settings}
 
 
 def load(config: Mapping[str, str], project: str) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +52,15 @@ class Address:
         # The SDK takes 0.15 s to import, which a preview that asks nothing of the swarm need not pay.
         from docker import APIClient, ContextAPI
         from docker.tls import TLSConfig
+        from docker.utils.config import find_config_file
 
         host, tls = self.host, None
         if self.context:
             context = ContextAPI.get_context(self.context)
             if context is None:
                 message = f"msr-cache:swarm.context: found {self.context!r}, which `docker context ls` does not show"
+                if find_config_file() is None:  # beside which alone the SDK looks for contexts
+                    message += "; or write {} into ~/.docker/config.json: contexts are found only beside that file"
                 raise Refusal(message)
             host, tls = context.Host, context.TLSConfig
         if self.cert_path:
@@ -149,11 +153,7 @@ def _bundle_folder(bundle: Path) -> Path:
         # The provider is a process of its own and its inputs are compared run by run: it needs a path that stays.
         folder = bundle.with_suffix("")
         if bundle.is_file() and not folder.is_dir():
-            folder.mkdir(mode=0o700)
-            with zipfile.ZipFile(bundle) as archive:
-                archive.extractall(folder)
-            for path in folder.iterdir():
-                path.chmod(0o600)
+            _unpack(bundle, folder)
     missing = [name for name in ("ca.pem", "cert.pem", "key.pem", "env.sh") if not (folder / name).is_file()]
     if missing:
         message = (
@@ -162,6 +162,19 @@ def _bundle_folder(bundle: Path) -> Path:
         )
         raise Refusal(message)
     return folder
+
+
+def _unpack(bundle: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            folder.mkdir(mode=0o700)
+            archive.extractall(folder)
+    except (OSError, zipfile.BadZipFile) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        message = f"msr-cache:swarm.clientBundle: found {bundle}, which can't be unpacked ({error}): download it anew"
+        raise Refusal(message) from None
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def _bundle_host(folder: Path) -> str:
@@ -178,4 +191,12 @@ def address_from_json(text: str | None) -> Address:
     if not text:
         message = "msr-cache:swarm: missing, and there is no default for it"
         raise Refusal(message)
-    return Address.from_config(json.loads(text))
+    # A refresh or destroy runs no program, which would have checked the config.
+    try:
+        swarm = json.loads(text)
+    except ValueError:
+        swarm = None
+    if not isinstance(swarm, dict) or not swarm.keys() & {"host", "context", "clientBundle"}:
+        message = f"msr-cache:swarm: found {text!r}, allowed is a map with one of host, context and clientBundle"
+        raise Refusal(message)
+    return Address.from_config(swarm)

@@ -73,7 +73,7 @@ def _stack(project: Project, options: argparse.Namespace) -> int:
         value = shown[options.name]
         print(json.dumps(value) if options.json or not isinstance(value, str) else value)
     elif options.json:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(shown, indent=2, sort_keys=True))
     else:
         for key, value in shown.items():
             print(f"{key}  {value if isinstance(value, str) else json.dumps(value)}")

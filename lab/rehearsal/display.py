@@ -42,6 +42,7 @@ class Display:
         self._preview = preview
         self._log = log
         self._counts: Counter[str] = Counter()
+        self.errors = 0
         self._lock = threading.RLock()
         self._depths = {"": -1}
 
@@ -61,24 +62,23 @@ class Display:
         self._note(op, of, diff or Diff(None))
 
     @contextmanager
-    def refreshing(self, old: Resource) -> Iterator[Seen]:
+    def refreshing(self, old: Resource, *, count: bool) -> Iterator[Seen]:
         """Show what a refresh finds of a resource."""
         seen = Seen()
         yield seen
         if seen.result != "same":
             op = seen.result
             self._show(op, replace_inputs(old), replace_inputs(seen.new) if seen.new else None, Diff(None))
-        self._note("refresh", old, Diff(None), seen.result)
+        self._note("refresh", old, Diff(None), seen.result, count=count)
 
-    def outputs(self, resource: Resource, old: Props, new: Props) -> None:
-        """Show what a stack gives out, where that has changed."""
-        if resource.type == STACK and old != new and self._diff:
+    def outputs(self, old: Props, new: Props) -> None:
+        """Show what the stack gives out, where that has changed."""
+        if old != new and self._diff:
             self._print("    --outputs:--", *(f"    {line}" for line in _changes(old, new)))
 
-    def say(self, urn: str, severity: str, message: str) -> None:
+    def say(self, severity: str, message: str) -> None:
         """Print a message whole."""
         self._print(f"{severity}: {message.rstrip()}")
-        self._write({"op": "diagnostic", "severity": severity, "urn": urn, "message": message})
 
     def summary(self, seconds: float | None = None) -> None:
         """Print the counts as Pulumi does at the end."""
@@ -90,16 +90,18 @@ class Display:
         total = f"{self.changes} changes. " if len(lines) > 1 or (lines and same) else ""
         if total or same:
             lines.append(f"    {total}{f'{same} unchanged' if same else ''}")
+        if self.errors:
+            lines.append(f"    {self.errors} errored")
         self._print("Resources:", *lines, *([] if seconds is None else ["", f"Duration: {seconds:.0f}s"]))
 
     def _show(self, op: str, old: Resource | None, new: Resource | None, diff: Diff) -> None:
         of = new or old
         if of is None or of.is_default_provider:
             return
-        names = _keys(old, new) if op in ("update", "replace", "create-replacement") else []
+        names = _keys(old, new) if old and new and op != "same" else []
         if not self._diff:
-            found = f" [diff: ~{','.join(diff_keys(diff) or names)}]" if diff_keys(diff) or names else ""
-            self._print(f" {_SIGNS[op]} {of.type} {of.name} {op}{found}")
+            keys = ",".join(diff_keys(diff) or diff.replaces or names)
+            self._print(f" {_SIGNS[op]} {of.type} {of.name} {op}{f' [diff: ~{keys}]' if keys else ''}")
             return
         if op in ("create-replacement", "delete-replaced"):
             return
@@ -109,9 +111,9 @@ class Display:
         head = [f"{_SIGNS[op]}{of.type}: ({op})", *(f"    {line}" for line in ids)]
         self._print(*("    " * depth + line for line in [*head, *_body(op, old, new, diff)]))
 
-    def _note(self, op: str, of: Resource, diff: Diff, result: str | None = None) -> None:
+    def _note(self, op: str, of: Resource, diff: Diff, result: str | None = None, *, count: bool = True) -> None:
         with self._lock:
-            if not of.is_default_provider:
+            if count and not of.is_default_provider:
                 self._counts[result or op] += 1
         self._write(
             {"op": op, "type": of.type, "name": of.name, "urn": of.urn}

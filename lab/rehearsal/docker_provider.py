@@ -267,7 +267,7 @@ def _compare(fields: Fields, outs: Props, news: Props, at: str = "") -> Iterator
     for name, about in fields.items():
         old, new, path = outs.get(name), news.get(name), f"{at}{name}"
         if new is None:
-            if not about.computed and old not in (None, [], {}, about.zero) and old != about.default:
+            if not about.computed and old not in (None, [], {}, "", 0) and old != about.default:
                 yield _Change(path, "delete" if about.default is None else "update", about.replaces)
             continue
         for change in _differences(about, old, new, path):

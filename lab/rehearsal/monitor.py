@@ -140,5 +140,5 @@ class Engine:
     def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:  # noqa: N802
         if request.severity != engine_pb2.DEBUG:
             severity = {engine_pb2.INFO: "info", engine_pb2.WARNING: "warning", engine_pb2.ERROR: "error"}
-            self._display.say(request.urn, severity[request.severity], plain(request.message))
+            self._display.say(severity[request.severity], plain(request.message))
         return empty_pb2.Empty()

@@ -49,8 +49,11 @@ class Runner:
     def up(self, *, refresh: bool, preview: bool) -> Display | None:
         """Do what the program wants, after a preview that would not fail."""
         self._warn_of_pending()
-        if preview and not self.preview(refresh=refresh):
-            return None
+        if preview:
+            log, self._log = self._log, None
+            if not self.preview(refresh=refresh):
+                return None
+            self._log = log
         return self._with_program("Updating", preview=False, refresh=refresh)
 
     def refresh(self) -> Display | None:
@@ -76,7 +79,7 @@ class Runner:
         display, deployment = self._begin(title, preview=preview)
         kept = list(self._state.resources)
         if refresh:
-            deployment.refresh()
+            deployment.refresh(count=False)
             if deployment.failed:
                 return None
             deployment = self._deployment(display, preview=preview)
@@ -87,7 +90,7 @@ class Runner:
             self._state.resources = kept
         display.summary(None if preview else time.monotonic() - started)
         if deployment.failed:
-            display.say("", "error", "preview failed" if preview else "update failed")
+            display.say("error", "preview failed" if preview else "update failed")
         return display if ok and not deployment.failed else None
 
     def _begin(self, title: str, *, preview: bool) -> tuple[Display, Deployment]:
@@ -122,20 +125,17 @@ class Runner:
         interrupt = signal.getsignal(signal.SIGINT)
         try:
             loop.run_until_complete(run_in_stack(lambda: _execute(folder)))
-        except pulumi.RunError as error:
-            display.say("", "error", str(error))
-        except EngineError as error:
-            display.say("", "error", str(error))
-        except Exception:  # noqa: BLE001 - whatever the program raises
-            display.say("", "error", f"Program failed with an unhandled exception:\n{traceback.format_exc()}")
+        except (pulumi.RunError, EngineError) as error:
+            display.say("error", str(error))
+            display.say("error", "an unhandled error occurred: program exited with non-zero exit code: 1")
+        except Exception as error:  # noqa: BLE001 - whatever the program raises
+            display.say("error", f"Program failed with an unhandled exception:\n{_trace(error, folder)}")
         else:
             return True
         finally:
             signal.signal(signal.SIGINT, interrupt)
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
-        message = "an unhandled error occurred: program exited with non-zero exit code: 1"
-        display.say("", "error", message)
         return False
 
 
@@ -144,3 +144,10 @@ def _execute(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     runpy.run_path(str(folder / "__main__.py"), run_name="__main__")
+
+
+def _trace(error: Exception, folder: Path) -> str:
+    """Return the traceback from the program on: what called it is ours."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [index for index, (frame, _) in enumerate(frames) if frame.f_code.co_filename == str(folder / "__main__.py")]
+    return "".join(traceback.format_exception(error, limit=(own[0] if own else 0) - len(frames)))

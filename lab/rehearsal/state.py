@@ -57,7 +57,7 @@ class State:
         self.file = file
         self.crypter = crypter
         self.resources: list[Resource] = []
-        self.pending: list[str] = []
+        self.pending: set[str] = set()
         """URNs of creates that were begun: of a killed run they may have left something that no state knows."""
 
     @classmethod
@@ -70,12 +70,16 @@ class State:
             if found["salt"] != project.crypter.salt:
                 raise EngineError(f"{state.file} was written with another encryptionsalt than the stack's file has now")
             state.resources = [Resource(**_opened(item, project.crypter.decrypt)) for item in found["resources"]]
-            state.pending = found["pending"]
+            state.pending = set(found["pending"])
         return state
 
     def save(self) -> None:
         """Write it so that a run killed at any moment leaves the former or the new state, whole."""
-        content = {"salt": self.crypter.salt, "pending": self.pending, "resources": self.export(self.crypter.encrypt)}
+        content = {
+            "salt": self.crypter.salt,
+            "pending": sorted(self.pending),
+            "resources": self.export(self.crypter.encrypt),
+        }
         new = self.file.with_suffix(".new")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             json.dump(content, out)

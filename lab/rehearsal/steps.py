@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lab.rehearsal.errors import InitError, StepError
 from lab.rehearsal.provider import Component, Declared, Diff, Provider
 from lab.rehearsal.state import PROVIDERS, STACK, Resource, State
-from lab.rehearsal.values import UNKNOWN, Props, has_secret, is_unknown, marked, plain, secret
+from lab.rehearsal.values import UNKNOWN, Props, bare, has_secret, is_unknown, marked, plain
 
 if TYPE_CHECKING:
     from lab.rehearsal.display import Display
@@ -53,6 +54,7 @@ class Deployment:
         self._lost: set[str] = set()
         """URNs of what failed, and of what depends on it."""
         self._seen: set[str] = set()
+        self._stack_outputs: Props = {}
         self._providers: dict[str, Provider] = {}
         self._lock = threading.RLock()
 
@@ -85,16 +87,21 @@ class Deployment:
         """Note what a component, or the stack, gives out; unknown parts of a failed run are not noted."""
         with self._lock:
             found = next(resource for resource in self._news if resource.urn == urn)
-            if self._lost and is_unknown(outputs):
-                return
-            self._display.outputs(found, found.outputs, outputs)
-            found.outputs = outputs
-            self._save()
+            if found.type == STACK:
+                self._stack_outputs = outputs
+            elif not (self._lost and is_unknown(outputs)):
+                found.outputs = outputs
+                self._save()
 
     def finish(self) -> None:
-        """Delete what the program no longer declares, and what was replaced; not after a failure."""
-        if not self._lost:
-            self._delete_olds()
+        """Note the stack's outputs and delete what nobody wants any longer; not after a failure."""
+        if self._lost:
+            return
+        stack = next(resource for resource in self._news if resource.type == STACK)
+        self._display.outputs(stack.outputs, self._stack_outputs)
+        stack.outputs = self._stack_outputs
+        self._save()
+        self._delete_olds()
 
     def _default_provider(self, goal: Goal) -> str:
         urn = f"{goal.urn.rsplit('::', 2)[0]}::{PROVIDERS}{DYNAMIC}::default"
@@ -113,7 +120,7 @@ class Deployment:
         wanted = new.inputs
         checked, failures = provider.check(new.name, plain(old.inputs) if old else {}, plain(wanted))
         if failures:
-            raise StepError(*(_failure(new, checked, *failure) for failure in failures))
+            raise StepError(*(_failure(new, wanted, *failure) for failure in failures))
         new.inputs = marked(checked, wanted)
         if old is None:
             return self._create(goal, provider, "create")
@@ -173,7 +180,7 @@ class Deployment:
             self._note_replace(old, goal.new, diff)
             return self._create(goal, provider, "create-replacement", diff)
         with self._lock:
-            old.delete = not self._preview
+            old.delete = True
         try:
             new = self._create(goal, provider, "create-replacement", diff)
         except StepError:
@@ -227,10 +234,10 @@ class Deployment:
         """Delete everything, the last made first."""
         self._delete_olds()
 
-    def refresh(self) -> None:
+    def refresh(self, *, count: bool = True) -> None:
         """See what the resources of the state are by now."""
         for old in list(self._olds):
-            with self._telling(old), self._display.refreshing(old) as told:
+            with self._telling(old), self._display.refreshing(old, count=count) as told:
                 if not old.custom or old.type.startswith(PROVIDERS) or old.delete:
                     continue
                 now = self._provider(old).read(old.id, plain(old.outputs), plain(old.inputs))
@@ -239,15 +246,16 @@ class Deployment:
                     self._olds.remove(old)
                 else:
                     inputs, outs = now
-                    told.result = "same" if outs == plain(old.outputs) else "update"
+                    told.result = "same" if bare(outs) == bare(plain(old.outputs)) else "update"
                     fresh = replace(old, inputs=marked(inputs, old.inputs), initErrors=[])
                     fresh.outputs = marked(outs, old.outputs, old.additionalSecretOutputs)
                     told.new = fresh
                     self._olds[self._olds.index(old)] = fresh
                 self._save()
         self._state.resources = list(self._olds)
-        if not self._preview:
-            self._state.pending = []
+        if not (self._preview or self._lost):
+            self._state.pending = set()
+            self._save()
 
     # What all of these need.
 
@@ -259,12 +267,16 @@ class Deployment:
         except StepError as error:
             self._lost.add(resource.urn)
             for reason in error.args:
-                self._display.say(resource.urn, "error", reason)
+                self._display.say("error", reason)
+            self._display.errors += 1
 
     def _provider(self, resource: Resource) -> Provider:
         kind = resource.type
         if not resource.custom or kind.startswith(PROVIDERS):
             return _declared(kind)
+        if not resource.provider:
+            package = kind.partition(":")[0]
+            raise StepError(f"{kind}: a default provider of {package} is not implemented by the rehearsal engine")
         with self._lock:
             key = f"{_urn_of(resource.provider)} {kind}"
             if key not in self._providers:
@@ -277,12 +289,15 @@ class Deployment:
     def _pending(self, new: Resource) -> Iterator[None]:
         """Note that a create has begun: a run killed in it can't tell what it has made."""
         with self._lock:
-            self._state.pending.append(new.urn)
+            self._state.pending.add(new.urn)
             self._save()
         try:
             yield
-        finally:
-            self._state.pending.remove(new.urn)
+        except StepError:
+            self._state.pending.discard(new.urn)
+            self._save()
+            raise
+        self._state.pending.discard(new.urn)
 
     def _commit(self, new: Resource, old: Resource | None = None) -> Resource:
         with self._lock:
@@ -311,7 +326,9 @@ def _failure(resource: Resource, inputs: Props, property_: str, reason: str) -> 
     if not property_:
         return f"{where} has a problem: {reason}"
     value = inputs.get(property_)
-    return f"{where}: property {property_} value {{{value}}} has a problem: {reason}"
+    shown = "<nil>" if value is None else "[secret]" if has_secret(value) else value
+    text = shown if isinstance(shown, str) else json.dumps(shown)
+    return f"{where}: property {property_} value {{{text}}} has a problem: {reason}"
 
 
 def _declared(type_: str) -> Provider:

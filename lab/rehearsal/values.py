@@ -34,6 +34,13 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - JSON
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
+def bare(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return the value without what is empty: whether an unset map comes back as null or {} is nobody's change."""
+    if isinstance(value, dict):
+        return {key: bare(item) for key, item in value.items() if item not in (None, {}, [])}
+    return [bare(item) for item in value] if isinstance(value, list) else value
+
+
 def is_unknown(value: object) -> bool:
     """Whether any part of it is not known yet."""
     if isinstance(value, dict):
@@ -56,7 +63,7 @@ def marked(values: Mapping[str, Any], like: Mapping[str, Any], also: Iterable[st
 
 
 def _marked(value: Any, like: Any) -> Any:  # noqa: ANN401 - JSON
-    if is_secret(like):
+    if is_secret(like) or (isinstance(like, list) and any(map(is_secret, like))):
         return secret(value)
     if isinstance(value, dict) and isinstance(like, dict):
         return marked(value, like)

@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from lab.process import wait_until
 from lab.site import Site
 
 
@@ -32,7 +33,12 @@ class Swarm:
     def listing(self) -> dict[str, Any]:
         """Return all that a stack could leave behind: objects by name, and the labels of each node."""
         listing: dict[str, Any] = {kind: self.names(kind) for kind in ("service", "config", "secret")}
-        return listing | {"labels": self.node()["Spec"]["Labels"]}
+        return listing | {"labels": self.labels()}
+
+    def labels(self) -> dict[str, str]:
+        """Return the labels of the site's node."""
+        found: dict[str, str] = self.node()["Spec"]["Labels"]
+        return found
 
     def node(self) -> dict[str, Any]:
         return self.inspect("node", self.site.node_name)
@@ -40,3 +46,15 @@ class Swarm:
     def task_ids(self, service: str) -> set[str]:
         """Return the ids of the tasks that run now."""
         return set(self.docker("service", "ps", service, "--quiet", "--filter", "desired-state=running").split())
+
+    def container(self, service: str) -> str:
+        """Return the id of the service's one container, waiting until it runs."""
+        words = ("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={service}")
+        wait_until(lambda: self.docker(*words), f"no container of {service}", seconds=30)
+        return self.docker(*words)
+
+    def wait_until_gone(self, stack: str) -> None:
+        """Return when no container and no network of a `docker stack rm` is left."""
+        label = ("--quiet", "--filter", f"label=com.docker.stack.namespace={stack}")
+        wait_until(lambda: not self.docker("network", "ls", *label), f"the network of {stack} stays", seconds=60)
+        wait_until(lambda: not self.docker("ps", "--all", "--quiet"), f"a container of {stack} stays", seconds=60)

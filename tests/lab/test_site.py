@@ -1,6 +1,7 @@
 """What the lab promises, on a site of the tests' own beside the checkout's."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from lab.authority import issue
 from lab.client import PullError, PullResult, pull
 from lab.errors import LabError
 from lab.process import Process, children, start_time, wait_until
-from lab.site import Site
+from lab.site import Site, _id
 
 pytestmark = pytest.mark.swarm
 
@@ -268,7 +269,7 @@ def test_a_recycled_pid_is_not_taken_for_ours(tmp_path: Path) -> None:
 
 
 def test_a_stopped_lab_leaves_no_process_mount_interface_or_file_behind(tmp_path: Path) -> None:
-    before = left_behind()
+    before = left_behind(tmp_path)
     site = Site.start(tmp_path)
     cache = Cache(site)
     cache.wait_until_serving()
@@ -276,26 +277,26 @@ def test_a_stopped_lab_leaves_no_process_mount_interface_or_file_behind(tmp_path
     running = processes(site)
     assert {"dockerd", "containerd", "docker-registry"} <= set(running.values())
     assert any("shim" in name for name in running.values())
-    assert left_behind() != before
+    assert left_behind(tmp_path) != before
     site.stop()
-    assert left_behind() == before
+    assert left_behind(tmp_path) == before
     assert not [name for (pid, started), name in running.items() if start_time(pid) == started]
     assert Site.find(tmp_path) is None
 
 
 def test_a_lab_whose_engine_was_killed_is_cleared_away_as_well(tmp_path: Path) -> None:
-    before = left_behind()
+    before = left_behind(tmp_path)
     site = Site.start(tmp_path)
     Cache(site).wait_until_serving()
     running = processes(site)
     os.kill(next(pid for (pid, _), name in running.items() if name == "dockerd"), signal.SIGKILL)
     site.stop()
-    assert left_behind() == before
+    assert left_behind(tmp_path) == before
     assert not [name for (pid, started), name in running.items() if start_time(pid) == started]
 
 
 def test_a_half_failed_start_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = left_behind()
+    before = left_behind(tmp_path)
 
     def fail(_: object) -> None:
         raise LabError("out of disk space")
@@ -306,18 +307,24 @@ def test_a_half_failed_start_is_cleared_away(tmp_path: Path, monkeypatch: pytest
     site = Site.find(tmp_path)
     assert site is not None
     site.stop()
-    assert left_behind() == before
+    assert left_behind(tmp_path) == before
 
 
-def left_behind() -> dict[str, set[str]]:
-    """List where a site might leave something."""
+def left_behind(root: Path) -> dict[str, set[str]]:
+    """List where the site of `root` might leave something; what names another site is that one's."""
     folders = ("/run", "/etc", "/opt", "/var/lib", "/sys/fs/cgroup")
     links = subprocess.run(["/usr/sbin/ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
-    return {
+    own = _id(root)[-8:]
+
+    def of_others(text: str) -> bool:
+        return bool(re.search(r"lab-?[0-9a-f]{8}|msr-?(cache-)?lab", text)) and own not in text
+
+    found = {
         "files": {str(path) for folder in folders for depth in ("*", "*/*") for path in Path(folder).glob(depth)},
         "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
         "interfaces": {line.split()[0].split("@")[0] for line in links.splitlines()},
     }
+    return {kind: {item for item in items if not of_others(item)} for kind, items in found.items()}
 
 
 def processes(site: Site) -> dict[tuple[int, int | None], str]:

@@ -1,0 +1,171 @@
+"""What stands in the swarm is what the manual page's own files give with `docker stack deploy`, field by field."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.authority import issue
+from tests.end_to_end.stack import CACHE, FQDN, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+STACK_YAML = """
+version: "3.3"
+services:
+  cache:
+    image: {image}
+    entrypoint:
+      - /start.sh
+      - "/config.yml"
+    ports:
+      - 443:443
+    deploy:
+      replicas: 1
+      placement:
+        constraints: [node.labels.dtr.cache == true]
+      restart_policy:
+        condition: on-failure
+    configs:
+      - config.yml
+    secrets:
+      - dtr.cert.pem
+      - cache.cert.pem
+      - cache.key.pem
+configs:
+  config.yml:
+    file: ./config.yml
+secrets:
+  dtr.cert.pem:
+    file: ./certs/dtr.cert.pem
+  cache.cert.pem:
+    file: ./certs/cache.cert.pem
+  cache.key.pem:
+    file: ./certs/cache.key.pem
+"""
+CONFIG_YAML = """
+version: 0.1
+log:
+  level: info
+storage:
+  delete:
+    enabled: true
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: '0.0.0.0:443'
+  secret: generate-random-secret
+  host: 'https://{fqdn}'
+  tls:
+    certificate: /run/secrets/cache.cert.pem
+    key: /run/secrets/cache.key.pem
+middleware:
+  registry:
+    - name: downstream
+      options:
+        blobttl: 24h
+        upstreams:
+          - {msr_url}
+        cas:
+          - /run/secrets/dtr.cert.pem
+"""
+"""The manual page's, with its doubled quote behind `host` mended."""
+
+FILES = ("/config.yml", "/run/secrets/dtr.cert.pem", "/run/secrets/cache.cert.pem", "/run/secrets/cache.key.pem")
+
+
+@pytest.fixture
+def by_hand(stack: Stack, swarm: Swarm, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Deploy the seed as the manual page says, as stack `asia` too; give what is then in the swarm, and take it away."""
+    tls = issue("Cache CA", address=stack.site.engine_address, dns_name=FQDN)
+    (tmp_path / "certs").mkdir()
+    certs = {"dtr": stack.site.msr_ca_pem(), "cache": tls.certificate}
+    for name, pem in certs.items():
+        (tmp_path / "certs" / f"{name}.cert.pem").write_text(pem)
+    (tmp_path / "certs" / "cache.key.pem").write_text(tls.key)
+    (tmp_path / "config.yml").write_text(CONFIG_YAML.format(fqdn=FQDN, msr_url=stack.site.msr_url))
+    (tmp_path / "docker-stack.yml").write_text(STACK_YAML.format(image=stack.site.cache_image))
+    swarm.docker("node", "update", "--label-add", "dtr.cache=true", stack.site.node_name)
+    swarm.docker("stack", "deploy", "--compose-file", str(tmp_path / "docker-stack.yml"), CACHE)
+    try:
+        yield look(swarm, "config.yml")
+    finally:
+        remove(swarm, stack)
+
+
+def remove(swarm: Swarm, stack: Stack) -> None:
+    if "dtr.cert.pem" in " ".join(swarm.names("secret")) and "msr-cache.owner.dtr.cache" not in swarm.labels():
+        swarm.docker("stack", "rm", CACHE)
+        swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.node_name)
+
+
+def look(swarm: Swarm, config: str) -> dict[str, Any]:
+    service = swarm.inspect("service", f"{CACHE}_cache")["Spec"]
+    name = next(name for name in swarm.names("config") if config in name)
+    data = base64.b64decode(swarm.inspect("config", name)["Spec"]["Data"]).decode()
+    container = swarm.container(f"{CACHE}_cache")
+    return {
+        "service": service,
+        "config": yaml.safe_load(data),
+        "files": {path: swarm.docker("exec", container, "stat", "-c", "%a %u %g", path) for path in FILES},
+        "dtr.cert.pem": swarm.docker("exec", container, "cat", FILES[1]),
+    }
+
+
+def differences(one: Any, other: Any, at: str = "") -> set[str]:
+    """Return the paths at which two JSON values differ; what is empty is as good as absent."""
+    if isinstance(one or {}, dict) and isinstance(other or {}, dict):
+        one, other = one or {}, other or {}
+        keys = one.keys() | other.keys()
+        return {path for key in keys for path in differences(one.get(key), other.get(key), f"{at}.{key}")}
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return {path for pair in zip(one, other, strict=True) for path in differences(*pair, f"{at}[]")}
+    return set() if one == other or not (one or other) else {at}
+
+
+def by_file_name(service: dict[str, Any]) -> dict[str, Any]:
+    container = service["TaskTemplate"]["ContainerSpec"]
+    for kind in ("Secrets", "Configs"):
+        container[kind] = sorted(container[kind], key=lambda reference: reference["File"]["Name"])
+    return service
+
+
+MEANT = {
+    ".Labels.com.docker.stack.image": "labels of the stack",
+    ".Labels.msr-cache.owner": "labels of the stack",
+    ".Labels.msr-cache.resource": "labels of the stack",
+    # On the task template they would restart tasks for nothing.
+    ".TaskTemplate.ContainerSpec.Labels.com.docker.stack.namespace": "labels of the stack",
+    ".TaskTemplate.ContainerSpec.Secrets[].SecretID": "another object",
+    ".TaskTemplate.ContainerSpec.Secrets[].SecretName": "ends in a hash of the content",
+    ".TaskTemplate.ContainerSpec.Configs[].ConfigID": "another object",
+    ".TaskTemplate.ContainerSpec.Configs[].ConfigName": "ends in a hash of the content",
+    ".TaskTemplate.Networks": "a cache has nobody to talk to on a network of its stack's own",
+    ".UpdateConfig.FailureAction": "a change that fails is rolled back",
+    ".UpdateConfig.Order": "a change is no outage",
+    ".RollbackConfig.Order": "nor is a rollback",
+}
+"""Where the service differs from the seed's, and why."""
+
+
+def test_service_config_and_files_equal_what_the_manual_page_gives(
+    by_hand: dict[str, Any], stack: Stack, swarm: Swarm
+) -> None:
+    remove(swarm, stack)
+    swarm.wait_until_gone("asia")
+    stack.configure({"port": 443, "publishMode": "ingress"})
+    stack.deploy()
+    ours = look(swarm, "config.yml")
+    unlike = differences(by_file_name(by_hand["service"]), by_file_name(ours["service"]))
+    assert sorted(unlike) == sorted(MEANT)
+    assert differences(by_hand["config"], ours["config"]) == {".http.secret"}
+    assert re.fullmatch("[0-9a-f]{64}", ours["config"]["http"]["secret"])
+    assert ours["files"] == by_hand["files"]
+    assert ours["dtr.cert.pem"] == by_hand["dtr.cert.pem"]

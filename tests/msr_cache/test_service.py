@@ -1,0 +1,155 @@
+"""The service is the seed's docker-stack.yaml, and every field that the daemon would fill in is stated."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from msr_cache.ownership import Owner
+from msr_cache.service import Parts, service_args
+from tests.msr_cache.conftest import settings_with
+
+# Mirantis, "Prepare the cache deployment" (MSR 2.9): docker-stack.yaml.
+SEED = yaml.safe_load("""
+version: "3.3"
+services:
+  cache:
+    image: mirantis/dtr-content-cache:2.8.2
+    entrypoint:
+      - /start.sh
+      - "/config.yml"
+    ports:
+      - 443:443
+    deploy:
+      replicas: 1
+      placement:
+        constraints: [node.labels.dtr.cache == true]
+      restart_policy:
+        condition: on-failure
+    configs:
+      - config.yml
+    secrets:
+      - dtr.cert.pem
+      - cache.cert.pem
+      - cache.key.pem
+""")["services"]["cache"]
+OWNER = Owner("msr-cache", "prod", "asia")
+FILES = tuple(SEED["secrets"])
+
+
+def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    def file(part: str) -> SimpleNamespace:
+        return SimpleNamespace(id=f"id-of-{part}", name=f"asia_{part}-0123456789")
+
+    image = SimpleNamespace(reference="cache:1@sha256:0a", platforms=[{"architecture": "amd64", "os": "linux"}])
+    parts = SimpleNamespace(image=image, config=file("config.yml"), secrets={part: file(part) for part in FILES})
+    return service_args(settings_with(changes), "asia", OWNER, cast("Parts", parts))
+
+
+def test_the_service_is_named_and_labelled_as_docker_stack_deploy_would() -> None:
+    assert args()["name"] == "asia_cache"
+    assert {"label": "com.docker.stack.namespace", "value": "asia"} in args()["labels"]
+
+
+def test_entrypoint_replicas_constraint_and_restart_policy_are_the_seeds() -> None:
+    task = args()["task_spec"]
+    deploy = SEED["deploy"]
+    # An entrypoint of a compose file is the Engine API's Command (docker/cli, convert/service.go).
+    assert task["container_spec"]["commands"] == SEED["entrypoint"]
+    assert args()["mode"] == {"replicated": {"replicas": deploy["replicas"]}}
+    assert task["placement"]["constraints"] == deploy["placement"]["constraints"]
+    assert task["restart_policy"]["condition"] == deploy["restart_policy"]["condition"]
+
+
+def test_the_port_is_the_seeds() -> None:
+    endpoint = args()["endpoint_spec"]
+    (port,) = endpoint["ports"]
+    assert f"{port['published_port']}:{port['target_port']}" == SEED["ports"][0]
+    assert (port["protocol"], port["publish_mode"], endpoint["mode"]) == ("tcp", "ingress", "vip")
+
+
+def test_files_are_mounted_where_the_seed_has_them_and_readable_by_all_in_the_container() -> None:
+    """Compose's short syntax: the name alone, below / for a config, /run/secrets for a secret; mode 0444, root's."""
+    container = args()["task_spec"]["container_spec"]
+    rights = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
+    assert container["configs"] == [
+        {
+            "config_id": "id-of-config.yml",
+            "config_name": "asia_config.yml-0123456789",
+            "file_name": SEED["configs"][0],
+            **rights,
+        }
+    ]
+    assert container["secrets"] == [
+        {"secret_id": f"id-of-{name}", "secret_name": f"asia_{name}-0123456789", "file_name": name, **rights}
+        for name in FILES
+    ]
+
+
+def test_the_image_runs_by_digest_on_its_own_platforms() -> None:
+    task = args()["task_spec"]
+    assert task["container_spec"]["image"] == "cache:1@sha256:0a"
+    assert task["placement"]["platforms"] == [{"architecture": "amd64", "os": "linux"}]
+
+
+def test_ownership_labels_are_on_the_service_and_not_on_its_tasks() -> None:
+    """On the task template a changed label would restart tasks for nothing."""
+    assert {entry["label"]: entry["value"] for entry in args()["labels"]} == OWNER.labels("service")
+    assert "labels" not in args()["task_spec"]["container_spec"]
+
+
+@pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])
+def test_a_failed_update_is_rolled_back_and_a_failed_rollback_stops(mode: str, order: str) -> None:
+    found = args({".publishMode": mode, ".update.monitor": "20s"})
+    update, rollback = found["update_config"], found["rollback_config"]
+    assert (update["failure_action"], rollback["failure_action"]) == ("rollback", "pause")
+    assert update["order"] == rollback["order"] == order
+    assert update["monitor"] == rollback["monitor"] == "20s"
+    (port,) = found["endpoint_spec"]["ports"]
+    assert port["publish_mode"] == mode
+
+
+def test_another_port_label_and_number_of_replicas_reach_their_places() -> None:
+    found = args({".port": 8443, ".label": "rack.cache", ".replicas": 0})
+    (port,) = found["endpoint_spec"]["ports"]
+    assert (port["published_port"], port["target_port"]) == (8443, 8443)
+    assert found["task_spec"]["placement"]["constraints"] == ["node.labels.rack.cache == true"]
+    assert found["mode"] == {"replicated": {"replicas": 0}}
+
+
+def test_msr_3_is_placed_by_its_own_label() -> None:
+    assert args({"msr.version": "3.1"})["task_spec"]["placement"]["constraints"] == ["node.labels.msr.cache == true"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "nano_cpus", "memory_bytes"),
+    [
+        ({}, 0, 0),
+        ({"cpus": 1}, 1_000_000_000, 0),
+        ({"cpus": 0.3}, 300_000_000, 0),
+        ({"cpus": "1.5"}, 1_500_000_000, 0),
+        ({"memory": "64k"}, 0, 65_536),
+        ({"memory": "512m"}, 0, 536_870_912),
+        ({"memory": "2g", "cpus": 2}, 2_000_000_000, 2_147_483_648),
+    ],
+)
+def test_resources_are_told_in_the_engines_units(amount: dict[str, Any], nano_cpus: int, memory_bytes: int) -> None:
+    """Engine API: NanoCPUs in 1e-9 CPUs, MemoryBytes in bytes; docker's k, m and g are powers of 1024."""
+    resources = args({".resources.limits": amount})["task_spec"]["resources"]
+    assert resources["limits"] == {"nano_cpus": nano_cpus, "memory_bytes": memory_bytes}
+    assert resources["reservation"] == {"nano_cpus": 0, "memory_bytes": 0}
+    reserved = args({".resources.reservations": amount})["task_spec"]["resources"]["reservation"]
+    assert reserved == {"nano_cpus": nano_cpus, "memory_bytes": memory_bytes}
+
+
+def test_what_the_daemon_would_fill_in_is_stated() -> None:
+    """Unset, each of these comes back with a default and is proposed as a change at every preview."""
+    found = args()
+    task = found["task_spec"]
+    assert {"env", "sysctl", "isolation"} <= task["container_spec"].keys()
+    assert {"delay", "max_attempts", "window"} <= task["restart_policy"].keys()
+    assert {"force_update", "runtime", "resources"} <= task.keys()
+    assert {"update_config", "rollback_config"} <= found.keys()

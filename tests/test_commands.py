@@ -1,0 +1,71 @@
+"""The README's commands, word for word, in a copy of the checkout with nothing set up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.site import Site
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.timeout(900)]
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    if Site.find():
+        pytest.skip("the lab is in use: `make down` first")
+    folder = tmp_path_factory.mktemp("clone")
+    listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in subprocess.run(listed, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (CHECKOUT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(CHECKOUT / name, folder / name)
+    yield folder
+    if Site.find():
+        make(folder, "down")
+
+
+def make(folder: Path, target: str) -> str:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "PYTEST_"))}
+    run = subprocess.run(
+        ["make", target], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def test_make_up_ends_with_the_url_and_a_pull_and_make_down_leaves_nothing(clone: Path) -> None:
+    said = make(clone, "up").splitlines()
+    assert "https://198.18.0.2" in said[-3]
+    assert said[-2].startswith("pulled library/app:1@sha256:")
+    assert said[-1].startswith("4 blobs")
+
+    site = Site.find()
+    assert site
+    site.msr.wait_until_quiet()
+    site.msr.stop()
+    try:
+        assert "pulled library/app:1" in make(clone, "pull"), "the second pull needs no MSR"
+    finally:
+        site.msr.start()
+
+    assert "to create" not in make(clone, "preview")
+    listed = subprocess.run(["git", "status", "--porcelain"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert (clone / "Pulumi.dev.yaml").read_text() == (CHECKOUT / "Pulumi.dev.yaml").read_text(), listed.stdout
+
+    make(clone, "down")
+    assert Site.find() is None
+    assert not list((clone / ".state").rglob("*.lock"))
+    assert not [json.loads(path.read_text()) for path in (clone / ".state").rglob("stacks/**/dev.json") if has_any(path)]
+
+
+def has_any(state: Path) -> bool:
+    return bool(json.loads(state.read_text())["checkpoint"]["latest"].get("resources"))
