@@ -98,12 +98,12 @@ class Msr:
 
     def entries(self) -> list[Entry]:
         """Return all content caches."""
-        return [_entry(found) for found in self._call("GET", _CACHES)]
+        return [_entry(found) for found in self._call("GET", _CACHES) or ()]
 
     def entry(self, id_: str) -> Entry | None:
         """Return the content cache of that id; None where there is none."""
-        found = self._call("GET", f"{_CACHES}/{quote(id_, safe='')}", absent=HTTPStatus.NOT_FOUND)
-        return _entry(found) if found is not None else None
+        # From the list: a 404 may as well come from a proxy in front of an MSR that is down.
+        return next((entry for entry in self.entries() if entry.id == id_), None)
 
     def add(self, name: str, host: str) -> Entry:
         """Make a new entry. After an Unanswered it may be there all the same."""
@@ -111,11 +111,11 @@ class Msr:
 
     def remove(self, id_: str) -> None:
         """Remove an entry; one that is gone already is fine."""
-        self._call("DELETE", f"{_CACHES}/{quote(id_, safe='')}", absent=HTTPStatus.NOT_FOUND)
+        self._call("DELETE", f"{_CACHES}/{quote(id_, safe='')}", absent="NO_SUCH_CONTENT_CACHE")
 
     def cache_of(self, user: str) -> str | None:
         """Return the id of the cache that an account pulls through, empty for none; None where there is no account."""
-        found = self._call("GET", _settings(user), absent=HTTPStatus.NOT_FOUND)
+        found = self._call("GET", _settings(user), absent="NO_SUCH_USER")
         # The reference writes a capital C in the answer and a lower one in the request.
         return None if found is None else str(found.get("ContentCacheUUID") or found.get("contentCacheUUID") or "")
 
@@ -151,16 +151,18 @@ class Msr:
         finally:
             connection.close()
 
-    def _call(self, method: str, path: str, content: object = None, *, absent: HTTPStatus | None = None) -> Any:  # noqa: ANN401 - JSON
-        """Return what the answer's JSON says; None for an answer of status `absent` or without a body."""
+    def _call(self, method: str, path: str, content: object = None, *, absent: str = "") -> Any:  # noqa: ANN401 - JSON
+        """Return what the answer's JSON says; None where it has no body, or is a 404 of MSR's own code `absent`."""
         headers = {"Authorization": self.credentials.basic, "Accept": "application/json"}
         if content is not None:
             headers["Content-Type"] = "application/json"
         answer = self.ask(method, path, headers, None if content is None else json.dumps(content).encode())
-        if answer.status == absent or (answer.status < HTTPStatus.BAD_REQUEST and not answer.body):
+        if absent and answer.status == HTTPStatus.NOT_FOUND and absent.encode() in answer.body:
             return None
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise self._error(method, path, answer)
+        if not answer.body:
+            return None
         try:
             return json.loads(answer.body)
         except ValueError:

@@ -71,10 +71,10 @@ Account = Annotated[str, _checked(r"[^\s:/]+", "the name of an MSR account, with
 NeverShown = Annotated[SecretStr | None, Secret(), Field(strict=False, min_length=1)]
 
 
-def _once(names: list[str]) -> list[str]:
+def _once(names: list[str], what: str) -> list[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        message = f"found {', '.join(twice)} more than once, allowed is each once"
+        message = f"found {', '.join(twice)} more than once, allowed is each {what} once"
         raise ValueError(message)
     return names
 
@@ -221,7 +221,7 @@ class Register(_Section):
     @field_validator("users")
     @classmethod
     def _users_once(cls, users: list[str]) -> list[str]:
-        return _once(users)
+        return _once(users, "account")
 
 
 class Cache(_Section):
@@ -248,7 +248,7 @@ class Cache(_Section):
     @field_validator("nodes")
     @classmethod
     def _nodes_once(cls, nodes: list[str]) -> list[str]:
-        return _once(nodes)
+        return _once(nodes, "node")
 
     @field_validator("register_in_msr", mode="before")
     @classmethod

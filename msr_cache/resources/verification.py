@@ -79,11 +79,11 @@ class Verification(Resource, module="msr", name="Verification"):
     """The cache `cache` at `cacheUrl`, verified up to its answering as a registry."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(VerificationProvider(), name, props, opts)
+        super().__init__(VerificationProvider(), name, {**props}, opts)
 
 
 class PullVerification(Resource, module="msr", name="PullVerification"):
     """The same cache, verified by a blob of the MSR at `url`; `redirected`: MSR itself is asked where to fetch it."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(PullProvider(), name, props, opts)
+        super().__init__(PullProvider(), name, {**props}, opts)

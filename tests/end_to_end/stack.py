@@ -18,6 +18,7 @@ import yaml
 from pulumi import automation
 
 from lab.client import PullResult, pull
+from lab.msr_api import ACCESS_TOKENS, PASSWORDS
 from lab.site import Site
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -162,6 +163,10 @@ class Stack:
         known["config"] = {f"msr-cache:{key}": value for key, value in config.items()}
         self.config_file.write_text(yaml.safe_dump(known, sort_keys=False))
 
+    def set_secret(self, path: str, value: str) -> None:
+        """`pulumi config set --secret`, as an operator does it after the rest of the file is written."""
+        self.ask("config", "set", "--path", "--secret", f"msr-cache:{path}", value)
+
     def preview(self, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         return self._run("preview", refresh=refresh, expect_no_changes=expect_no_changes)
 
@@ -189,19 +194,20 @@ class Stack:
         return self.must(self.up(**flags))
 
     def outputs(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._ask("stack", "output", "--json"))
+        found: dict[str, Any] = json.loads(self.ask("stack", "output", "--json"))
         return found
 
     def export(self, *, show_secrets: bool = False) -> dict[str, Any]:
         words = ["stack", "export", *(["--show-secrets"] if show_secrets else [])]
-        found: dict[str, Any] = json.loads(self._ask(*words, keep=not show_secrets))
+        found: dict[str, Any] = json.loads(self.ask(*words, keep=not show_secrets))
         return found
 
     def resources(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.export()["deployment"].get("resources", [])
         return found
 
-    def _ask(self, *words: str, keep: bool = True) -> str:
+    def ask(self, *words: str, keep: bool = True) -> str:
+        """Run any other command of Pulumi's, which must succeed; return what it prints."""
         answer = subprocess.run(
             self.engine.command(self, *words),
             cwd=self.folder,
@@ -258,7 +264,7 @@ class Stack:
 
     def secrets(self) -> set[str]:
         """Return pieces of all secret values in the state, none of which may be seen anywhere."""
-        found = {PASSPHRASE}
+        found = {PASSPHRASE, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
         for text in _secret_texts(self.export(show_secrets=True)):
             found.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
             for block in re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)-----END", text, re.DOTALL):

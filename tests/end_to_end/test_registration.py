@@ -1,0 +1,193 @@
+"""After `up` MSR redirects pulls to the cache; a change in MSR is seen and mended; `destroy` takes all of it back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from lab.client import PullError
+from lab.msr_api import ACCESS_TOKENS, ADMIN, PASSWORDS
+from lab.site import Site
+from tests.end_to_end.conftest import lifetime
+from tests.end_to_end.msr import MsrPage, pull_as_user, register, trust_bundle, url_of
+from tests.end_to_end.stack import CACHE, PORT, RealEngine, Stack
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+ALL = {"users": ["alice", ADMIN]}
+
+
+@pytest.fixture
+def page(site: Site) -> Iterator[MsrPage]:
+    yield MsrPage(site)
+    MsrPage(site).clear()
+    site.msr.mend()
+
+
+def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(stack: Stack, page: MsrPage) -> None:
+    site = stack.site
+    register(stack, ALL, verify="pull")
+    stack.deploy()
+    assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(stack)}}
+    trust = trust_bundle(stack)
+    seen = len(site.msr.requests())
+    first = pull_as_user(site, "alice", trust)
+    assert first.hosts == {f"{site.engine_address}:{PORT}"}
+    answered = [line for line in site.msr.requests()[seen:] if "GET" in line]
+    assert [line for line in answered if "/manifests/" in line and " 200 " in line]
+    assert sum(" 307 " in line for line in answered) == len(first.blobs)
+    site.msr.wait_until_quiet()
+    before = page.blob_bytes()
+    assert pull_as_user(site, "alice", trust).blobs == first.blobs
+    assert page.blob_bytes() == before
+    assert pull_as_user(site, "bob", trust).hosts == {site.msr_url.removeprefix("https://")}
+    stack.must(stack.preview(expect_no_changes=True))
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+@pytest.mark.usefixtures("page")
+def test_docker_itself_pulls_through_the_cache(stack: Stack) -> None:
+    site = stack.site
+    register(stack, ALL)
+    stack.deploy()
+    registry = site.msr_url.removeprefix("https://")
+    site.engine.trust(registry, trust_bundle(stack))
+    seen = len(site.msr.requests())
+    with closing(site.engine.client()) as client:
+        name = f"{registry}/{Site.app_repository}"
+        login = {"username": "alice", "password": PASSWORDS["alice"]}
+        image = client.images.pull(name, Site.app_tag, auth_config=login)
+        client.images.remove(image.id)
+    assert image.tags == [f"{name}:{Site.app_tag}"]
+    assert sum(" 307 " in line for line in site.msr.requests()[seen:]) == len(image.attrs["RootFS"]["Layers"]) + 1
+
+
+@pytest.fixture(scope="module")
+def registered(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One cache for all drifts: each is mended before the next."""
+    stack = Stack(tmp_path_factory.mktemp("registered") / "stack", site, RealEngine())
+    for given in lifetime(stack):
+        register(stack, ALL, secret=ACCESS_TOKENS[ADMIN], kind="token")
+        stack.deploy()
+        yield given
+    MsrPage(site).clear()
+
+
+DRIFTS: dict[str, tuple[Callable[[MsrPage], object], str]] = {
+    "entry removed": (lambda page: page.remove(page.only_id()), "Registration"),
+    "entry renamed": (lambda page: page.edit(page.only_id(), name="other"), "Registration"),
+    "entry pointed elsewhere": (lambda page: page.edit(page.only_id(), host="https://elsewhere"), "Registration"),
+    "user pointed at no cache": (lambda page: page.point("alice", ""), "CacheUser"),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_drift_in_msr_is_seen_and_mended(registered: Stack, drift: str) -> None:
+    page = MsrPage(registered.site)
+    change, seen_in = DRIFTS[drift]
+    change(page)
+    shown = registered.must(registered.preview(refresh=True))
+    assert seen_in in shown.changed(), shown.text
+    registered.deploy(refresh=True)
+    assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(registered)}}
+    assert page.points_at("alice") == page.points_at(ADMIN) == page.only_id()
+    registered.must(registered.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_rotated_ca_of_msr_reaches_the_registration(registered: Stack) -> None:
+    registered.site.msr.rotate_ca()
+    registered.deploy(refresh=True)
+    page = MsrPage(registered.site)
+    page.remove(page.only_id())
+    assert "Registration" in registered.must(registered.preview(refresh=True)).changed()
+    registered.deploy(refresh=True)
+
+
+@contextmanager
+def watched(look: Callable[[], str | None], pause: float) -> Iterator[list[str]]:
+    """Look again and again; what is found wrong is collected, and nothing may be."""
+    wrong: list[str] = []
+    looks: list[None] = []
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.is_set():
+            if problem := look():
+                wrong.append(problem)
+            looks.append(None)
+            time.sleep(pause)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        over.set()
+        thread.join()
+    assert not wrong
+    assert len(looks) > 10
+
+
+def test_a_changed_host_leaves_no_user_without_an_entry_for_a_moment(stack: Stack, page: MsrPage) -> None:
+    register(stack, ALL)
+    stack.deploy()
+    old = page.only_id()
+
+    def pointing() -> str | None:
+        caches = page.caches()
+        return None if page.points_at("alice") in caches or not caches else "alice points at nothing"
+
+    register(stack, ALL, fqdn="cache.moved.example.com", verify="off")
+    with watched(pointing, 0.005):
+        stack.deploy()
+    assert page.caches() == {page.only_id(): {"name": CACHE, "host": f"https://cache.moved.example.com:{PORT}"}}
+    assert page.points_at("alice") == page.only_id() != old
+
+
+def test_destroy_unregisters_first_and_puts_users_back(stack: Stack, page: MsrPage) -> None:
+    site = stack.site
+    page.edit("before", name="old", host="https://old.example.com")
+    page.point(ADMIN, "before")
+    register(stack, ALL)
+    stack.deploy()
+    trust = trust_bundle(stack)
+    hosts: set[str] = set()
+
+    def pulling() -> str | None:
+        try:
+            hosts.update(pull_as_user(site, "alice", trust).hosts)
+        except PullError as error:
+            return str(error)
+        return None
+
+    with watched(pulling, 0):
+        stack.must(stack.destroy())
+    assert hosts == {f"{site.engine_address}:{PORT}", site.msr_url.removeprefix("https://")}
+    assert list(page.caches()) == ["before"]
+    assert (page.points_at("alice"), page.points_at(ADMIN)) == ("", "before")
+
+
+def test_an_entry_that_was_there_before_is_reported_and_adopted_only_when_asked(stack: Stack, page: MsrPage) -> None:
+    page.edit("theirs", name=CACHE, host=url_of(stack))
+    register(stack)
+    run = stack.preview()
+    assert not run.ok
+    assert f"MSR holds this very entry already: {CACHE} at {url_of(stack)} (id theirs)" in run.text
+    register(stack, {"adopt": True})
+    stack.deploy()
+    assert list(page.caches()) == ["theirs"]
+
+
+@pytest.mark.parametrize("entry", [{"name": CACHE, "host": "https://x"}, {"name": "x", "host": "{url}"}])
+def test_an_entry_of_the_same_name_or_host_is_left_as_it_is(stack: Stack, page: MsrPage, entry: dict[str, str]) -> None:
+    page.edit("theirs", **{key: value.format(url=url_of(stack)) for key, value in entry.items()})
+    before = page.caches()
+    register(stack, {"adopt": True})
+    run = stack.preview()
+    assert not run.ok
+    assert "MSR holds an entry of the same name or host already" in run.text
+    assert page.caches() == before
