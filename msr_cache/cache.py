@@ -15,7 +15,7 @@ from msr_cache.resources.cache_user import CacheUser
 from msr_cache.resources.http_secret import HttpSecret
 from msr_cache.resources.image import Image
 from msr_cache.resources.node_label import NodeLabel
-from msr_cache.resources.registration import Registration
+from msr_cache.resources.registration import FormerEntries, Registration
 from msr_cache.resources.rollout import Rollout
 from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
 from msr_cache.resources.verification import PullVerification, Verification
@@ -128,22 +128,22 @@ class MsrCache(pulumi.ComponentResource):
 
         if verify != "off":
             last = Verification(f"{name}-verification", seen, after(last))
-        steps = [last]
         entry = None
         wish = cache.register_in_msr
         if wish:
-            entry = Registration(
+            registration = Registration(
                 f"{name}-registration", msr | {"name": name, "host": cache.url, "adopt": wish.adopt}, after(last)
             )
+            entry = registration.entry
             users = [
-                CacheUser(f"{name}-{user}-user", msr | {"user": user, "cache": entry.id}, after(entry))
+                CacheUser(f"{name}-{user}-user", msr | {"user": user, "cache": entry}, after(registration))
                 for user in wish.users
             ]
-            steps = [entry, *users]
+            former = msr | {"entry": entry, "former": registration.former}
+            last = FormerEntries(f"{name}-former-entries", former, after(registration, *users))
         if verify == "pull":
             redirected = wish is not None and settings.msr.user in wish.users
-            pull = {"redirected": redirected, "entry": entry.id if entry else None}
-            PullVerification(f"{name}-pull", seen | msr | pull, after(*steps))
+            PullVerification(f"{name}-pull", seen | msr | {"redirected": redirected, "entry": entry}, after(last))
 
 
 def _digest(args: dict[str, Any]) -> pulumi.Output[str]:

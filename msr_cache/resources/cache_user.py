@@ -20,7 +20,7 @@ class CacheUserProvider(MsrProvider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Look, in previews too, whether there is such an account and we may ask."""
-        if unchanged(olds, news, "url", "user") or is_unknown(news.get("ca")):
+        if olds or is_unknown(news.get("ca")):
             return CheckResult(news, [])
 
         def look() -> None:
@@ -46,10 +46,8 @@ class CacheUserProvider(MsrProvider):
         return ReadResult(id_, outs, {key: outs.get(key) for key in INPUTS})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """The account of another MSR, or another account, is another one."""
-        other = [key for key in ("url", "user") if olds[key] != news[key]]
-        moved = is_unknown(news["cache"]) or not unchanged(olds, news, "cache", "ca")
-        return DiffResult(changes=bool(other) or moved, replaces=other)
+        """Compare where the account points, and how MSR is reached."""
+        return DiffResult(changes=is_unknown(news["cache"]) or not unchanged(olds, news, "cache", "url", "ca"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Point the account at the cache's new entry."""

@@ -1,7 +1,8 @@
 """A cache's entry in MSR, without which MSR redirects nobody to it.
 
-The API can't change an entry. Another host or name is therefore a new entry with a new id, made before the old one
-goes: the accounts that point at it (CacheUser) are pointed anew in between.
+The API can't change an entry. Another host or name is therefore a new entry with a new id; the old one goes only after
+the accounts that point at it (CacheUser) were pointed anew. No `replace` of Pulumi's: a provider is not told then which
+entry is its own.
 """
 
 from __future__ import annotations
@@ -21,21 +22,19 @@ from msr_cache.resources.provider import Props, is_unknown, unchanged
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-INPUTS = ("url", "ca", "name", "host", "adopt", "former")
-IDENTITY = ("url", "name", "host")
+INPUTS = ("url", "ca", "name", "host", "adopt")
 DRAIN = 2.0
 """Seconds that a cache stays after its entry went: for clients that MSR has redirected there just before."""
 
 
-def there_before(entries: Iterable[Entry], props: Props) -> Entry | None:
-    """Return the entry to adopt, None where nothing is in the way; raise Refusal for what is there and not ours."""
-    former = tuple(props.get("former") or ())
-    theirs = [
-        entry
-        for entry in entries
-        if (entry.name == props["name"] or entry.host == props["host"]) and (entry.name, entry.host) != former
-    ]
-    same = next((entry for entry in theirs if (entry.name, entry.host) == (props["name"], props["host"])), None)
+def there_before(entries: Iterable[Entry], props: Props, own: str | None = None) -> Entry | None:
+    """Return the entry to adopt, None where nothing is in the way; raise Refusal for what is there and not ours.
+
+    `own` is the id of the entry that may be in the way, since it is about to go.
+    """
+    wanted = (props["name"], props["host"])
+    theirs = [entry for entry in entries if entry.id != own and (entry.name == wanted[0] or entry.host == wanted[1])]
+    same = next((entry for entry in theirs if (entry.name, entry.host) == wanted), None)
     if same and props["adopt"]:
         return same
     if same:
@@ -68,17 +67,15 @@ def add(msr: Msr, props: Props, known: Iterable[Entry]) -> Entry:
 
 
 class RegistrationProvider(MsrProvider):
-    """Keeps one content cache entry; its id is MSR's."""
+    """Keeps one content cache: `entry` is its id in MSR, `former` are ids of those that it has taken the place of."""
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Look, in previews too, whether the entry can be made; remember what our own was called before."""
-        if unchanged(olds, news, *IDENTITY):
-            return CheckResult({**news, "former": olds.get("former")}, [])
-        news["former"] = [olds["name"], olds["host"]] if olds else None
+        """Look, in the first preview too, whether the entry can be made."""
+        if olds or is_unknown(news.get("ca")):
+            return CheckResult(news, [])
 
         def look() -> None:
-            if not is_unknown(news.get("ca")):
-                there_before(self.msr(news).entries(), news)
+            there_before(self.msr(news).entries(), news)
 
         return self.checked(news, "registerInMsr", look)
 
@@ -87,12 +84,12 @@ class RegistrationProvider(MsrProvider):
         msr = self.msr(props)
         known = msr.entries()
         entry = there_before(known, props) or add(msr, props, known)
-        return CreateResult(entry.id, props)
+        return CreateResult(props["name"], {**props, "entry": entry.id, "former": []})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the entry as it is now; only one that MSR says it does not have counts as gone."""
+        """Return the entry as it is now; only one that MSR's list lacks counts as gone."""
         try:
-            entry = self.msr(props).entry(id_)
+            entry = self.msr(props).entry(props["entry"])
         except Untrusted:
             # MsrCa's own read sees a rotated CA. The `up` of the same run brings it here and looks again (`update`).
             return ReadResult(id_, props, {key: props.get(key) for key in INPUTS})
@@ -102,27 +99,74 @@ class RegistrationProvider(MsrProvider):
         return ReadResult(id_, now, {key: now.get(key) for key in INPUTS})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Another name or host is another entry, and so is one in another MSR."""
-        other = [key for key in IDENTITY if olds[key] != news[key]]
-        return DiffResult(changes=bool(other) or not unchanged(olds, news, "ca"), replaces=other)
+        """Look, in previews too, whether another entry can be made."""
+        if not unchanged(olds, news, "name", "host"):
+            there_before(self.msr(news).entries(), news, olds["entry"])
+        return DiffResult(changes=not unchanged(olds, news, "url", "ca", "name", "host"))
 
-    def update(self, id_: str, _olds: Props, news: Props) -> UpdateResult:
-        """Reach MSR by its new CA."""
-        if self.msr(news).entry(id_) is None:
+    def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
+        """Make another entry where name or host have changed, and remember the old one."""
+        msr = self.msr(news)
+        known = {entry.id: entry for entry in msr.entries()}
+        own = known.get(olds["entry"])
+        if own is None and olds["url"] != news["url"]:
             message = (
-                f"the cache's entry {id_} was removed from MSR by somebody else: put it back by pulumi up --refresh"
+                f"MSR at {news['url']} is another one than that at {olds['url']}, where this cache is registered: set "
+                "msr-cache:msr.url back, registerInMsr to false, pulumi up, and only then name the other MSR"
             )
             raise Refusal(message)
-        return UpdateResult(news)
+        former = [id_ for id_ in (*olds["former"], olds["entry"]) if id_ in known]
+        if own and (own.name, own.host) == (news["name"], news["host"]):
+            return UpdateResult({**news, "entry": own.id, "former": former[:-1]})
+        entry = there_before(known.values(), news, olds["entry"]) or add(msr, news, known.values())
+        return UpdateResult({**news, "entry": entry.id, "former": former})
 
-    def delete(self, id_: str, props: Props) -> None:
+    def delete(self, _id: str, props: Props) -> None:
         """Remove the entry, and let those finish whom MSR has redirected already."""
-        self.msr(props).remove(id_)
+        msr = self.msr(props)
+        for id_ in (*props["former"], props["entry"]):
+            msr.remove(id_)
         time.sleep(DRAIN)
 
 
 class Registration(Resource, module="msr", name="Registration"):
-    """Entry `name` with `host` in the MSR at `url`; `adopt`: one that is there already is taken over."""
+    """Content cache `name` with `host` in the MSR at `url`; `adopt`: one that is there already is taken over."""
+
+    entry: pulumi.Output[str]
+    former: pulumi.Output[list[str]]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(RegistrationProvider(), name, {**props, "former": None}, opts)
+        super().__init__(RegistrationProvider(), name, {**props, "entry": None, "former": None}, opts)
+
+
+class FormerEntriesProvider(MsrProvider):
+    """Removes what a Registration has left behind."""
+
+    def create(self, props: Props) -> CreateResult:
+        """Remove the former entries."""
+        self._remove(props)
+        return CreateResult(props["entry"], props)
+
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        """Remove the former entries."""
+        self._remove(news)
+        return UpdateResult(news)
+
+    def _remove(self, props: Props) -> None:
+        for id_ in props["former"]:
+            self.msr(props).remove(id_)
+
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        """There is work as soon as another entry has taken the place of one."""
+        return DiffResult(changes=is_unknown(news["entry"]) or olds["entry"] != news["entry"])
+
+    def read(self, id_: str, props: Props) -> ReadResult:
+        """There is nothing that could have drifted."""
+        return ReadResult(id_, props)
+
+
+class FormerEntries(Resource, module="msr", name="FormerEntries"):
+    """Entries `former`, which `entry` has taken the place of: gone once this is made, after all users have moved."""
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(FormerEntriesProvider(), name, {**props}, opts)
