@@ -179,7 +179,11 @@ class Msr:
         if re.search(r"x509|certificate", said):
             return "MSR does not trust the cache: add the stack output certificatePem to the CAs that MSR's hosts trust"
         if status == HTTPStatus.UNAUTHORIZED:
-            return f"the password or access token of {user} is wrong, or was revoked: {_CONFIG}"
+            # Measured on Pulumi 3.260: without --run-program these two hand the config of the last `up` to providers.
+            return (
+                f"the password or access token of {user} is wrong, or was revoked: {_CONFIG}; then pulumi up. "
+                "destroy and refresh use that of the last `up`, unless they are told --run-program"
+            )
         if status == HTTPStatus.FORBIDDEN:
             return f"{user} may not do that: caches and the settings of others need an admin as msr-cache:msr.user"
         if status == HTTPStatus.CONFLICT:

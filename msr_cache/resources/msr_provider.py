@@ -1,4 +1,4 @@
-"""What the resources that live in MSR share: its API, with credentials from live config that no state ever holds."""
+"""What the resources that live in MSR share: its API, with credentials that no property of theirs ever holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class MsrProvider(SwarmProvider):
     """Base of providers whose properties hold MSR's `url` and `ca` (PEM; absent: the system's trust)."""
 
     def configure(self, req: ConfigureRequest) -> None:
-        """Read the credentials too, so that a new password changes no resource."""
+        """Read the credentials too: the engine keeps them encrypted, and a new password changes no resource."""
         super().configure(req)
         self._msr_config = req.config.get("msr")
 
