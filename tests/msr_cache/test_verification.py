@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import socket
 import ssl
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from lab.authority import Issued, issue
-from msr_cache import verification
+from msr_cache import verification, verify
 from msr_cache.msr import Credentials, Msr, Untrusted
 from msr_cache.msr_registry import MsrRegistry
 from msr_cache.pem import sha256_of
@@ -77,7 +78,7 @@ def target(certificate: Issued, port: int, host: str = "127.0.0.1", **changed: s
     return Target("asia", f"https://{host}:{port}", changed.get("trust", trust), changed.get("sha256", sha256))
 
 
-def verify(seen: Target) -> list[str]:
+def walk(seen: Target) -> list[str]:
     done = []
     for what, step in verification.tls_steps(seen):
         step()
@@ -87,14 +88,14 @@ def verify(seen: Target) -> list[str]:
 
 def refusal(seen: Target) -> str:
     with pytest.raises(Refusal) as caught:
-        verify(seen)
+        walk(seen)
     return str(caught.value)
 
 
 def test_a_cache_that_is_as_deployed_passes_every_step(certificate: Issued, tmp_path: Path) -> None:
     for status in (200, 401):
         with serving(certificate, {"/v2/": (status, REGISTRY, b"{}")}, tmp_path) as (port, _):
-            assert len(verify(target(certificate, port))) == 5
+            assert len(walk(target(certificate, port))) == 5
 
 
 def test_a_name_that_does_not_resolve_is_told(certificate: Issued) -> None:
@@ -250,3 +251,17 @@ def test_the_smallest_layer_is_what_a_cache_is_tried_with(certificate: Issued, t
     with serving(certificate, answers, tmp_path) as (port, _):
         registry = MsrRegistry(Msr(f"https://127.0.0.1:{port}", certificate.ca, ME))
         assert registry.sample() == Blob("app", "sha256:b")
+
+
+def test_the_command_tells_each_step_and_ends_with_an_error_where_one_fails(
+    certificate: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"certificatePem": certificate.ca, "certificateSha256": sha256_of(certificate.certificate)}
+    with serving(certificate, {"/v2/": (404, {}, b"")}, tmp_path) as (port, _):
+        caches = {"asia": {"url": f"https://127.0.0.1:{port}", **told}}
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
+        with pytest.raises(SystemExit, match="1 of 1 caches can't be used as seen from here"):
+            verify.main([])
+    shown = capsys.readouterr().out
+    assert "asia: TLS verifies with certificatePem\n" in shown
+    assert "asia: NOT so: /v2/ answers as a registry does\ncache asia at https://127.0.0.1" in shown
