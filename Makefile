@@ -14,24 +14,26 @@ up pull preview down: export PULUMI_BACKEND_URL := file://$(STATE)
 up pull preview down: export PULUMI_CONFIG_PASSPHRASE := lab
 up pull preview down: export PULUMI_STACK := dev
 
-.PHONY: up pull preview down check test bench pulumi lab
+# Pulumi's own engine where it is on PATH or can be downloaded, else the lab's rehearsal engine, which needs no download.
+ENGINE = $$(command -v pulumi || echo "$(PYTHON) -m lab.rehearsal")
 
-up: pulumi lab | $(STATE)  ## everything set up, stack dev deployed to the lab, its URL printed, a pull through it done
-	pulumi stack select --create dev
-	pulumi up --yes
+.PHONY: up pull preview down check test bench engine stack lab
+
+up: engine stack lab  ## everything set up, stack dev deployed to the lab, its URL printed, a pull through it done
+	$(ENGINE) up --yes
 	@$(MAKE) --no-print-directory pull
 
 pull: | $(STATE)  ## the URL of stack dev's cache, and a pull through it
-	@pulumi stack output cacheUrl
-	@pulumi stack output --json caches | $(PYTHON) -m lab pull
+	@$(ENGINE) stack output cacheUrl
+	@$(ENGINE) stack output --json caches | $(PYTHON) -m lab pull
 
-preview: pulumi lab | $(STATE)  ## what `make up` would change
-	pulumi stack select --create dev
-	pulumi preview --diff
+preview: engine stack lab  ## what `make up` would change
+	$(ENGINE) preview --diff
 
-down: .venv/installed | $(STATE)  ## stack dev and the lab removed
-	if command -v pulumi >/dev/null && pulumi stack select dev 2>/dev/null; then pulumi destroy --yes; fi
+down: .venv/installed stack  ## stack dev and the lab removed, even where the lab no longer runs
+	-if $(PYTHON) -m lab status >/dev/null 2>&1; then $(ENGINE) destroy --yes; fi
 	$(PYTHON) -m lab down
+	rm -rf $(STATE)
 
 check: .venv/installed  ## formatting, lint, types, layers
 	.venv/bin/ruff format --check
@@ -53,10 +55,13 @@ bench: .venv/installed  ## the speeds that are promised, as ratios in one run
 lab: .venv/installed
 	$(PYTHON) -m lab up
 
-pulumi: .venv/installed
+engine: .venv/installed
 	@command -v pulumi >/dev/null \
 	  || { curl --fail --silent --show-error --location --max-time 120 https://get.pulumi.com | sh -s -- --version $(PULUMI_VERSION) --no-edit-path; } \
-	  || { echo "make: Pulumi's CLI is not on PATH and $(PULUMI_VERSION) could not be downloaded from get.pulumi.com: install it by hand (https://www.pulumi.com/docs/install), then run this again" >&2; exit 1; }
+	  || echo "make: Pulumi's CLI is not on PATH and $(PULUMI_VERSION) can't be downloaded from get.pulumi.com: the lab's rehearsal engine takes its place"
+
+stack: | $(STATE)
+	@if command -v pulumi >/dev/null; then pulumi stack select --create dev; fi
 
 $(STATE):
 	mkdir --mode 700 $@

@@ -8,10 +8,15 @@ import sys
 
 # Where the SDK's host for dynamic resources has it, too: see dynamic_provider.
 import traceback  # noqa: F401
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lab.errors import LabError
 from lab.rehearsal.project import Project
+
+if TYPE_CHECKING:
+    from lab.rehearsal.display import Display
 
 FRANK = (
     "This is the lab's rehearsal engine, not Pulumi: it knows a few resource types and works on a lab's swarm only. "
@@ -22,6 +27,7 @@ CHANGES_PROPOSED = 7
 
 
 def main() -> int:
+    """Run a command; return its exit code."""
     options = _arguments()
     print(FRANK, file=sys.stderr if options.command == "stack" else sys.stdout, flush=True)
     try:
@@ -39,12 +45,13 @@ def _run(project: Project, options: argparse.Namespace) -> int:
 
     with locked(project.state_file):
         runner = Runner(project, diff=options.diff, log=options.event_log)
-        done = {
+        commands: dict[str, Callable[[], Display | None]] = {
             "preview": lambda: runner.preview(refresh=options.refresh),
             "up": lambda: runner.up(refresh=options.refresh, preview=not options.skip_preview),
             "refresh": runner.refresh,
-            "destroy": runner.destroy,
-        }[options.command]()
+            "destroy": lambda: runner.destroy(refresh=options.refresh),
+        }
+        done = commands[options.command]()
     if done is None:
         return 1
     if options.expect_no_changes and done.changes:
@@ -91,7 +98,7 @@ def _arguments() -> argparse.Namespace:
         command.add_argument("--expect-no-changes", action="store_true", help="fail if there are any")
         command.add_argument("--event-log", type=Path, help="append a JSON object for each step")
         command.add_argument("--non-interactive", action="store_true", help="taken for granted")
-        if name in ("preview", "up"):
+        if name != "refresh":
             command.add_argument("--refresh", "-r", action="store_true", help="look first at what is there by now")
         if name == "up":
             command.add_argument("--skip-preview", "-f", action="store_true")

@@ -13,13 +13,19 @@ from typing import Any
 
 import yaml
 
+from lab.rehearsal.project import LOADER
 from lab.rehearsal.provider import Diff
 from lab.rehearsal.state import STACK, Resource
 from lab.rehearsal.values import UNKNOWN, Props, is_secret
 
 _SIGNS = {
-    **{"create": "+ ", "update": "~ ", "delete": "- ", "same": "  ", "replace": "+-"},
-    **{"create-replacement": "++", "delete-replaced": "--", "refresh": "~ "},
+    "create": "+ ",
+    "update": "~ ",
+    "delete": "- ",
+    "same": "  ",
+    "replace": "+-",
+    "create-replacement": "++",
+    "delete-replaced": "--",
 }
 _COUNTED = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
 _LONGEST = 150
@@ -216,7 +222,7 @@ def _parsed(text: str) -> Any:  # noqa: ANN401 - YAML
     if "\n" not in text or text.startswith("-----BEGIN"):
         return None
     try:
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        found = yaml.load(text, Loader=LOADER)  # noqa: S506 - safe
     except yaml.YAMLError:
         return None
     return found if isinstance(found, dict | list) else None

@@ -7,6 +7,7 @@ that the real provider computes: that is how a program that never settles on the
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 import uuid
@@ -50,108 +51,109 @@ _ZEROS = {"text": "", "number": 0, "duration": "0s", "flag": False, "texts": [],
 _BLOCKS = ("block", "list", "set")
 
 
-def _mounted(kind: str) -> Fields:
-    return {
-        f"{kind.lower()}Id": Field(f"{kind}ID"),
-        f"{kind.lower()}Name": Field(f"{kind}Name"),
-        "fileName": Field("File.Name"),
-        "fileUid": Field("File.UID", default="0"),
-        "fileGid": Field("File.GID", default="0"),
-        "fileMode": Field("File.Mode", "number", 0o444),
-    }
+def _table(text: str) -> Fields:
+    """Read lines of name, name in the Engine API, kind, and `=default`, `computed` or `replaces`; indented: inside."""
+    root: dict[str, Field] = {}
+    open_ = [(-1, root)]
+    for line in text.strip("\n").splitlines():
+        name, api, kind, *words = line.split()
+        depth = len(line) - len(line.lstrip())
+        while open_[-1][0] >= depth:
+            open_.pop()
+        default = next((json.loads(word[1:]) for word in words if word.startswith("=")), None)
+        inside: dict[str, Field] = {}
+        open_[-1][1][name] = Field(api, kind, default, "computed" in words, "replaces" in words, inside)
+        open_.append((depth, inside))
+    return root
 
 
-_UPDATE: Fields = {
-    "parallelism": Field("Parallelism", "number", 1),
-    "delay": Field("Delay", "duration", "0s"),
-    "failureAction": Field("FailureAction", default="pause"),
-    "monitor": Field("Monitor", "duration", "5s"),
-    "maxFailureRatio": Field("MaxFailureRatio", "ratio", "0.0"),
-    "order": Field("Order", default="stop-first"),
-}
-_CONTAINER: Fields = {
-    "image": Field("Image"),
-    "commands": Field("Command", "texts"),
-    "args": Field("Args", "texts"),
-    "hostname": Field("Hostname"),
-    "user": Field("User"),
-    "dir": Field("Dir"),
-    "env": Field("Env", "env"),
-    "sysctl": Field("Sysctls", "map", replaces=True),
-    "isolation": Field("Isolation", default="default"),
-    "stopGracePeriod": Field("StopGracePeriod", "duration", computed=True),
-    "init": Field("Init", "flag", computed=True),
-    "configs": Field("Configs", "set", fields=_mounted("Config")),
-    "secrets": Field("Secrets", "set", fields=_mounted("Secret")),
-}
-_AMOUNT: Fields = {"nanoCpus": Field("NanoCPUs", "number"), "memoryBytes": Field("MemoryBytes", "number")}
-_TASK: Fields = {
-    "containerSpec": Field("ContainerSpec", "block", fields=_CONTAINER),
-    "placement": Field(
-        "Placement",
-        "block",
-        computed=True,
-        fields={
-            "constraints": Field("Constraints", "textset"),
-            "maxReplicas": Field("MaxReplicas", "number"),
-            "platforms": Field("Platforms", "set", fields={"architecture": Field("Architecture"), "os": Field("OS")}),
-        },
-    ),
-    "restartPolicy": Field(
-        "RestartPolicy",
-        "block",
-        computed=True,
-        fields={
-            "condition": Field("Condition"),
-            "delay": Field("Delay", "duration"),
-            "maxAttempts": Field("MaxAttempts", "number"),
-            "window": Field("Window", "duration"),
-        },
-    ),
-    "resources": Field(
-        "Resources",
-        "block",
-        computed=True,
-        fields={
-            "limits": Field("Limits", "block", fields=_AMOUNT),
-            "reservation": Field("Reservations", "block", fields=_AMOUNT),
-        },
-    ),
-    "forceUpdate": Field("ForceUpdate", "number", computed=True),
-    "runtime": Field("Runtime", computed=True),
-}
-_PORT: Fields = {
-    "name": Field("Name"),
-    "protocol": Field("Protocol", default="tcp"),
-    "targetPort": Field("TargetPort", "number"),
-    "publishedPort": Field("PublishedPort", "number", computed=True),
-    "publishMode": Field("PublishMode", default="ingress"),
-}
-_MODE: Fields = {
-    "replicated": Field("Replicated", "block", computed=True, fields={"replicas": Field("Replicas", "number", 1)}),
-    "global": Field("Global", "presence", default=False),
-}
-_LABELS: Fields = {"label": Field("label"), "value": Field("value")}
-_SERVICE: Fields = {
-    "name": Field("Name", replaces=True),
-    "labels": Field("Labels", "labels", computed=True, fields=_LABELS),
-    "mode": Field("Mode", "block", computed=True, fields=_MODE),
-    "taskSpec": Field("TaskTemplate", "block", fields=_TASK),
-    "endpointSpec": Field(
-        "EndpointSpec",
-        "block",
-        computed=True,
-        fields={"mode": Field("Mode", computed=True), "ports": Field("Ports", "list", fields=_PORT)},
-    ),
-    "updateConfig": Field("UpdateConfig", "block", fields=_UPDATE),
-    "rollbackConfig": Field("RollbackConfig", "block", fields=_UPDATE),
-}
-_CONFIG: Fields = {
-    "name": Field("Name", replaces=True),
-    "data": Field("Data", replaces=True),
-    "dataRaw": Field("DataRaw", replaces=True),
-    "labels": Field("Labels", "labels", replaces=True, fields=_LABELS),
-}
+_SERVICE = _table("""
+name                Name             text      replaces
+labels              Labels           labels    computed
+  label             label            text
+  value             value            text
+mode                Mode             block     computed
+  replicated        Replicated       block     computed
+    replicas        Replicas         number    =1
+  global            Global           presence  =false
+taskSpec            TaskTemplate     block
+  containerSpec     ContainerSpec    block
+    image           Image            text
+    commands        Command          texts
+    args            Args             texts
+    hostname        Hostname         text
+    user            User             text
+    dir             Dir              text
+    env             Env              env
+    sysctl          Sysctls          map       replaces
+    isolation       Isolation        text      ="default"
+    stopGracePeriod StopGracePeriod  duration  computed
+    init            Init             flag      computed
+    configs         Configs          set
+      configId      ConfigID         text
+      configName    ConfigName       text
+      fileName      File.Name        text
+      fileUid       File.UID         text      ="0"
+      fileGid       File.GID         text      ="0"
+      fileMode      File.Mode        number    =292
+    secrets         Secrets          set
+      secretId      SecretID         text
+      secretName    SecretName       text
+      fileName      File.Name        text
+      fileUid       File.UID         text      ="0"
+      fileGid       File.GID         text      ="0"
+      fileMode      File.Mode        number    =292
+  placement         Placement        block     computed
+    constraints     Constraints      textset
+    maxReplicas     MaxReplicas      number
+    platforms       Platforms        set
+      architecture  Architecture     text
+      os            OS               text
+  restartPolicy     RestartPolicy    block     computed
+    condition       Condition        text
+    delay           Delay            duration
+    maxAttempts     MaxAttempts      number
+    window          Window           duration
+  resources         Resources        block     computed
+    limits          Limits           block
+      nanoCpus      NanoCPUs         number
+      memoryBytes   MemoryBytes      number
+    reservation     Reservations     block
+      nanoCpus      NanoCPUs         number
+      memoryBytes   MemoryBytes      number
+  forceUpdate       ForceUpdate      number    computed
+  runtime           Runtime          text      computed
+endpointSpec        EndpointSpec     block     computed
+  mode              Mode             text      computed
+  ports             Ports            list
+    name            Name             text
+    protocol        Protocol         text      ="tcp"
+    targetPort      TargetPort       number
+    publishedPort   PublishedPort    number    computed
+    publishMode     PublishMode      text      ="ingress"
+updateConfig        UpdateConfig     block
+  parallelism       Parallelism      number    =1
+  delay             Delay            duration  ="0s"
+  failureAction     FailureAction    text      ="pause"
+  monitor           Monitor          duration  ="5s"
+  maxFailureRatio   MaxFailureRatio  ratio     ="0.0"
+  order             Order            text      ="stop-first"
+rollbackConfig      RollbackConfig   block
+  parallelism       Parallelism      number    =1
+  delay             Delay            duration  ="0s"
+  failureAction     FailureAction    text      ="pause"
+  monitor           Monitor          duration  ="5s"
+  maxFailureRatio   MaxFailureRatio  ratio     ="0.0"
+  order             Order            text      ="stop-first"
+""")
+_CONFIG = _table("""
+name      Name     text    replaces
+data      Data     text    replaces
+dataRaw   DataRaw  text    replaces
+labels    Labels   labels  replaces
+  label   label    text
+  value   value    text
+""")
 
 
 # Inputs and outputs as the Engine API has them, and back.
@@ -169,8 +171,8 @@ def _planned(fields: Fields, outs: Props, news: Props) -> Props:
         elif about.kind == "block":
             planned[name] = _planned(about.fields, old or {}, new)
         else:
-            pairs = zip_longest(new, old or [] if about.kind == "list" else [], fillvalue={})
-            planned[name] = [_planned(about.fields, before, item) for item, before in list(pairs)[: len(new)]]
+            olds = [*(old or [] if about.kind == "list" else []), *({} for _ in new)]
+            planned[name] = [_planned(about.fields, olds[index], item) for index, item in enumerate(new)]
     return planned
 
 
@@ -393,7 +395,7 @@ class _Docker(Provider):
 
 
 def _with_defaults(where: str, fields: Fields, news: Props) -> Props:
-    """Refuse inputs that are not implemented; note in each object, as the bridge does, which defaults were filled in."""
+    """Refuse inputs that are not implemented; note in each object, as the bridge does, which were filled in."""
     refuse_unknown(where, news, fields)
     checked: Props = {"__defaults": []}
     for name, value in news.items():

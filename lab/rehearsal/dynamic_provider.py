@@ -62,7 +62,7 @@ class DynamicProvider(Provider):
                 return None
             code = {_CODE: outs[_CODE]}
             now = inputs if result.inputs is None else _written(result.inputs) | code
-            return now, _written(result.outs) | code
+            return now, _written(result.outs or {}) | code
 
         return self._call(run)
 
@@ -77,7 +77,7 @@ class DynamicProvider(Provider):
         self._call(lambda: self._code(outs).delete(id_, _read(outs)))
 
     def _code(self, props: Props) -> ResourceProvider:
-        import dill
+        import dill  # type: ignore[import-untyped]
 
         with self._loading:
             if props[_CODE] not in self._loaded:

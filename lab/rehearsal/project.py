@@ -1,4 +1,4 @@
-"""A project's folder and a stack of it: Pulumi.yaml, Pulumi.<stack>.yaml, and the passphrase that guards its secrets."""
+"""A project's folder and a stack of it: Pulumi.yaml, Pulumi.<stack>.yaml, and the passphrase for its secrets."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import yaml
 
 from lab.rehearsal.errors import EngineError
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The fast one where it is built in."""
 _ROUNDS = 1_000_000  # Pulumi's passphrase provider: PBKDF2 with SHA-256, then AES-256-GCM
 _CHECK = "pulumi"  # the text behind the salt, by which Pulumi tells a wrong passphrase
 _PROJECT_KEYS = {"name", "description", "runtime"}
@@ -36,7 +38,7 @@ def refuse_other_swarms(where: str, host: str | None) -> None:
 
 
 class Crypter:
-    """Encrypts and decrypts as Pulumi's passphrase provider does; the key is made in the background, which takes 0.3 s."""
+    """Encrypts and decrypts as Pulumi's passphrase provider does; making the key takes 0.3 s, in the background."""
 
     def __init__(self, salt: str, passphrase: str) -> None:
         version, encoded, self._check = salt.split(":", 2)
@@ -151,7 +153,7 @@ class Project:
 
 def _read(file: Path, known: set[str]) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        found: dict[str, Any] = yaml.load(file.read_text(), Loader=LOADER) or {}  # noqa: S506 - safe
     except FileNotFoundError:
         raise EngineError(f"no {file.name} in {file.parent}") from None
     if others := set(found) - known:

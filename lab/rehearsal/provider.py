@@ -45,7 +45,8 @@ class Provider(ABC):
     def update(self, id_: str, outs: Props, news: Props) -> Props: ...
 
     def delete(self, id_: str, outs: Props) -> None:
-        """Remove it."""
+        """Remove it; by default there is nothing to remove but what the state says."""
+        del id_, outs
 
     def planned(self, _outs: Props, news: Props) -> Props:
         """Return the outputs as far as a preview knows them."""

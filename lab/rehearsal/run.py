@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,28 +50,44 @@ class Runner:
     def up(self, *, refresh: bool, preview: bool) -> Display | None:
         """Do what the program wants, after a preview that would not fail."""
         self._warn_of_pending()
-        if preview:
-            log, self._log = self._log, None
-            if not self.preview(refresh=refresh):
-                return None
-            self._log = log
+        if preview and not self._previewed(refresh=refresh):
+            return None
         return self._with_program("Updating", preview=False, refresh=refresh)
+
+    def _previewed(self, *, refresh: bool) -> bool:
+        """Preview in a process of its own, as Pulumi does: a program may keep things in its modules."""
+        if child := os.fork():
+            return os.waitpid(child, 0)[1] == 0
+        self._log = None
+        ok = self.preview(refresh=refresh)
+        sys.stdout.flush()
+        os._exit(0 if ok else 1)
 
     def refresh(self) -> Display | None:
         self._warn_of_pending()
         return self._without_program("Refreshing", Deployment.refresh)
 
-    def destroy(self) -> Display | None:
-        return self._without_program("Destroying", Deployment.destroy)
+    def destroy(self, *, refresh: bool) -> Display | None:
+        return self._without_program("Destroying", Deployment.destroy, refresh=refresh)
 
     def _warn_of_pending(self) -> None:
         for urn in self._state.pending:
-            print(f"warning: a former run was interrupted while creating {urn}: what it has made, no state knows")
+            print(
+                f"warning: a former run was interrupted while creating {urn}: what it has made, no state knows",
+                flush=True,
+            )
 
-    def _without_program(self, title: str, work: object) -> Display | None:
+    def _without_program(
+        self, title: str, work: Callable[[Deployment], None], *, refresh: bool = False
+    ) -> Display | None:
         started = time.monotonic()
         display, deployment = self._begin(title, preview=False)
-        work(deployment)  # type: ignore[operator]
+        if refresh:
+            deployment.refresh(count=False)
+            if deployment.failed:
+                return None
+            deployment = self._deployment(display, preview=False)
+        work(deployment)
         display.summary(time.monotonic() - started)
         return None if deployment.failed else display
 

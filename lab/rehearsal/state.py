@@ -1,4 +1,4 @@
-"""A stack's state: its resources in the order in which they were made, in a file of their own, written after each step."""
+"""A stack's state: its resources in the order in which they were made, in a file that is written after each step."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class State:
 
 def _sealed(value: Any, seal: Callable[[str], str] | None) -> Any:  # noqa: ANN401 - JSON
     if is_secret(value):
-        text = json.dumps(plain(value))
+        text = json.dumps(plain(value), separators=(",", ":"))
         mark = {key: item for key, item in value.items() if key != "value"}
         return mark | ({"ciphertext": seal(text)} if seal else {"plaintext": text})
     if isinstance(value, dict):

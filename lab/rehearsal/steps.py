@@ -118,14 +118,13 @@ class Deployment:
             old = next((old for old in self._olds if old.urn == goal.urn and not old.delete), None)
         provider = self._provider(new)
         wanted = new.inputs
-        checked, failures = provider.check(new.name, plain(old.inputs) if old else {}, plain(wanted))
-        if failures:
-            raise StepError(*(_failure(new, wanted, *failure) for failure in failures))
-        new.inputs = marked(checked, wanted)
+        self._check(provider, new, wanted, plain(old.inputs) if old else {})
         if old is None:
             return self._create(goal, provider, "create")
         diff = self._diff(provider, old, new)
         if diff.replaces:
+            # What a provider has filled in, such as a name that must be free, is not the old one's.
+            self._check(provider, new, wanted, {})
             return self._replace(goal, provider, old, diff)
         new.id = old.id
         if diff.changes:
@@ -133,6 +132,13 @@ class Deployment:
         new.outputs = old.outputs
         with self._display.step("same", old, new):
             return self._commit(new, old)
+
+    @staticmethod
+    def _check(provider: Provider, new: Resource, wanted: Props, olds: Props) -> None:
+        checked, failures = provider.check(new.name, olds, plain(wanted))
+        if failures:
+            raise StepError(*(_failure(new, wanted, *failure) for failure in failures))
+        new.inputs = marked(checked, wanted)
 
     @staticmethod
     def _diff(provider: Provider, old: Resource, new: Resource) -> Diff:
@@ -201,7 +207,7 @@ class Deployment:
                 continue
             news = plain(user.inputs) | dict.fromkeys(keys, UNKNOWN)
             if self._provider(user).diff(user.id, plain(user.outputs), news).replaces:
-                message = f"{user.name} would have to be deleted before {old.name} is: not implemented by the rehearsal engine"
+                message = f"{user.name} would have to go before {old.name}: not implemented by the rehearsal engine"
                 raise StepError(message)
 
     def _run_hooks(self, goal: Goal, kind: str, old: Resource | None) -> None:
@@ -288,16 +294,16 @@ class Deployment:
     @contextmanager
     def _pending(self, new: Resource) -> Iterator[None]:
         """Note that a create has begun: a run killed in it can't tell what it has made."""
-        with self._lock:
-            self._state.pending.add(new.urn)
-            self._save()
+        self._begun(new.urn, begun=True)
         try:
             yield
-        except StepError:
-            self._state.pending.discard(new.urn)
+        finally:
+            self._begun(new.urn, begun=False)
+
+    def _begun(self, urn: str, *, begun: bool) -> None:
+        with self._lock:
+            self._state.pending ^= {urn} if begun != (urn in self._state.pending) else set()
             self._save()
-            raise
-        self._state.pending.discard(new.urn)
 
     def _commit(self, new: Resource, old: Resource | None = None) -> Resource:
         with self._lock:
@@ -308,7 +314,9 @@ class Deployment:
         return new
 
     def _save(self) -> None:
-        if not self._preview:
+        if self._preview:
+            return
+        with self._lock:
             self._state.resources = [*self._news, *self._olds]
             self._state.save()
 

@@ -16,26 +16,27 @@ from lab.rehearsal.values import UNKNOWN, Props
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 _SAN = {"dnsNames": None, "ipAddresses": None, "uris": None}
 _REQUEST = {"privateKeyPem": None, "subject": None, **_SAN}
 _CERTIFICATE = {
-    **{"allowedUses": None, "validityPeriodHours": None, "earlyRenewalHours": 0},
-    **{"isCaCertificate": False, "maxPathLength": None, "setSubjectKeyId": False},
+    "allowedUses": None,
+    "validityPeriodHours": None,
+    "earlyRenewalHours": 0,
+    "isCaCertificate": False,
+    "maxPathLength": None,
+    "setSubjectKeyId": False,
 }
 _USES = {
-    **{"digital_signature": "digital_signature", "content_commitment": "content_commitment"},
-    **{"key_encipherment": "key_encipherment", "data_encipherment": "data_encipherment"},
-    **{"key_agreement": "key_agreement", "cert_signing": "key_cert_sign", "crl_signing": "crl_sign"},
+    "digital_signature": "digital_signature",
+    "key_encipherment": "key_encipherment",
+    "cert_signing": "key_cert_sign",
+    "crl_signing": "crl_sign",
 }
-_EXTENDED_USES = {"server_auth": "SERVER_AUTH", "client_auth": "CLIENT_AUTH", "code_signing": "CODE_SIGNING"}
-_SUBJECT = {
-    **{"country": "COUNTRY_NAME", "organization": "ORGANIZATION_NAME"},
-    **{"organizationalUnit": "ORGANIZATIONAL_UNIT_NAME", "locality": "LOCALITY_NAME"},
-    **{"province": "STATE_OR_PROVINCE_NAME", "postalCode": "POSTAL_CODE", "commonName": "COMMON_NAME"},
-    "serialNumber": "SERIAL_NUMBER",
-}
+_OTHER_USAGES = ("content_commitment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+_EXTENDED_USES = {"server_auth": "SERVER_AUTH", "client_auth": "CLIENT_AUTH"}
+_SUBJECT = {"organization": "ORGANIZATION_NAME", "commonName": "COMMON_NAME"}
 
 
 @dataclass
@@ -73,33 +74,28 @@ class _Tls(Provider):
 
 
 class PrivateKey(_Tls):
-    """An RSA, ECDSA or Ed25519 key."""
+    """An RSA key."""
 
     def create(self, news: Props) -> tuple[str, Props]:
         from cryptography.hazmat.primitives import serialization as forms
-        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+        from cryptography.hazmat.primitives.asymmetric import rsa
 
-        algorithm = news["algorithm"]
-        curves = {"P224": ec.SECP224R1, "P256": ec.SECP256R1, "P384": ec.SECP384R1, "P521": ec.SECP521R1}
-        makers = {
-            "RSA": lambda: rsa.generate_private_key(65537, news.get("rsaBits", self.fields["rsaBits"])),
-            "ECDSA": lambda: ec.generate_private_key(curves[news.get("ecdsaCurve", self.fields["ecdsaCurve"])]()),
-            "ED25519": ed25519.Ed25519PrivateKey.generate,
-        }
-        if algorithm not in makers:
-            raise StepError(f"{self.type}.algorithm: {algorithm}: not implemented by the rehearsal engine")
-        key = makers[algorithm]()
-        clear, pem, public = forms.NoEncryption(), forms.Encoding.PEM, key.public_key()
-        classic = forms.PrivateFormat.PKCS8 if algorithm == "ED25519" else forms.PrivateFormat.TraditionalOpenSSL
+        if news["algorithm"] != "RSA":
+            raise StepError(f"{self.type}: algorithm {news['algorithm']}: not implemented by the rehearsal engine")
+        key = rsa.generate_private_key(65537, news.get("rsaBits", self.fields["rsaBits"]))
+        form = forms.PrivateFormat
         private = {
-            "privateKeyPem": classic,
-            "privateKeyPemPkcs8": forms.PrivateFormat.PKCS8,
-            "privateKeyOpenssh": forms.PrivateFormat.OpenSSH,
+            "privateKeyPem": form.TraditionalOpenSSL,
+            "privateKeyPemPkcs8": form.PKCS8,
+            "privateKeyOpenssh": form.OpenSSH,
         }
-        texts = {name: key.private_bytes(pem, form, clear).decode() for name, form in private.items()}
-        public_pem = public.public_bytes(pem, forms.PublicFormat.SubjectPublicKeyInfo).decode()
-        id_ = hashlib.sha1(public_pem.strip().encode(), usedforsecurity=False).hexdigest()
-        return id_, self._outputs(news, id=id_, publicKeyPem=public_pem, **texts)
+        texts = {
+            name: key.private_bytes(forms.Encoding.PEM, kind, forms.NoEncryption()).decode()
+            for name, kind in private.items()
+        }
+        public = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo).decode()
+        id_ = hashlib.sha1(public.strip().encode(), usedforsecurity=False).hexdigest()
+        return id_, self._outputs(news, id=id_, publicKeyPem=public, **texts)
 
 
 class CertRequest(_Tls):
@@ -108,25 +104,26 @@ class CertRequest(_Tls):
     def create(self, news: Props) -> tuple[str, Props]:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization as forms
+        from cryptography.hazmat.primitives.hashes import SHA256
 
-        key, algorithm = _key(news["privateKeyPem"])
+        key = _key(news["privateKeyPem"])
         builder = x509.CertificateSigningRequestBuilder().subject_name(_name(news.get("subject")))
         if names := _names(news):
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        request = builder.sign(key, _hash(algorithm))
+        request = builder.sign(key, SHA256())
         id_ = hashlib.sha1(request.public_bytes(forms.Encoding.DER), usedforsecurity=False).hexdigest()
         text = request.public_bytes(forms.Encoding.PEM).decode()
-        return id_, self._outputs(news, id=id_, keyAlgorithm=algorithm, certRequestPem=text)
+        return id_, self._outputs(news, id=id_, keyAlgorithm="RSA", certRequestPem=text)
 
 
 class SelfSignedCert(_Tls):
     """A certificate signed with its own key."""
 
     def create(self, news: Props) -> tuple[str, Props]:
-        key, algorithm = _key(news["privateKeyPem"])
+        key = _key(news["privateKeyPem"])
         subject = _name(news.get("subject"))
-        signed = _signed(news, subject, _names(news), key.public_key(), subject, key, algorithm, None)
-        return signed["id"], self._outputs(news, keyAlgorithm=algorithm, setAuthorityKeyId=False, **signed)
+        signed = _signed(news, subject, _names(news), key.public_key(), subject, key, None)
+        return signed["id"], self._outputs(news, keyAlgorithm="RSA", setAuthorityKeyId=False, **signed)
 
 
 class LocallySignedCert(_Tls):
@@ -137,13 +134,13 @@ class LocallySignedCert(_Tls):
 
         request = x509.load_pem_x509_csr(news["certRequestPem"].encode())
         ca = x509.load_pem_x509_certificate(news["caCertPem"].encode())
-        key, algorithm = _key(news["caPrivateKeyPem"])
+        key = _key(news["caPrivateKeyPem"])
         try:
             names = list(request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         except x509.ExtensionNotFound:
             names = []
-        signed = _signed(news, request.subject, names, request.public_key(), ca.subject, key, algorithm, ca)
-        return signed["id"], self._outputs(news, caKeyAlgorithm=algorithm, **signed)
+        signed = _signed(news, request.subject, names, request.public_key(), ca.subject, key, ca)
+        return signed["id"], self._outputs(news, caKeyAlgorithm="RSA", **signed)
 
 
 def _list(news: Props, key: str) -> list[Any]:
@@ -158,19 +155,14 @@ def _is_due(outs: Props, news: Props) -> bool:
     return datetime.now(UTC) >= datetime.fromisoformat(outs["validityEndTime"]) - early
 
 
-def _key(pem: str) -> tuple[CertificateIssuerPrivateKeyTypes, str]:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+def _key(pem: str) -> RSAPrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    key: Any = load_pem_private_key(pem.encode(), None)
-    kinds = {rsa.RSAPrivateKey: "RSA", ec.EllipticCurvePrivateKey: "ECDSA", ed25519.Ed25519PrivateKey: "ED25519"}
-    return key, next(name for kind, name in kinds.items() if isinstance(key, kind))
-
-
-def _hash(algorithm: str) -> Any:  # noqa: ANN401 - a hash, or None for Ed25519, which has its own
-    from cryptography.hazmat.primitives.hashes import SHA256
-
-    return None if algorithm == "ED25519" else SHA256()
+    key = load_pem_private_key(pem.encode(), None)
+    if not isinstance(key, RSAPrivateKey):
+        raise StepError("keys other than RSA are not implemented by the rehearsal engine")
+    return key
 
 
 def _name(subject: Mapping[str, str] | None) -> x509.Name:
@@ -194,12 +186,13 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     names: list[x509.GeneralName],
     public: Any,  # noqa: ANN401 - cryptography's union of key types
     issuer: x509.Name,
-    key: CertificateIssuerPrivateKeyTypes,
-    algorithm: str,
+    key: RSAPrivateKey,
     ca: x509.Certificate | None,
 ) -> Props:
     from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509.oid import ExtendedKeyUsageOID
 
     start = datetime.now(UTC)
     end = start + timedelta(hours=news["validityPeriodHours"])
@@ -212,10 +205,10 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
         x509.BasicConstraints(is_ca, news.get("maxPathLength") if is_ca else None), critical=True
     )
     uses = {_USES[use] for use in news["allowedUses"] if use in _USES}
-    usage = {name: name in uses for name in (*_USES.values(), "encipher_only", "decipher_only")}
+    usage = {name: name in uses for name in (*_USES.values(), *_OTHER_USAGES)}
     builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
     if extended := [_EXTENDED_USES[use] for use in news["allowedUses"] if use in _EXTENDED_USES]:
-        oids = [getattr(x509.ExtendedKeyUsageOID, name) for name in extended]
+        oids = [getattr(ExtendedKeyUsageOID, name) for name in extended]
         builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -224,7 +217,7 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     if ca is not None:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())  # type: ignore[arg-type]
         builder = builder.add_extension(identifier, critical=False)
-    certificate = builder.sign(key, _hash(algorithm))
+    certificate = builder.sign(key, SHA256())
     return {
         "id": str(serial),
         "certPem": certificate.public_bytes(Encoding.PEM).decode(),
@@ -237,8 +230,8 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
 def provider_of(type_: str, _config: Mapping[str, Any]) -> Provider | None:
     """Return the provider of a type of the package."""
     local = {"certRequestPem": None, "caPrivateKeyPem": None, "caCertPem": None}
-    kinds = {
-        "tls:index/privateKey:PrivateKey": (PrivateKey, {"algorithm": None, "rsaBits": 2048, "ecdsaCurve": "P224"}),
+    kinds: dict[str, tuple[type[_Tls], dict[str, Any]]] = {
+        "tls:index/privateKey:PrivateKey": (PrivateKey, {"algorithm": None, "rsaBits": 2048}),
         "tls:index/certRequest:CertRequest": (CertRequest, _REQUEST),
         "tls:index/selfSignedCert:SelfSignedCert": (SelfSignedCert, _REQUEST | _CERTIFICATE),
         "tls:index/locallySignedCert:LocallySignedCert": (LocallySignedCert, local | _CERTIFICATE),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import json_format, struct_pb2  # type: ignore[import-untyped]
 from pulumi.runtime import rpc
 
 from lab.rehearsal.errors import EngineError
@@ -17,6 +17,7 @@ SIGNATURE = next(key for key in rpc.wrap_rpc_secret(None) if key != "value")
 
 
 def is_secret(value: object) -> bool:
+    """Whether it is marked as secret itself."""
     return bool(rpc.is_rpc_secret(value))
 
 
@@ -73,10 +74,12 @@ def _marked(value: Any, like: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
+    """Put values on the wire."""
     return json_format.ParseDict(values, struct_pb2.Struct())
 
 
 def from_struct(struct: struct_pb2.Struct) -> Props:
+    """Take values from the wire; refuse kinds that are not implemented."""
     values: Props = _integral(json_format.MessageToDict(struct))
     _refuse_others(values)
     return values

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lab.site import Site
-from tests.end_to_end.stack import RealEngine, Stack
+from tests.conftest import HAS_PULUMI
+from tests.end_to_end.stack import Engine, RealEngine, RehearsalEngine, Stack
 from tests.end_to_end.swarm import Swarm
 
 
@@ -17,10 +18,21 @@ def swarm(site: Site) -> Swarm:
     return Swarm(site)
 
 
+ENGINES: dict[str, type[Engine]] = {"pulumi": RealEngine, "rehearsal": RehearsalEngine}
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Give each of the two engines; every scenario runs on both."""
+    if request.param == "pulumi" and not HAS_PULUMI:
+        pytest.skip("needs Pulumi's CLI, which is not on PATH")
+    return ENGINES[request.param]()
+
+
 @pytest.fixture
-def stack(site: Site, tmp_path: Path) -> Iterator[Stack]:
+def stack(site: Site, tmp_path: Path, engine: Engine) -> Iterator[Stack]:
     """Give a stack that is not deployed yet; at the end nothing of it may be left, and no secret have been seen."""
-    yield from lifetime(Stack(tmp_path / "stack", site, RealEngine()))
+    yield from lifetime(Stack(tmp_path / "stack", site, engine))
 
 
 def lifetime(stack: Stack) -> Iterator[Stack]:

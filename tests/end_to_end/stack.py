@@ -55,6 +55,8 @@ class Run:
 class Engine(Protocol):
     """What carries out a stack's commands."""
 
+    name: str
+
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         """Run preview, up, refresh or destroy."""
 
@@ -64,6 +66,8 @@ class Engine(Protocol):
 
 class RealEngine:
     """Pulumi's own, through its Automation API."""
+
+    name = "pulumi"
 
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         lines: list[str] = []
@@ -104,6 +108,41 @@ class RealEngine:
             options = automation.LocalWorkspaceOptions(env_vars=stack.environment)
             stack.automation = automation.create_or_select_stack(NAME, work_dir=str(stack.folder), opts=options)
         return stack.automation
+
+
+class RehearsalEngine:
+    """The lab's, by its commands."""
+
+    name = "rehearsal"
+
+    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        log = stack.folder / "events.log"
+        log.unlink(missing_ok=True)
+        flags = {
+            "--diff": command in ("preview", "up"),
+            "--skip-preview": command == "up",
+            "--refresh": refresh,
+            "--expect-no-changes": expect_no_changes,
+        }
+        words = self.command(stack, command, *(flag for flag, wanted in flags.items() if wanted))
+        started = time.monotonic()
+        run = subprocess.run(
+            [*words, "--event-log", str(log)],
+            cwd=stack.folder,
+            env=os.environ | stack.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        steps = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        operations = [
+            (step["op"], step["type"], step["name"]) for step in steps if step["op"] not in ("same", "refresh")
+        ]
+        return Run(run.returncode == 0, run.stdout + run.stderr, operations, seconds)
+
+    def command(self, _stack: Stack, *words: str) -> list[str]:
+        return [sys.executable, "-m", "lab.rehearsal", *words, "--stack", NAME]
 
 
 @dataclass
@@ -242,7 +281,9 @@ class Stack:
         return running
 
     def unlock(self) -> None:
-        """`pulumi cancel`, as Pulumi asks for after a killed run."""
+        """`pulumi cancel`, as Pulumi asks for after a killed run; the lab's engine leaves no lock behind."""
+        if self.engine.name != "pulumi":
+            return
         subprocess.run(
             [*self.engine.command(self, "cancel"), "--yes"],
             cwd=self.folder,

@@ -20,6 +20,8 @@ class Swarm:
     def docker(self, *words: str, stdin: str | None = None) -> str:
         command = ["docker", f"--host={self.site.docker_host}", *words]
         answer = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if "update out of sequence" in answer.stderr:  # the swarm itself wrote the object in between
+            return self.docker(*words, stdin=stdin)
         assert answer.returncode == 0, f"docker {' '.join(words)}: {answer.stderr}"
         return answer.stdout.strip()
 

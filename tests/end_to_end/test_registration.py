@@ -18,10 +18,10 @@ from lab.client import PullError, PullResult
 from lab.msr_api import ADMIN, PASSWORDS
 from lab.registry import tar
 from lab.site import Site
-from tests.end_to_end.msr import MsrPage, pull_as_user, register, trust_bundle, url_of
+from tests.end_to_end.msr import ON_PULUMI, MsrPage, pull_as_user, register, trust_bundle, url_of
 from tests.end_to_end.stack import CACHE, CHECKOUT, PORT, Stack
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, ON_PULUMI]
 
 ALL = {"users": ["alice", ADMIN]}
 
@@ -170,14 +170,3 @@ def test_an_entry_that_was_there_before_is_reported_and_adopted_only_when_asked(
     register(stack, {"adopt": True})
     stack.deploy()
     assert list(page.caches()) == ["theirs"]
-
-
-@pytest.mark.parametrize("entry", [{"name": CACHE, "host": "https://x"}, {"name": "x", "host": "{url}"}])
-def test_an_entry_of_the_same_name_or_host_is_left_as_it_is(stack: Stack, page: MsrPage, entry: dict[str, str]) -> None:
-    page.edit("theirs", **{key: value.format(url=url_of(stack)) for key, value in entry.items()})
-    before = page.caches()
-    register(stack, {"adopt": True})
-    run = stack.preview()
-    assert not run.ok
-    assert "MSR holds an entry of the same name or host already" in run.text
-    assert page.caches() == before

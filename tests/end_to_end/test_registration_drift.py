@@ -9,18 +9,18 @@ import pytest
 from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
-from tests.end_to_end.msr import MsrPage, register, url_of
-from tests.end_to_end.stack import CACHE, RealEngine, Stack
+from tests.end_to_end.msr import ON_PULUMI, MsrPage, register, url_of
+from tests.end_to_end.stack import CACHE, Engine, Stack
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, ON_PULUMI]
 
 USERS = {"users": ["alice", ADMIN]}
 
 
 @pytest.fixture(scope="module")
-def registered(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def registered(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
     """One cache for all drifts: each is mended before the next."""
-    stack = Stack(tmp_path_factory.mktemp("registered") / "stack", site, RealEngine())
+    stack = Stack(tmp_path_factory.mktemp("registered") / "stack", site, engine)
     for given in lifetime(stack):
         register(stack, USERS, secret=ACCESS_TOKENS[ADMIN], kind="token")
         stack.deploy()

@@ -83,7 +83,7 @@ FILES = ("/config.yml", "/run/secrets/dtr.cert.pem", "/run/secrets/cache.cert.pe
 
 @pytest.fixture
 def by_hand(stack: Stack, swarm: Swarm, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """Deploy the seed as the manual page says, as stack `asia` too; give what is then in the swarm, and take it away."""
+    """Deploy the seed as the manual page says, as stack `asia` too; give what the swarm has then, and take it away."""
     tls = issue("Cache CA", address=stack.site.engine_address, dns_name=FQDN)
     (tmp_path / "certs").mkdir()
     certs = {"dtr": stack.site.msr_ca_pem(), "cache": tls.certificate}

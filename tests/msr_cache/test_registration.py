@@ -91,6 +91,20 @@ def test_a_lost_answer_of_an_msr_that_is_gone_then_is_an_error_and_the_next_run_
     assert len(msr.known) == 1
 
 
+@pytest.mark.parametrize(("name", "host"), [("asia", "https://theirs"), ("theirs", HOST)])
+def test_an_entry_of_the_same_name_or_host_alone_is_refused_even_where_adoption_is_asked_for(
+    name: str, host: str
+) -> None:
+    msr = Msr(Entry("theirs", name, host))
+    provider = provider_of(RegistrationProvider, msr)
+    wanted = {**WANTED, "adopt": True}
+    (failure,) = provider.check({}, {**wanted}).failures
+    assert f"{name} at {host} (id theirs)" in failure.reason
+    with pytest.raises(Refusal, match="the same name or host"):
+        provider.create(wanted)
+    assert list(msr.known) == ["theirs"]
+
+
 def test_a_changed_host_keeps_the_old_entry_until_the_former_ones_are_removed() -> None:
     msr = Msr()
     provider = provider_of(RegistrationProvider, msr)

@@ -209,6 +209,13 @@ def test_refresh_notes_what_is_there_and_changes_nothing(program: Program) -> No
     assert program.must("preview").operations() == [("update", "b")]
 
 
+def test_a_destroy_that_looks_first_does_not_stumble_over_what_is_gone(program: Program) -> None:
+    program.up(CHAIN)
+    (program.folder / "world" / "b").unlink()
+    assert program.must("destroy", "--refresh", "--yes").operations() == [("delete", "a")]
+    assert program.world() == {}
+
+
 HOOK = """
 def look(args):
     raise ValueError(f"{args.name} with {args.new_inputs['value']} is not wanted")

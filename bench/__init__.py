@@ -1,0 +1,1 @@
+"""The speeds that are promised, measured as ratios in one run on the lab's kind of site (`make bench`)."""

@@ -1,0 +1,110 @@
+"""Runs every measurement, prints a line for each, and exits with 1 where a promise is not kept."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.site import Site
+from tests.end_to_end.stack import CACHE, RealEngine, Stack
+from tests.end_to_end.swarm import Swarm
+
+RUNS = 7
+FLEET = 50
+EMPTY_PROGRAM = "import pulumi\n"
+
+
+def median(run: Callable[[], object]) -> float:
+    """Return the median of the seconds that `run` takes, after one run that is not counted."""
+    run()
+    taken = []
+    for _ in range(RUNS):
+        started = time.monotonic()
+        run()
+        taken.append(time.monotonic() - started)
+    return statistics.median(taken)
+
+
+def promise(what: str, found: float, most: float, unit: str, of_what: str) -> bool:
+    """Print one measurement; return whether it is within its bound."""
+    kept = found <= most
+    print(f"{'ok  ' if kept else 'SLOW'} {what}: {found:.2f} {unit} (at most {most:g}); {of_what}")
+    return kept
+
+
+def one_cache_and_none(site: Site, folder: Path) -> tuple[bool, float]:
+    """A no-op preview of one cache against that of a program that only imports pulumi."""
+    empty = Stack(folder / "empty", site, RealEngine())
+    (empty.folder / "__main__.py").unlink()
+    (empty.folder / "__main__.py").write_text(EMPTY_PROGRAM)
+    one = Stack(folder / "one", site, RealEngine())
+    for stack in (empty, one):
+        stack.deploy()
+    seconds = {name: median(lambda s=stack: s.ask("preview")) for name, stack in (("empty", empty), ("one", one))}
+    one.must(one.destroy())
+    ratio = seconds["one"] / seconds["empty"]
+    figures = f"{seconds['one']:.2f} s against {seconds['empty']:.2f} s"
+    return promise("no-op preview of one cache", ratio, 1.5, "times an empty program's", figures), seconds["one"]
+
+
+def fleet(site: Site, folder: Path, one: float) -> bool:
+    """A no-op preview of many caches."""
+    stack = Stack(folder / "fleet", site, RealEngine())
+    template = stack.config()["caches"][CACHE] | {"replicas": 0}
+    stack.configure(
+        caches={
+            f"c{number}": template | {"port": 10000 + number, "label": f"dtr.cache.c{number}"}
+            for number in range(FLEET)
+        }
+    )
+    stack.deploy()
+    seconds = median(lambda: stack.ask("preview"))
+    stack.must(stack.destroy())
+    each = (seconds - one) / (FLEET - 1) * 1000
+    return promise(f"no-op preview of {FLEET} caches", each, 60, "ms for each further cache", f"{seconds:.2f} s in all")
+
+
+def changed_line(site: Site, folder: Path) -> bool:
+    """`up` of one changed line of config.yml against the swarm's own update of the same service."""
+    stack, swarm = Stack(folder / "changed", site, RealEngine()), Swarm(site)
+    stack.deploy()
+    hours = iter(range(1, 100))
+
+    def up() -> None:
+        stack.configure({"blobTtl": f"{next(hours)}h"})
+        stack.deploy()
+
+    def by_hand() -> None:
+        swarm.docker("service", "update", "--force", f"{CACHE}_cache")
+
+    ours, theirs = median(up), median(by_hand)
+    stack.must(stack.destroy(refresh=True))
+    return promise(
+        "up of one changed line",
+        ours - theirs,
+        3,
+        "s more than the swarm's own",
+        f"{ours:.1f} s against {theirs:.1f} s",
+    )
+
+
+def main() -> int:
+    """Measure on a site of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        site = Site.start(folder)
+        try:
+            kept, one = one_cache_and_none(site, folder)
+            kept &= changed_line(site, folder)
+            kept &= fleet(site, folder, one)
+        finally:
+            site.stop()
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
