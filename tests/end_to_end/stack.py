@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -306,6 +307,8 @@ class Stack:
     def secrets(self) -> set[str]:
         """Return pieces of all secret values in the state, none of which may be seen anywhere."""
         found = {PASSPHRASE, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
+        for user, secret in (*PASSWORDS.items(), *ACCESS_TOKENS.items()):
+            found.add(base64.b64encode(f"{user}:{secret}".encode()).decode())
         for text in _secret_texts(self.export(show_secrets=True)):
             found.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
             for block in re.findall(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)-----END", text, re.DOTALL):
