@@ -36,8 +36,7 @@ def _go_duration(value: object) -> object:
     ):
         return value
     # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
-    bare = not isinstance(value, bool | None) and str(value).isdecimal()
-    trap = ", which without a unit means nanoseconds;" if bare else ","
+    trap = ", which without a unit means nanoseconds;" if str(value).isdecimal() else ","
     message = f"found {value!r}{trap} allowed is a number with ms, s, m or h, such as 24h or 1h30m"
     raise ValueError(message)
 

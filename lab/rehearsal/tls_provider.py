@@ -16,7 +16,11 @@ from lab.rehearsal.values import UNKNOWN, Props
 
 if TYPE_CHECKING:
     from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    _Key = RSAPrivateKey | EllipticCurvePrivateKey
 
 _SAN = {"dnsNames": None, "ipAddresses": None, "uris": None}
 _REQUEST = {"privateKeyPem": None, "subject": None, **_SAN}
@@ -74,15 +78,24 @@ class _Tls(Provider):
 
 
 class PrivateKey(_Tls):
-    """An RSA key."""
+    """An RSA or ECDSA key."""
+
+    def _generate(self, news: Props) -> _Key:
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+        if news["algorithm"] == "RSA":
+            return rsa.generate_private_key(65537, news.get("rsaBits", self.fields["rsaBits"]))
+        curves = {"P256": ec.SECP256R1, "P384": ec.SECP384R1}
+        curve = news.get("ecdsaCurve", self.fields["ecdsaCurve"])
+        if news["algorithm"] != "ECDSA" or curve not in curves:
+            what = f"algorithm {news['algorithm']}, curve {curve}"
+            raise StepError(f"{self.type}: {what}: not implemented by the rehearsal engine")
+        return ec.generate_private_key(curves[curve]())
 
     def create(self, news: Props) -> tuple[str, Props]:
         from cryptography.hazmat.primitives import serialization as forms
-        from cryptography.hazmat.primitives.asymmetric import rsa
 
-        if news["algorithm"] != "RSA":
-            raise StepError(f"{self.type}: algorithm {news['algorithm']}: not implemented by the rehearsal engine")
-        key = rsa.generate_private_key(65537, news.get("rsaBits", self.fields["rsaBits"]))
+        key = self._generate(news)
         form = forms.PrivateFormat
         private = {
             "privateKeyPem": form.TraditionalOpenSSL,
@@ -104,16 +117,15 @@ class CertRequest(_Tls):
     def create(self, news: Props) -> tuple[str, Props]:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization as forms
-        from cryptography.hazmat.primitives.hashes import SHA256
 
         key = _key(news["privateKeyPem"])
         builder = x509.CertificateSigningRequestBuilder().subject_name(_name(news.get("subject")))
         if names := _names(news):
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        request = builder.sign(key, SHA256())
+        request = builder.sign(key, _hash(key))
         id_ = hashlib.sha1(request.public_bytes(forms.Encoding.DER), usedforsecurity=False).hexdigest()
         text = request.public_bytes(forms.Encoding.PEM).decode()
-        return id_, self._outputs(news, id=id_, keyAlgorithm="RSA", certRequestPem=text)
+        return id_, self._outputs(news, id=id_, keyAlgorithm=_algorithm(key), certRequestPem=text)
 
 
 class SelfSignedCert(_Tls):
@@ -123,7 +135,7 @@ class SelfSignedCert(_Tls):
         key = _key(news["privateKeyPem"])
         subject = _name(news.get("subject"))
         signed = _signed(news, subject, _names(news), key.public_key(), subject, key, None)
-        return signed["id"], self._outputs(news, keyAlgorithm="RSA", setAuthorityKeyId=False, **signed)
+        return signed["id"], self._outputs(news, keyAlgorithm=_algorithm(key), setAuthorityKeyId=False, **signed)
 
 
 class LocallySignedCert(_Tls):
@@ -140,7 +152,7 @@ class LocallySignedCert(_Tls):
         except x509.ExtensionNotFound:
             names = []
         signed = _signed(news, request.subject, names, request.public_key(), ca.subject, key, ca)
-        return signed["id"], self._outputs(news, caKeyAlgorithm="RSA", **signed)
+        return signed["id"], self._outputs(news, caKeyAlgorithm=_algorithm(key), **signed)
 
 
 def _list(news: Props, key: str) -> list[Any]:
@@ -155,14 +167,25 @@ def _is_due(outs: Props, news: Props) -> bool:
     return datetime.now(UTC) >= datetime.fromisoformat(outs["validityEndTime"]) - early
 
 
-def _key(pem: str) -> RSAPrivateKey:
+def _key(pem: str) -> _Key:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     key = load_pem_private_key(pem.encode(), None)
-    if not isinstance(key, RSAPrivateKey):
-        raise StepError("keys other than RSA are not implemented by the rehearsal engine")
+    if not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
+        raise StepError("keys other than RSA and ECDSA are not implemented by the rehearsal engine")
     return key
+
+
+def _algorithm(key: _Key) -> str:
+    return "ECDSA" if hasattr(key, "curve") else "RSA"
+
+
+def _hash(key: _Key) -> hashes.SHA256 | hashes.SHA384:
+    from cryptography.hazmat.primitives import hashes
+
+    return hashes.SHA384() if _algorithm(key) == "ECDSA" and key.key_size > 256 else hashes.SHA256()  # noqa: PLR2004 - bits
 
 
 def _name(subject: Mapping[str, str] | None) -> x509.Name:
@@ -186,11 +209,10 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     names: list[x509.GeneralName],
     public: Any,  # noqa: ANN401 - cryptography's union of key types
     issuer: x509.Name,
-    key: RSAPrivateKey,
+    key: _Key,
     ca: x509.Certificate | None,
 ) -> Props:
     from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -217,7 +239,7 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     if ca is not None:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())  # type: ignore[arg-type]
         builder = builder.add_extension(identifier, critical=False)
-    certificate = builder.sign(key, SHA256())
+    certificate = builder.sign(key, _hash(key))
     return {
         "id": str(serial),
         "certPem": certificate.public_bytes(Encoding.PEM).decode(),
@@ -231,7 +253,7 @@ def provider_of(type_: str, _config: Mapping[str, Any]) -> Provider | None:
     """Return the provider of a type of the package."""
     local = {"certRequestPem": None, "caPrivateKeyPem": None, "caCertPem": None}
     kinds: dict[str, tuple[type[_Tls], dict[str, Any]]] = {
-        "tls:index/privateKey:PrivateKey": (PrivateKey, {"algorithm": None, "rsaBits": 2048}),
+        "tls:index/privateKey:PrivateKey": (PrivateKey, {"algorithm": None, "rsaBits": 2048, "ecdsaCurve": "P224"}),
         "tls:index/certRequest:CertRequest": (CertRequest, _REQUEST),
         "tls:index/selfSignedCert:SelfSignedCert": (SelfSignedCert, _REQUEST | _CERTIFICATE),
         "tls:index/locallySignedCert:LocallySignedCert": (LocallySignedCert, local | _CERTIFICATE),

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
-from typing import Any
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
+import pulumi
 import pytest
+from google.protobuf import empty_pb2
+from pulumi.dynamic import Config, ConfigureRequest
+from pulumi.runtime import mocks, rpc
+from pulumi.runtime.proto import resource_pb2
 
+from lab.authority import issue
+from lab.site import Site
 from msr_cache import convergence
+from msr_cache.resources.provider import SwarmProvider
 from msr_cache.settings import Settings, load
+from msr_cache.stack import declare
 from msr_cache.swarm import NOT_FOUND, Address, EngineError, Manager
+from tests.end_to_end.swarm import Swarm
+
+P = TypeVar("P", bound=SwarmProvider)
 
 PROJECT = "msr-cache"
 THREE_FACTS: dict[str, Any] = {
@@ -19,7 +39,7 @@ THREE_FACTS: dict[str, Any] = {
     "swarm": {"host": "ssh://ops@manager-1.example.com"},
     "caches": {"asia": {"fqdn": "cache.asia.example.com", "nodes": ["worker-7"]}},
 }
-ABSENT: Any = object()
+ABSENT: Any = Enum("Absent", ["ABSENT"]).ABSENT
 """As a value: the key is left out."""
 
 
@@ -141,3 +161,213 @@ def swarm(clock: Clock) -> ScriptedSwarm:
 def swarm_of(clock: Clock) -> Callable[[int], ScriptedSwarm]:
     """Make a swarm whose service has so many replicas."""
     return lambda replicas: ScriptedSwarm(clock, replicas)
+
+
+# Dynamic providers, called as the engine's plugin host calls them.
+
+
+def configured(provider: P, docker_host: str) -> P:
+    """Return `provider` with a stack's config that leads to the manager at `docker_host`."""
+    raw = {f"{PROJECT}:swarm": json.dumps({"host": docker_host})}
+    provider.configure(ConfigureRequest(Config(raw, PROJECT)))
+    return provider
+
+
+def with_manager(provider: P, manager: Manager) -> P:
+    """Return `provider` with a manager that is none."""
+    provider._local = SimpleNamespace(manager=manager)  # type: ignore[assignment]
+    return provider
+
+
+class Refusing(Manager):
+    """A manager that answers everything with one error."""
+
+    def __init__(self, status: int, said: str = "refused") -> None:
+        super().__init__(Address(host="unix:///nowhere"))
+        self.error = EngineError("unix:///nowhere", status, said)
+
+    def _call(self, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+
+NOWHERE = "unix:///nowhere/docker.sock"
+"""A manager that can't be reached."""
+
+
+@pytest.fixture
+def by_hand(site: Site) -> Iterator[Swarm]:
+    """Give the site's swarm to look at and to change; at the end nothing may be left in it."""
+    swarm = Swarm(site)
+    before = swarm.listing()
+    yield swarm
+    assert swarm.listing() == before
+
+
+# What the program declares, on the SDK's mocks.
+
+STACK = "prod"
+MSR_TLS = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
+CACHE_TLS = issue("Cache CA", address="192.0.2.2", dns_name="cache.asia.example.com")
+SECRETS = {"key": "canary-of-the-private-key", "http.secret": "canary-of-http-secret"}
+"""Values that may be seen nowhere but as Pulumi secrets."""
+DYNAMIC = "pulumi-python:dynamic/msr:"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A resource as the SDK asks the engine for it; secrets in `inputs` are as on the wire (see `plain`, `visible`)."""
+
+    type: str
+    name: str
+    urn: str
+    parent: str
+    provider: str
+    inputs: dict[str, Any]
+    dependencies: set[str]
+    secret_outputs: set[str]
+    hooks: dict[str, list[str]]
+
+    @property
+    def kind(self) -> str:
+        """The last part of its type."""
+        return self.type.rpartition(":")[2]
+
+
+@dataclass
+class Program:
+    """What a run has declared and exported, or the error that it has ended with."""
+
+    resources: list[Declared] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    visible_outputs: Any = None
+    warnings: list[str] = field(default_factory=list)
+    error: str = ""
+    hooks: dict[str, pulumi.ResourceHook] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[Declared]:
+        return [resource for resource in self.resources if resource.kind == kind]
+
+    def one(self, kind: str, name: str = "") -> Declared:
+        (found,) = [resource for resource in self.of(kind) if name in ("", resource.name)]
+        return found
+
+
+def plain(value: Any) -> Any:
+    """Return `value` with secrets as what they hold."""
+    return _unwrapped(value, lambda secret: plain(rpc.unwrap_rpc_secret(secret)))
+
+
+def visible(value: Any) -> Any:
+    """Return `value` as a preview or a state shows it."""
+    return _unwrapped(value, lambda _: "[secret]")
+
+
+def _unwrapped(value: Any, unwrap: Callable[[Any], Any]) -> Any:
+    if rpc.is_rpc_secret(value):
+        return unwrap(value)
+    if isinstance(value, dict):
+        return {key: _unwrapped(inner, unwrap) for key, inner in value.items()}
+    return [_unwrapped(item, unwrap) for item in value] if isinstance(value, list) else value
+
+
+def _secret(value: Any) -> dict[str, Any]:
+    return {rpc._special_sig_key: rpc._special_secret_sig, "value": value}
+
+
+class Recorder(mocks.MockMonitor, mocks.Mocks):
+    """Keeps each request whole, and answers as our providers would; unlike the SDK's it knows secret outputs."""
+
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.program = Program()
+
+    def call(self, args: mocks.MockCallArgs) -> Any:
+        raise AssertionError(f"{args.token}: the program calls no functions")
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
+        inputs = {key: value for key, value in args.inputs.items() if key != "__provider"}
+        state = {**inputs, **self._found(args.typ.rpartition(":")[2], plain(inputs))}
+        known = next(each for each in self.program.resources if (each.type, each.name) == (args.typ, args.name))
+        for key in known.secret_outputs & state.keys():
+            state[key] = _secret(plain(state[key]))
+        return f"id-of-{args.name}", state
+
+    @staticmethod
+    def _found(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        made = {
+            "MsrCa": {"pem": MSR_TLS.ca, "sha256": "0a" * 32, "subject": "CN=Site CA", "expires": "2034-01-01"},
+            "HttpSecret": {"value": SECRETS["http.secret"]},
+            "PrivateKey": {"privateKeyPem": SECRETS["key"]},
+            "SelfSignedCert": {"certPem": CACHE_TLS.certificate, "validityEndTime": "2035-02-03T04:05:06Z"},
+        }
+        if kind in ("SwarmConfig", "SwarmSecret"):
+            return {"name": f"{inputs['prefix']}-{hashlib.sha256(inputs['data'].encode()).hexdigest()[:10]}"}
+        if kind == "Image":
+            platforms = [{"architecture": "amd64", "os": "linux"}]
+            return {"reference": f"{inputs['image']}@sha256:{'0b' * 32}", "platforms": platforms}
+        return made.get(kind, {})
+
+    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> Any:  # noqa: N802 - gRPC's name
+        if request.type != "pulumi:pulumi:Stack":
+            hooks = {kind.name: list(names) for kind, names in request.hooks.ListFields()}
+            declared = Declared(
+                type=request.type,
+                name=request.name,
+                urn=self.make_urn(request.parent, request.type, request.name),
+                parent=request.parent,
+                provider=request.provider,
+                inputs=rpc.deserialize_properties(request.object, keep_unknowns=True),
+                dependencies=set(request.dependencies),
+                secret_outputs=set(request.additionalSecretOutputs),
+                hooks=hooks,
+            )
+            self.program.resources.append(declared)
+        return super().RegisterResource(request)
+
+    def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Any:  # noqa: N802
+        if "pulumi:pulumi:Stack::" in request.urn:
+            outputs = rpc.deserialize_properties(request.outputs, keep_unknowns=True)
+            self.program.outputs, self.program.visible_outputs = plain(outputs), visible(outputs)
+        return empty_pb2.Empty()
+
+
+def declared(changes: Mapping[str, Any] | None = None) -> Program:
+    """Return what the program declares with the three facts and `changes`."""
+    return _declared(json.dumps(with_changes(changes or {})))
+
+
+@cache
+def _declared(config: str) -> Program:
+    recorder = Recorder()
+
+    def run() -> None:
+        engine = mocks.MockEngine(None)
+        settings = pulumi.runtime.Settings(
+            project=PROJECT, stack=STACK, monitor=recorder, engine=engine, dry_run=False, organization="organization"
+        )
+        pulumi.runtime.configure(settings)
+        pulumi.runtime.settings.ROOT.set(None)
+        # In the place of the SDK's own gRPC server, by which an engine would call the hooks.
+        keep = SimpleNamespace(register_resource_hook=lambda hook: recorder.program.hooks.update({hook.name: hook}))
+        settings.callbacks = cast("Any", keep)
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: declare(as_engine_gives(json.loads(config)))))
+        finally:
+            loop.close()
+            asyncio.set_event_loop(None)
+
+    # The SDK wraps both anew for each dynamic resource and never takes a wrapper off: after 320 they nest too deep.
+    pickler: Any = pickle._Pickler  # type: ignore[attr-defined]
+    wrapped = {name: getattr(pickler, name) for name in ("_batch_setitems", "save_dict")}
+    warn, pulumi.log.warn = pulumi.log.warn, recorder.program.warnings.append
+    try:
+        contextvars.Context().run(run)
+    except pulumi.RunError as error:
+        recorder.program.error = str(error)
+    finally:
+        pulumi.log.warn = warn
+        for name, method in wrapped.items():
+            setattr(pickler, name, method)
+    return recorder.program

@@ -20,6 +20,7 @@ CACHE_KEYS = (
     "resources, storage, tls, update, upstreams, verify"
 )
 ORIGIN = "allowed is https://host[:port] with no path, user or blank"
+HTTP_ORIGIN = "allowed is https://host[:port] or http://host[:port] with no path, user or blank"
 HOST = "allowed is a host name or IP address alone: no scheme, port, path or blank"
 IMAGE = "allowed is an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0"
 DURATION = "allowed is a number with ms, s, m or h, such as 24h or 1h30m"
@@ -127,7 +128,7 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         ".upstreams",
         ["https://a.example.com", "b.example.com"],
-        f"msr-cache:caches.asia.upstreams[1]: found 'b.example.com', {ORIGIN.replace(' with', ' or http://host[:port] with')}",
+        f"msr-cache:caches.asia.upstreams[1]: found 'b.example.com', {HTTP_ORIGIN}",
     ),
     (".resources.limits.memory", "512", f"found '512', {MEMORY}"),
     (".resources.limits.memory", 512, f"found 512, {MEMORY}"),

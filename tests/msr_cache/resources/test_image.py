@@ -1,0 +1,126 @@
+"""The digest behind a tag: looked up when the tag is first used, then kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lab.images import CACHE_TAG, OTHER_TAG
+from lab.site import Site
+from msr_cache.problems import Refusal
+from msr_cache.resources.image import ImageProvider, look_up
+from msr_cache.swarm import Address, Manager
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+
+DIGEST = f"sha256:{'0a' * 32}"
+on_a_swarm = pytest.mark.swarm
+
+
+class Telling(Manager):
+    """A manager whose registry tells the same of every image."""
+
+    def __init__(self, platforms: list[dict[str, str]] | None) -> None:
+        super().__init__(Address(host=NOWHERE))
+        self.platforms = platforms
+        self.asked: list[str] = []
+
+    def get(self, path: str, **_: list[str]) -> Any:
+        self.asked.append(path)
+        return {"Descriptor": {"digest": DIGEST}, "Platforms": self.platforms}
+
+
+@on_a_swarm
+def test_a_tag_is_resolved_to_the_digest_that_its_registry_has(site: Site) -> None:
+    provider = configured(ImageProvider(), site.docker_host)
+    checked = provider.check({}, {"image": site.cache_image})
+    assert checked.failures == []
+    # The digest by the registry's own API; the lab's images are amd64's.
+    assert checked.inputs["reference"] == f"{site.cache_image}@{site.image_digest(CACHE_TAG)}"
+    assert checked.inputs["platforms"] == [{"architecture": "amd64", "os": "linux"}]
+    created = provider.create(checked.inputs)
+    assert created.outs == checked.inputs
+
+
+@on_a_swarm
+def test_a_tag_that_does_not_exist_is_told_in_the_preview_with_what_to_do(site: Site) -> None:
+    image = site.cache_image.replace(CACHE_TAG, "no-such-tag")
+    (failure,) = configured(ImageProvider(), site.docker_host).check({}, {"image": image}).failures
+    assert failure.property == "image"
+    assert failure.reason.startswith(f"image {image} can't be resolved to a digest: ")
+    assert "manifest unknown" in failure.reason
+    assert "give the image as name:tag@sha256:..." in failure.reason
+    assert "\n" not in failure.reason
+
+
+@on_a_swarm
+def test_a_digest_is_kept_as_it_is_given(site: Site) -> None:
+    image = f"{site.cache_image}@{site.image_digest(CACHE_TAG)}"
+    checked = configured(ImageProvider(), site.docker_host).check({}, {"image": image})
+    assert checked.inputs["reference"] == image
+    assert checked.inputs["platforms"] == [{"architecture": "amd64", "os": "linux"}]
+
+
+@on_a_swarm
+def test_another_tag_is_looked_up_and_is_a_change(site: Site) -> None:
+    provider = configured(ImageProvider(), site.docker_host)
+    old = provider.check({}, {"image": site.cache_image}).inputs
+    new = provider.check({"image": site.cache_image, **old}, {"image": site.other_image}).inputs
+    assert new["reference"] == f"{site.other_image}@{site.image_digest(OTHER_TAG)}"
+    diff = provider.diff(site.cache_image, old, new)
+    assert diff.changes
+    assert not diff.replaces
+    assert provider.update(site.cache_image, old, new).outs == new
+
+
+def test_a_tag_that_is_known_is_not_looked_up_again_even_if_it_has_moved() -> None:
+    """Else other bits would start at some later run that changes nothing. The engine drops new inputs that are None."""
+    platforms = [{"architecture": "amd64", "os": "linux"}]
+    old = {"image": "cache:1", "reference": f"cache:1@{DIGEST}", "platforms": platforms}
+    provider = configured(ImageProvider(), NOWHERE)
+    checked = provider.check(old, {"image": "cache:1"})
+    assert (checked.inputs, checked.failures) == (old, [])
+    assert not provider.diff("cache:1", old, checked.inputs).changes
+
+
+def test_an_image_given_by_digest_needs_no_registry() -> None:
+    """Where only the nodes reach it, as the message for a tag proposes."""
+    image = f"cache:1@{DIGEST}"
+    assert look_up(Refusing(500), image) == {"reference": image, "platforms": []}
+    with pytest.raises(Refusal, match="image cache:1 can't be resolved"):
+        look_up(Refusing(500), "cache:1")
+
+
+def test_a_manager_that_cant_be_reached_is_told_as_such_and_not_as_a_wrong_image() -> None:
+    (failure,) = configured(ImageProvider(), NOWHERE).check({}, {"image": f"cache:1@{DIGEST}"}).failures
+    assert failure.reason.startswith("the swarm manager at unix:///nowhere/docker.sock can't be reached")
+
+
+def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:
+    """The swarm can't tell variants of arm apart, so docker's client leaves that architecture out (docker/cli)."""
+    platforms = [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm", "os": "linux", "variant": "v7"},
+        {"architecture": "arm64", "os": "linux", "variant": "v8"},
+    ]
+    assert look_up(Telling(platforms), "cache:1")["platforms"] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "", "os": "linux"},
+        {"architecture": "arm64", "os": "linux"},
+    ]
+
+
+def test_a_registry_that_tells_no_platforms_is_fine() -> None:
+    assert look_up(Telling(None), "cache:1") == {"reference": f"cache:1@{DIGEST}", "platforms": []}
+
+
+def test_the_engine_is_asked_for_the_whole_name() -> None:
+    manager = Telling(None)
+    look_up(manager, "registry.example.com:5000/msr/cache:2.9.0")
+    assert manager.asked == ["/distribution/registry.example.com:5000/msr/cache:2.9.0/json"]
+
+
+def test_a_403_of_an_mke_role_is_told_with_its_reason() -> None:
+    provider = with_manager(ImageProvider(), Refusing(403, "access denied"))
+    (failure,) = provider.check({}, {"image": "cache:1"}).failures
+    assert "access denied" in failure.reason

@@ -1,0 +1,159 @@
+"""MSR's CA: fetched from a real MSR stand-in, and trusted only after MSR's own chain verifies with it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.authority import issue
+from lab.msr import Mode
+from lab.site import Site
+from msr_cache.problems import Refusal
+from msr_cache.resources.msr_ca import MsrCaProvider
+from tests.msr_cache.conftest import NOWHERE, configured
+
+on_a_site = pytest.mark.swarm
+
+
+@pytest.fixture
+def msr(site: Site) -> Iterator[Site]:
+    """Give the site, whose MSR answers as it should again at the end."""
+    yield site
+    site.msr.misbehave("none")
+    site.msr.start()
+
+
+def fingerprint(pem: str) -> str:
+    openssl = ["openssl", "x509", "-noout", "-fingerprint", "-sha256"]
+    shown = subprocess.run(openssl, input=pem, capture_output=True, text=True, check=True).stdout
+    return shown.strip().partition("=")[2].replace(":", "").lower()
+
+
+def check(url: str, olds: dict[str, Any] | None = None, **trust: str) -> tuple[dict[str, Any], list[str]]:
+    """Return what is known after a check, and the lines of what is wrong."""
+    checked = configured(MsrCaProvider(), NOWHERE).check(olds or {}, {"url": url, **trust})
+    told = [failure.reason for failure in checked.failures or []]
+    assert not any("\n" in line for line in told)
+    return checked.inputs, told
+
+
+@on_a_site
+def test_the_ca_is_fetched_as_the_manual_page_does_and_known_by_its_fingerprint(msr: Site) -> None:
+    known, told = check(msr.msr_url)
+    assert told == []
+    assert known["pem"] == msr.msr_ca_pem()
+    assert known["sha256"] == fingerprint(msr.msr_ca_pem())
+    assert known["subject"] == "CN=Lab MSR CA"
+    assert known["expires"]
+
+
+@on_a_site
+@pytest.mark.parametrize(
+    ("mode", "line"),
+    [
+        ("404", "/ca answered 404 Not Found; is that MSR?"),
+        ("html", "/ca: found '"),
+        ("foreign-ca", "MSR's own certificate at"),
+    ],
+)
+def test_an_msr_that_answers_something_else_at_ca_is_told_in_the_preview(msr: Site, mode: Mode, line: str) -> None:
+    msr.msr.misbehave(mode)
+    _, told = check(msr.msr_url)
+    assert len(told) == 1
+    assert line in told[0]
+    assert msr.msr_url in told[0]
+
+
+@on_a_site
+def test_html_at_ca_is_told_by_its_beginning(msr: Site) -> None:
+    msr.msr.misbehave("html")
+    _, (line,) = check(msr.msr_url)
+    assert "which is no PEM; allowed is a certificate" in line
+
+
+@on_a_site
+def test_a_ca_that_msrs_own_chain_does_not_verify_with_is_not_trusted(msr: Site) -> None:
+    msr.msr.misbehave("foreign-ca")
+    _, (line,) = check(msr.msr_url)
+    assert "does not verify with this CA" in line
+
+
+@on_a_site
+def test_an_msr_that_is_down_is_told_with_what_to_check(msr: Site) -> None:
+    msr.msr.stop()
+    _, (line,) = check(msr.msr_url)
+    assert line.startswith(f"MSR at {msr.msr_url} can't be reached from here: ")
+    assert "Connection refused" in line
+
+
+def test_a_server_that_speaks_no_tls_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        server.listen()
+        server.settimeout(5)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        _, (line,) = check(url)
+        thread.join()
+    assert line.startswith(f"MSR at {url} can't be reached from here: ")
+
+
+@on_a_site
+def test_a_pin_that_matches_is_accepted_and_another_refused(msr: Site) -> None:
+    right = fingerprint(msr.msr_ca_pem())
+    assert check(msr.msr_url, pin=right)[1] == []
+    _, (line,) = check(msr.msr_url, pin="0a" * 32)
+    assert right in line
+    assert "0a" * 32 in line
+
+
+@on_a_site
+def test_a_given_ca_is_not_fetched_but_checked_against_msrs_chain(msr: Site) -> None:
+    msr.msr.misbehave("404")
+    known, told = check(msr.msr_url, given=msr.msr_ca_pem())
+    assert told == []
+    assert known["pem"] == msr.msr_ca_pem()
+    other = issue("Another CA", address="192.0.2.1", dns_name="msr.example.com").ca
+    _, (line,) = check(msr.msr_url, given=other)
+    assert "does not verify with this CA" in line
+
+
+@on_a_site
+def test_what_an_earlier_run_trusted_is_kept_while_msr_is_down(msr: Site) -> None:
+    known, _ = check(msr.msr_url)
+    msr.msr.stop()
+    kept, told = check(msr.msr_url, olds=known)
+    assert told == []
+    assert kept["pem"] == known["pem"]
+    assert not MsrCaProvider().diff("msr-ca", known, kept).changes
+
+
+@on_a_site
+def test_a_rotated_ca_is_seen_by_a_refresh_and_is_a_change(msr: Site) -> None:
+    known, _ = check(msr.msr_url)
+    msr.msr.rotate_ca()
+    provider = configured(MsrCaProvider(), NOWHERE)
+    read = provider.read("msr-ca", known)
+    assert read.outs["pem"] == msr.msr_ca_pem() != known["pem"]
+    assert read.outs["sha256"] == fingerprint(msr.msr_ca_pem())
+    assert provider.diff("msr-ca", known, read.inputs).changes
+
+
+@on_a_site
+def test_an_msr_that_is_down_is_no_reason_to_forget_its_ca(msr: Site) -> None:
+    known, _ = check(msr.msr_url)
+    msr.msr.stop()
+    with pytest.raises(Refusal, match="can't be reached from here"):
+        configured(MsrCaProvider(), NOWHERE).read("msr-ca", known)

@@ -1,0 +1,329 @@
+"""A node's label on a real swarm: set, seen when it drifts, put back; and every node that cannot run a cache named."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.site import Site
+from msr_cache.problems import Refusal
+from msr_cache.resources import node_label
+from msr_cache.resources.node_label import NodeLabelProvider
+from msr_cache.swarm import Address, EngineError, Manager
+from tests.end_to_end.swarm import Swarm
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+
+KEY = "unit.cache"
+OURS = "msr-cache/prod/asia"
+on_a_swarm = pytest.mark.swarm
+
+
+@pytest.fixture
+def provider(site: Site, by_hand: Swarm) -> Iterator[NodeLabelProvider]:
+    """Give a provider on the site's swarm; labels of these tests are removed at the end, whatever has happened."""
+    kept = by_hand.labels()
+    yield configured(NodeLabelProvider(), site.docker_host)
+    by_hand.docker("node", "update", "--availability", "active", site.node_name)
+    for key in by_hand.labels().keys() - kept.keys():
+        by_hand.docker("node", "update", "--label-rm", key, site.node_name)
+
+
+def props(site: Site, **changes: str) -> dict[str, Any]:
+    return {"node": site.node_name, "key": KEY, "value": "true", "owner": OURS, **changes}
+
+
+def label_by_hand(by_hand: Swarm, value: str | None) -> None:
+    change = ("--label-rm", KEY) if value is None else ("--label-add", f"{KEY}={value}")
+    by_hand.docker("node", "update", *change, by_hand.site.node_name)
+
+
+# Set and put back
+
+
+@on_a_swarm
+def test_the_label_is_set_and_nothing_else_of_the_node_changed(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    before = by_hand.node()["Spec"]
+    created = provider.create(props(site))
+    after = by_hand.node()["Spec"]
+    assert after["Labels"][KEY] == "true"
+    assert {**after, "Labels": {}} == {**before, "Labels": {}}
+    assert created.id == f"{by_hand.node()['ID']}/{KEY}"
+    assert created.outs == {**props(site), "nodeId": by_hand.node()["ID"]}
+
+
+@on_a_swarm
+def test_a_label_that_was_not_there_is_removed_with_all_that_remembers_it(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    before = by_hand.labels()
+    created = provider.create(props(site))
+    provider.delete(created.id, created.outs)
+    assert by_hand.labels() == before
+
+
+@on_a_swarm
+def test_a_label_that_was_there_is_put_back_to_its_value(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    label_by_hand(by_hand, "spare")
+    before = by_hand.labels()
+    created = provider.create(props(site))
+    assert by_hand.labels()[KEY] == "true"
+    provider.delete(created.id, created.outs)
+    assert by_hand.labels() == before
+    assert by_hand.labels()[KEY] == "spare"
+
+
+@on_a_swarm
+def test_a_create_that_no_state_knows_of_does_not_forget_what_was_there_before(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    label_by_hand(by_hand, "spare")
+    provider.create(props(site))  # the run was killed here
+    created = provider.create(props(site))
+    provider.delete(created.id, created.outs)
+    assert by_hand.labels()[KEY] == "spare"
+
+
+@on_a_swarm
+def test_what_somebody_else_has_set_since_is_left(site: Site, by_hand: Swarm, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(site))
+    label_by_hand(by_hand, "theirs")
+    provider.delete(created.id, created.outs)
+    assert {key: value for key, value in by_hand.labels().items() if KEY in key} == {KEY: "theirs"}
+
+
+@on_a_swarm
+def test_a_label_that_was_removed_by_hand_is_deleted_without_an_error(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    before = by_hand.labels()
+    created = provider.create(props(site))
+    label_by_hand(by_hand, None)
+    provider.delete(created.id, created.outs)
+    assert by_hand.labels() == before
+
+
+@on_a_swarm
+def test_the_label_of_a_node_that_is_gone_is_deleted_without_an_error(site: Site, provider: NodeLabelProvider) -> None:
+    provider.delete(f"gone/{KEY}", {**props(site), "nodeId": "0123456789abcdefghijklmno"})
+
+
+@on_a_swarm
+def test_another_stacks_label_is_refused_in_previews_too_and_left(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    theirs = provider.create(props(site, owner="msr-cache/test/europe"))
+    before = by_hand.labels()
+    told = f"label {KEY} of node {site.node_name} belongs to msr-cache stack msr-cache/test/europe"
+    (failure,) = provider.check({}, props(site)).failures
+    assert failure.reason.startswith(told)
+    with pytest.raises(Refusal, match=told):
+        provider.create(props(site))
+    provider.delete(theirs.id, {**theirs.outs, "owner": OURS})
+    assert by_hand.labels() == before
+
+
+# Drift
+
+
+@on_a_swarm
+def test_a_label_as_it_should_be_reads_back_without_a_change(site: Site, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(site))
+    read = provider.read(created.id, created.outs)
+    assert (read.id, read.outs, read.inputs) == (created.id, created.outs, props(site))
+    assert not provider.diff(created.id, read.outs, props(site)).changes
+
+
+@on_a_swarm
+def test_a_removed_label_is_seen_as_gone(site: Site, by_hand: Swarm, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(site))
+    label_by_hand(by_hand, None)
+    assert provider.read(created.id, created.outs).id is None
+
+
+@on_a_swarm
+def test_a_changed_label_is_seen_and_an_update_mends_it(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    created = provider.create(props(site))
+    label_by_hand(by_hand, "false")
+    read = provider.read(created.id, created.outs)
+    assert read.outs["value"] == read.inputs["value"] == "false"
+    diff = provider.diff(created.id, read.outs, props(site))
+    assert (diff.changes, diff.replaces) == (True, [])
+    updated = provider.update(created.id, read.outs, props(site))
+    assert updated.outs == created.outs
+    assert by_hand.labels()[KEY] == "true"
+
+
+@on_a_swarm
+def test_a_node_that_the_swarm_does_not_have_any_more_is_seen_as_gone(site: Site, provider: NodeLabelProvider) -> None:
+    assert provider.read(f"gone/{KEY}", {**props(site), "nodeId": "0123456789abcdefghijklmno"}).id is None
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+def test_an_error_is_never_taken_for_gone(status: int) -> None:
+    """pulumi-docker's own resources do, and drop what they can't read from the state."""
+    provider = with_manager(NodeLabelProvider(), Refusing(status))
+    for act in (provider.read, provider.delete):
+        with pytest.raises(EngineError) as caught:
+            act("n/k", {"nodeId": "n", "key": KEY, "owner": OURS, "value": "true"})
+        assert caught.value.status == status
+
+
+def test_a_manager_that_cant_be_reached_is_never_taken_for_gone() -> None:
+    with pytest.raises(Refusal, match="can't be reached"):
+        configured(NodeLabelProvider(), NOWHERE).read("n/k", {"nodeId": "n", "key": KEY})
+
+
+@pytest.mark.parametrize("key", ["node", "key", "owner"])
+def test_another_node_key_or_owner_is_another_label(key: str) -> None:
+    old = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
+    diff = NodeLabelProvider().diff("id", {**old, "nodeId": "n"}, {**old, key: "other"})
+    assert (diff.changes, diff.replaces) == (True, [key])
+
+
+# Conflicts
+
+
+@on_a_swarm
+def test_the_swarm_refuses_an_update_of_what_was_changed_meanwhile_in_the_words_that_are_looked_for(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    stale = by_hand.node()
+    provider.create(props(site))
+    with pytest.raises(EngineError) as caught:
+        provider.manager.update("nodes", stale, stale["Spec"])
+    assert "update out of sequence" in caught.value.said
+
+
+@on_a_swarm
+def test_caches_that_label_one_node_at_the_same_time_all_succeed(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    keys = [f"{KEY}.{number}" for number in range(10)]
+    start = threading.Barrier(2)
+    errors: list[BaseException] = []
+
+    def label(some: list[str]) -> None:
+        start.wait()
+        try:
+            for key in some:
+                provider.create(props(site, key=key))
+        except BaseException as error:  # noqa: BLE001 - a thread's error would be printed and lost
+            errors.append(error)
+
+    threads = [threading.Thread(target=label, args=(some,)) for some in (keys[::2], keys[1::2])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert {by_hand.labels()[key] for key in keys} == {"true"}
+
+
+class Busy(Manager):
+    """A manager of one node, which somebody else changes right before each of the first updates."""
+
+    def __init__(self, conflicts: int) -> None:
+        super().__init__(Address(host=NOWHERE))
+        self.conflicts = conflicts
+        self.labels = {"rack": "0"}
+
+    def get(self, path: str, **_: list[str]) -> Any:
+        spec = {"Labels": dict(self.labels), "Availability": "active", "Role": "worker"}
+        node = {"ID": "n", "Spec": spec, "Description": {"Hostname": "a"}, "Status": {"State": "ready"}}
+        return node if path == "/nodes/n" else [node]
+
+    def update(self, _kind: str, _known: Any, spec: Any) -> None:
+        if self.conflicts:
+            self.conflicts -= 1
+            self.labels["rack"] = str(self.conflicts)
+            raise EngineError("m", 500, "rpc error: code = Unknown desc = update out of sequence")
+        self.labels = spec["Labels"]
+
+
+def test_a_conflict_is_tried_again_on_what_the_other_has_written() -> None:
+    busy = Busy(conflicts=5)
+    with_manager(NodeLabelProvider(), busy).create({"node": "a", "key": KEY, "value": "true", "owner": OURS})
+    assert (busy.labels[KEY], busy.labels["rack"]) == ("true", "0")
+
+
+def test_a_node_that_others_never_stop_changing_is_given_up_in_one_line() -> None:
+    provider = with_manager(NodeLabelProvider(), Busy(conflicts=1000))
+    with pytest.raises(Refusal, match=f"node n was changed by others {node_label.ATTEMPTS} times"):
+        provider.create({"node": "a", "key": KEY, "value": "true", "owner": OURS})
+
+
+# Nodes that cannot run a cache
+
+
+class Listing(Manager):
+    """A manager that lists nodes: host name, state and availability."""
+
+    def __init__(self, *nodes: tuple[str, str, str]) -> None:
+        super().__init__(Address(host=NOWHERE))
+        self.nodes = [
+            {
+                "ID": f"id-{number}",
+                "Description": {"Hostname": name},
+                "Status": {"State": state},
+                "Spec": {"Availability": availability},
+            }
+            for number, (name, state, availability) in enumerate(nodes)
+        ]
+
+    def get(self, path: str, **_: list[str]) -> Any:
+        assert path == "/nodes"
+        return self.nodes
+
+
+@on_a_swarm
+def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
+    site: Site, provider: NodeLabelProvider
+) -> None:
+    (failure,) = provider.check({}, props(site, node="worker-9")).failures
+    assert failure.property == "nodes"
+    assert failure.reason == f"node worker-9 is not in the swarm, which has: {site.node_name}"
+
+
+@on_a_swarm
+@pytest.mark.parametrize("availability", ["drain", "pause"])
+def test_a_node_that_takes_no_tasks_is_named_with_the_command_that_mends_it(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider, availability: str
+) -> None:
+    by_hand.docker("node", "update", "--availability", availability, site.node_name)
+    (failure,) = provider.check({}, props(site)).failures
+    told, _, command = failure.reason.partition(": docker ")
+    assert told == f"node {site.node_name} is set to {availability}, so the swarm runs no new task there"
+    by_hand.docker(*command.split())
+    assert provider.check({}, props(site)).failures == []
+
+
+@pytest.mark.parametrize("state", ["down", "unknown", "disconnected"])
+def test_a_node_that_is_down_is_named(state: str) -> None:
+    with pytest.raises(Refusal, match=f"^node a is {state}: start it, or name another in `nodes`$"):
+        node_label.find(Listing(("a", state, "active"), ("b", "ready", "active")), "a")
+
+
+def test_a_node_that_left_and_joined_again_is_found_by_its_new_self() -> None:
+    assert node_label.find(Listing(("a", "down", "active"), ("a", "ready", "active")), "a")["ID"] == "id-1"
+
+
+def test_a_host_name_that_two_nodes_share_is_refused() -> None:
+    with pytest.raises(Refusal, match="node a is the host name of 2 nodes"):
+        node_label.find(Listing(("a", "ready", "active"), ("a", "ready", "active")), "a")
+
+
+def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:
+    """A preview that changes nothing must not wait for it."""
+    same = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
+    provider = configured(NodeLabelProvider(), NOWHERE)
+    assert provider.check(same, dict(same)).failures == []
+    assert provider.check({}, dict(same)).failures[0].reason.startswith("the swarm manager at unix:///nowhere")

@@ -1,0 +1,138 @@
+"""What all dynamic providers share: nothing of theirs in the state, refusals in words, unknowns seen as such."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import subprocess
+import sys
+import threading
+
+import dill
+import pytest
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
+
+from msr_cache.problems import Refusal
+from msr_cache.resources.http_secret import HttpSecretProvider
+from msr_cache.resources.image import ImageProvider
+from msr_cache.resources.msr_ca import MsrCaProvider
+from msr_cache.resources.node_label import NodeLabelProvider
+from msr_cache.resources.provider import SwarmProvider, is_unknown, unchanged
+from msr_cache.resources.rollout import RolloutProvider
+from msr_cache.resources.swarm_file import ConfigProvider, SecretProvider
+from tests.msr_cache.conftest import NOWHERE, configured, declared, visible
+
+PROVIDERS = [
+    ConfigProvider,
+    HttpSecretProvider,
+    ImageProvider,
+    MsrCaProvider,
+    NodeLabelProvider,
+    RolloutProvider,
+    SecretProvider,
+]
+# Module path and class name are a stored contract: states name them.
+STORED = {
+    "NodeLabel": "msr_cache.resources.node_label.NodeLabelProvider",
+    "HttpSecret": "msr_cache.resources.http_secret.HttpSecretProvider",
+    "SwarmConfig": "msr_cache.resources.swarm_file.ConfigProvider",
+    "SwarmSecret": "msr_cache.resources.swarm_file.SecretProvider",
+    "Image": "msr_cache.resources.image.ImageProvider",
+    "MsrCa": "msr_cache.resources.msr_ca.MsrCaProvider",
+    "Rollout": "msr_cache.resources.rollout.RolloutProvider",
+}
+
+
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_a_provider_keeps_nothing_in_the_state_however_it_was_used(kind: type[SwarmProvider]) -> None:
+    used = configured(kind(), NOWHERE)
+    assert used.manager
+    assert pickle.dumps(used) == pickle.dumps(kind())
+    assert b"nowhere" not in pickle.dumps(used)
+
+
+@pytest.mark.parametrize(("kind", "stored"), STORED.items())
+def test_the_state_names_a_provider_by_module_and_class_in_the_clear(kind: str, stored: str) -> None:
+    """A state of today must find its provider tomorrow; what is in the clear can be read in a preview."""
+    for resource in declared().of(kind):
+        serialized = visible(resource.inputs)["__provider"]
+        assert serialized != "[secret]"
+        # By reference: names, and no code that would be a change with every edit.
+        assert len(base64.b64decode(serialized)) < 200
+        found = type(dill.loads(base64.b64decode(serialized)))  # noqa: S301 - our own
+        assert f"{found.__module__}.{found.__qualname__}" == stored
+    assert declared().of(kind)
+
+
+@pytest.mark.parametrize("value", [Unknown(), rpc.UNKNOWN])
+def test_what_a_preview_does_not_know_is_unknown_in_both_of_the_sdks_ways(value: object) -> None:
+    assert is_unknown(value)
+
+
+@pytest.mark.parametrize("value", [None, "", "text", {}, 0])
+def test_what_a_preview_knows_is_not_unknown(value: object) -> None:
+    assert not is_unknown(value)
+
+
+def test_only_equal_values_of_an_earlier_run_are_unchanged() -> None:
+    assert unchanged({"a": 1, "b": 2}, {"a": 1, "b": 3}, "a")
+    assert not unchanged({"a": 1, "b": 2}, {"a": 1, "b": 3}, "a", "b")
+    assert not unchanged({}, {"a": 1}, "a")
+    assert not unchanged({"a": 1}, {"a": Unknown()}, "a")
+
+
+def test_a_value_that_the_engine_has_dropped_is_one_that_is_none() -> None:
+    assert unchanged({"a": 1}, {"a": 1, "pin": None}, "a", "pin")
+    assert not unchanged({}, {"pin": None}, "pin")
+
+
+def test_a_refusal_is_an_input_error_of_the_engines_own_kind() -> None:
+    def look() -> None:
+        message = "no such thing"
+        raise Refusal(message)
+
+    checked = SwarmProvider.checked({"a": 1}, "a", look)
+    assert [(failure.property, failure.reason) for failure in checked.failures] == [("a", "no such thing")]
+
+
+def test_another_exception_is_a_bug_and_not_swallowed() -> None:
+    def look() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        SwarmProvider.checked({}, "a", look)
+
+
+def test_each_thread_has_a_connection_of_its_own_and_keeps_it() -> None:
+    provider = configured(HttpSecretProvider(), NOWHERE)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(provider.manager))
+    thread.start()
+    thread.join()
+    assert provider.manager is provider.manager
+    assert found[0] is not provider.manager
+
+
+def test_a_host_process_tells_a_refusal_without_its_traceback_and_a_bug_with_it() -> None:
+    """pulumi.dynamic.__main__ answers with `traceback.format_exc()` whatever a provider raises."""
+    host = """
+import json, traceback
+from msr_cache.problems import Refusal
+from msr_cache.resources.http_secret import HttpSecretProvider
+from tests.msr_cache.conftest import NOWHERE, configured
+
+configured(HttpSecretProvider(), NOWHERE)
+told = []
+for error in (Refusal("node a is down"), KeyError("bug")):
+    try:
+        raise error
+    except Exception:
+        told.append(traceback.format_exc())
+print(json.dumps(told))
+"""
+    done = subprocess.run([sys.executable, "-c", host], capture_output=True, text=True, timeout=20, check=True)
+    refusal, bug = json.loads(done.stdout)
+    assert refusal == "node a is down"
+    assert bug.startswith("Traceback")

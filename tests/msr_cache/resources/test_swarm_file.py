@@ -1,0 +1,234 @@
+"""Swarm configs and secrets on a real swarm: named after their content, never somebody else's, never left behind."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
+
+from lab.site import Site
+from msr_cache.ownership import Owner
+from msr_cache.problems import Refusal
+from msr_cache.resources.swarm_file import (
+    LARGEST,
+    ConfigProvider,
+    SecretProvider,
+    SwarmFileProvider,
+    leftovers,
+    mounted,
+)
+from msr_cache.swarm import EngineError
+from tests.end_to_end.swarm import Swarm
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+
+ASIA = Owner("msr-cache", "unit", "asia")
+THEIRS = Owner("msr-cache", "unit", "europe")
+PROVIDERS: dict[str, type[SwarmFileProvider]] = {"config": ConfigProvider, "secret": SecretProvider}
+on_a_swarm = pytest.mark.swarm
+
+
+@pytest.fixture(params=["config", "secret"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Give what docker calls the object."""
+    return str(request.param)
+
+
+@pytest.fixture
+def provider(site: Site, by_hand: Swarm, kind: str) -> Iterator[SwarmFileProvider]:
+    """Give a provider on the site's swarm; what these tests have made is removed at the end."""
+    before = by_hand.listing()
+    yield configured(PROVIDERS[kind](), site.docker_host)
+    for made in ("service", "config", "secret"):
+        for name in by_hand.names(made) - before[made]:
+            by_hand.docker(made, "rm", name)
+
+
+def inputs(data: str, owner: Owner = ASIA) -> dict[str, Any]:
+    return {"prefix": "asia_unit", "data": data, "labels": owner.labels("unit")}
+
+
+def checked(provider: SwarmFileProvider, data: str, owner: Owner = ASIA) -> dict[str, Any]:
+    result = provider.check({}, inputs(data, owner))
+    assert result.failures == []
+    props: dict[str, Any] = result.inputs
+    return props
+
+
+def service(by_hand: Swarm, kind: str, name: str, owner: Owner) -> str:
+    labels = [f"--label={key}={value}" for key, value in owner.labels("service").items()]
+    options = ("--detach", "--replicas=0", "--name", f"unit-{owner.cache}", f"--{kind}={name}", *labels)
+    return by_hand.docker("service", "create", *options, by_hand.site.cache_image)
+
+
+# Names
+
+
+@pytest.mark.parametrize("of", PROVIDERS.values())
+def test_the_name_ends_in_a_hash_of_the_content(of: type[SwarmFileProvider]) -> None:
+    # echo hello | sha256sum: 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+    assert checked(of(), "hello\n")["name"] == "asia_unit-5891b5b522"
+
+
+@pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
+def test_the_name_of_what_is_not_known_yet_is_unknown_and_no_hash_of_nothing(unknown: object) -> None:
+    assert ConfigProvider().check({}, {**inputs(""), "data": unknown}).inputs["name"] == rpc.UNKNOWN
+
+
+@pytest.mark.parametrize(("of", "size"), [(ConfigProvider, 1000 * 1024), (SecretProvider, 500 * 1024)])
+def test_what_is_empty_or_too_large_is_refused_in_the_preview(of: type[SwarmFileProvider], size: int) -> None:
+    for data in ("", "x" * size, "é" * (size // 2)):
+        (failure,) = of().check({}, inputs(data)).failures
+        assert failure.property == "data"
+        assert failure.reason == f"found {len(data.encode())} bytes, allowed by the swarm are 1 to {size - 1}"
+    assert of().check({}, inputs("x" * (size - 1))).failures == []
+
+
+@on_a_swarm
+def test_the_swarm_takes_as_much_as_is_said_and_no_more(provider: SwarmFileProvider) -> None:
+    largest = LARGEST[provider.kind]
+    created = provider.create(checked(provider, "x" * (largest - 1)))
+    provider.delete(created.id, created.outs)
+    with pytest.raises(EngineError):
+        provider.create({**inputs("x" * largest), "name": "asia_unit-too-large"})
+
+
+# Life
+
+
+@on_a_swarm
+def test_an_object_is_created_with_its_content_and_labels(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    props = checked(provider, "é: content\n")
+    created = provider.create(props)
+    found = by_hand.inspect(kind, props["name"])
+    assert (found["ID"], found["Spec"]["Labels"]) == (created.id, ASIA.labels("unit"))
+    if kind == "config":  # a secret's data is shown to nobody
+        assert base64.b64decode(found["Spec"]["Data"]).decode() == "é: content\n"
+    assert created.outs == props
+
+
+@on_a_swarm
+def test_an_object_reads_back_without_a_change_and_is_seen_when_it_is_gone(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    props = checked(provider, "content")
+    created = provider.create(props)
+    read = provider.read(created.id, created.outs)
+    assert (read.id, read.outs) == (created.id, created.outs)
+    assert not provider.diff(created.id, read.outs, props).changes
+    by_hand.docker(kind, "rm", props["name"])
+    assert provider.read(created.id, created.outs).id is None
+
+
+@on_a_swarm
+def test_an_object_that_is_gone_is_deleted_without_an_error(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    created = provider.create(checked(provider, "content"))
+    by_hand.docker(kind, "rm", created.outs["name"])
+    provider.delete(created.id, created.outs)
+
+
+@on_a_swarm
+def test_a_deleted_object_is_gone(by_hand: Swarm, kind: str, provider: SwarmFileProvider) -> None:
+    created = provider.create(checked(provider, "content"))
+    provider.delete(created.id, created.outs)
+    assert created.outs["name"] not in by_hand.names(kind)
+
+
+def test_new_content_or_an_owner_of_another_name_is_a_new_object() -> None:
+    old = checked(ConfigProvider(), "one")
+    for changed, key in (
+        (checked(ConfigProvider(), "two"), "name"),
+        (checked(ConfigProvider(), "one", THEIRS), "labels"),
+    ):
+        diff = ConfigProvider().diff("id", old, changed)
+        assert (diff.changes, diff.replaces) == (True, [key])
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+@pytest.mark.parametrize("of", PROVIDERS.values())
+def test_an_error_is_never_taken_for_gone(of: type[SwarmFileProvider], status: int) -> None:
+    provider = with_manager(of(), Refusing(status))
+    for act in (provider.read, provider.delete):
+        with pytest.raises(EngineError) as caught:
+            act("id", {**inputs("content"), "name": "asia_unit-1"})
+        assert caught.value.status == status
+
+
+def test_a_manager_that_cant_be_reached_is_never_taken_for_gone() -> None:
+    with pytest.raises(Refusal, match="can't be reached"):
+        configured(ConfigProvider(), NOWHERE).read("id", {**inputs("content"), "name": "asia_unit-1"})
+
+
+# Owners
+
+
+@on_a_swarm
+def test_an_equal_object_that_an_interrupted_run_has_left_is_taken_up(provider: SwarmFileProvider) -> None:
+    props = checked(provider, "content")
+    left = provider.create(props)
+    assert provider.create(dict(props)).id == left.id
+
+
+@on_a_swarm
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [
+        ([], "nobody that its labels name"),
+        (["--label=com.docker.stack.namespace=theirs"], "docker stack theirs"),
+        ([f"--label=msr-cache.owner={THEIRS}"], f"msr-cache stack {THEIRS}"),
+    ],
+)
+def test_somebody_elses_object_of_the_name_is_refused_and_left(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider, labels: list[str], whose: str
+) -> None:
+    props = checked(provider, "content")
+    by_hand.docker(kind, "create", *labels, props["name"], "-", stdin="theirs")
+    before = by_hand.inspect(kind, props["name"])
+    with pytest.raises(Refusal) as caught:
+        provider.create(props)
+    assert str(caught.value).startswith(f"{kind} {props['name']} is there already and belongs to {whose}: it is left")
+    assert by_hand.inspect(kind, props["name"]) == before
+
+
+@on_a_swarm
+def test_an_object_that_the_caches_own_service_has_gone_back_to_is_kept(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    """A rollback of the swarm mounts the former generation again."""
+    created = provider.create(checked(provider, "content"))
+    service(by_hand, kind, created.outs["name"], ASIA)
+    provider.delete(created.id, created.outs)
+    assert created.outs["name"] in by_hand.names(kind)
+
+
+@on_a_swarm
+def test_an_object_that_somebody_elses_service_mounts_is_told_as_in_use(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    created = provider.create(checked(provider, "content"))
+    service(by_hand, kind, created.outs["name"], THEIRS)
+    with pytest.raises(EngineError, match="in use by the following service: unit-europe"):
+        provider.delete(created.id, created.outs)
+
+
+@on_a_swarm
+def test_leftovers_are_the_caches_own_objects_that_no_service_mounts(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    unused, used = (provider.create(checked(provider, data)) for data in ("unused", "used"))
+    provider.create(checked(provider, "theirs", THEIRS))
+    by_hand.docker(kind, "create", "nobodys", "-", stdin="x")
+    service(by_hand, kind, used.outs["name"], ASIA)
+    assert leftovers(provider.manager, ASIA.labels("rollout")) == [(provider.kind, unused.id)]
+
+
+def test_a_service_without_containers_mounts_nothing() -> None:
+    """A service of a plugin or a network attachment has no ContainerSpec (Engine API, TaskSpec)."""
+    assert mounted({"Spec": {"TaskTemplate": {"Runtime": "plugin"}}}, "configs") == set()

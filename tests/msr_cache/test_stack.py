@@ -1,0 +1,134 @@
+"""The whole program: a stack's config in, outputs out; a mistake ends it before anything is declared."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+from msr_cache.pem import sha256_of
+from tests.msr_cache.conftest import CACHE_TLS, declared, plain
+
+EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}
+# design.md, "what a stack gives".
+OUTPUTS = {
+    "url",
+    "certificatePem",
+    "certificateExpires",
+    "certificateSha256",
+    "msrCaSha256",
+    "nodes",
+    "service",
+    "image",
+    "configYaml",
+    "registration",
+}
+
+
+def test_a_stack_of_one_cache_gives_its_url_and_all_that_is_promised_of_it() -> None:
+    outputs = declared().outputs
+    assert outputs.keys() == {"cacheUrl", "caches"}
+    assert outputs["cacheUrl"] == "https://cache.asia.example.com"
+    (asia,) = outputs["caches"].values()
+    assert asia.keys() >= OUTPUTS
+    config = yaml.safe_load(asia["configYaml"])
+    assert config["http"]["secret"] == "[secret]"
+    assert {key: asia[key] for key in OUTPUTS - {"configYaml"}} == {
+        "url": "https://cache.asia.example.com",
+        "certificatePem": CACHE_TLS.certificate,
+        "certificateExpires": "2035-02-03T04:05:06Z",
+        "certificateSha256": sha256_of(CACHE_TLS.certificate),
+        "msrCaSha256": "0a" * 32,
+        "nodes": ["worker-7"],
+        "service": "asia_cache",
+        "image": f"mirantis/dtr-content-cache:2.9.0@sha256:{'0b' * 32}",
+        "registration": {"name": "asia", "host": "https://cache.asia.example.com"},
+    }
+
+
+def test_a_stack_of_several_caches_gives_each_by_its_name() -> None:
+    outputs = declared({"caches.europe": EUROPE}).outputs
+    assert "cacheUrl" not in outputs
+    urls = {name: cache["url"] for name, cache in outputs["caches"].items()}
+    assert urls == {"asia": "https://cache.asia.example.com", "europe": "https://cache.eu.example.com:8443"}
+
+
+def test_caches_share_msrs_ca_and_the_providers_and_nothing_else() -> None:
+    program = declared({"caches.europe": EUROPE})
+    components = {each.name: each.urn for each in program.of("MsrCache")}
+    assert components.keys() == {"asia", "europe"}
+    of = {name: {each.name for each in program.resources if each.parent == urn} for name, urn in components.items()}
+    assert {name.replace("europe", "asia").replace("worker-8", "worker-7") for name in of["europe"]} == of["asia"]
+    assert not of["asia"] & of["europe"]
+    assert [len(program.of(kind)) for kind in ("MsrCa", "docker", "tls")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("swarm", "inputs"),
+    [
+        ({"host": "tcp://10.1.2.6:2376"}, {"host": "tcp://10.1.2.6:2376"}),
+        ({"context": "prod"}, {"context": "prod"}),
+    ],
+)
+def test_the_docker_provider_reaches_the_manager_that_the_config_names(
+    swarm: dict[str, str], inputs: dict[str, str]
+) -> None:
+    assert plain(declared({"swarm": swarm}).one("docker").inputs) == inputs
+
+
+def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: Any) -> None:
+    """It would be stored in the clear in the state (pulumi-docker issue 643)."""
+    files = {"ca.pem": "CA", "cert.pem": "C", "key.pem": "canary", "env.sh": "export DOCKER_HOST=tcp://mke:443\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    inputs = plain(declared({"swarm": {"clientBundle": str(tmp_path)}}).one("docker").inputs)
+    assert inputs == {"host": "tcp://mke:443", "certPath": str(tmp_path)}
+
+
+def test_a_tag_of_another_version_is_a_warning_and_no_error() -> None:
+    program = declared({".image": "mirantis/dtr-content-cache:2.8.2"})
+    assert program.outputs
+    (warning,) = program.warnings
+    assert warning.startswith("msr-cache:caches.asia.image: tag 2.8.2 differs from msr.version 2.9")
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({".port": 0, ".nodes": []}, ["msr-cache:caches.asia.nodes: ", "msr-cache:caches.asia.port: "]),
+        ({"msr.url": "http://msr"}, ["msr-cache:msr.url: "]),
+        (
+            {".registryConfig": {"loog": 1, "http": {"hots": "x"}}},
+            ["msr-cache:caches.asia.registryConfig.http.hots: ", "msr-cache:caches.asia.registryConfig.loog: "],
+        ),
+        ({"swarm": {"clientBundle": "/nowhere"}}, []),
+    ],
+)
+def test_a_mistake_ends_the_run_before_anything_is_declared(changes: dict[str, Any], lines: list[str]) -> None:
+    program = declared(changes)
+    first, *told = program.error.splitlines()
+    assert "nothing was changed" in first or first.startswith("msr-cache:swarm.clientBundle: found no ca.pem")
+    assert len(told) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(sorted(told), lines, strict=True))
+    assert program.resources == []
+
+
+def test_mistakes_of_every_caches_config_yml_are_told_at_once() -> None:
+    broken = {"registryConfig": {"loog": {}}}
+    program = declared({".registryConfig": broken["registryConfig"], "caches.europe": EUROPE | broken})
+    _, asia, europe = program.error.splitlines()
+    assert asia.startswith("msr-cache:caches.asia.registryConfig.loog: unknown key")
+    assert europe.startswith("msr-cache:caches.europe.registryConfig.loog: unknown key")
+
+
+def test_an_interrupted_program_ends_at_once_without_a_traceback() -> None:
+    """The engine interrupts the program after every step that fails, and prints what it says below the error."""
+    program = (
+        "import os, signal, time; from msr_cache.stack import end_quietly_when_interrupted as quietly; quietly();"
+        "os.kill(os.getpid(), signal.SIGINT); time.sleep(30)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
