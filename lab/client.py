@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import re
 import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 import urllib3
 
@@ -26,21 +27,31 @@ class PullError(LabError):
 
 @dataclass(frozen=True)
 class PullResult:
-    """`blobs`: the length of each blob (the config and the layers) by its digest."""
+    """`blobs`: the length of each blob (the config and the layers) by its digest; `hosts`: who served blobs."""
 
     manifest_digest: str
     blobs: dict[str, int]
+    hosts: set[str]
     seconds: float
 
 
-def pull(url: str, repository: str, reference: str, ca_pem: str | None, *, address: str | None = None) -> PullResult:
+def pull(  # noqa: PLR0913 - what `docker pull` knows of as well
+    url: str,
+    repository: str,
+    reference: str,
+    ca_pem: str | None,
+    *,
+    address: str | None = None,
+    user: tuple[str, str] | None = None,
+) -> PullResult:
     """Pull `repository:reference`, or `@reference` when it is a digest, and check every byte by its digest.
 
     Trusts only `ca_pem` (None: what the system trusts). `address` is where the host of `url` is reached when its name
-    does not resolve here; the certificate is checked against the name all the same.
+    does not resolve here; the certificate is checked against the name all the same. `user` is a name and a password or
+    token, which nobody but the registry at `url` and its token server get to see.
     """
     started = time.monotonic()
-    session = _Session(url, ca_pem, address)
+    session = _Session(url, ca_pem, address, user)
     manifest = session.get(f"/v2/{repository}/manifests/{reference}", accept=", ".join(_MANIFEST_TYPES))
     digest = _digest(manifest)
     if reference.startswith("sha256:"):
@@ -48,45 +59,70 @@ def pull(url: str, repository: str, reference: str, ca_pem: str | None, *, addre
     content = json.loads(manifest)
     if content.get("mediaType") not in _MANIFEST_TYPES:
         raise PullError(f"{repository}:{reference}: no image manifest but {content.get('mediaType')}")
+    session.hosts.clear()
     blobs = {}
     for blob in [content["config"], *content["layers"]]:
         body = session.get(f"/v2/{repository}/blobs/{blob['digest']}")
         _check_digest(blob["digest"], _digest(body))
         blobs[blob["digest"]] = len(body)
-    return PullResult(digest, blobs, time.monotonic() - started)
+    return PullResult(digest, blobs, session.hosts, time.monotonic() - started)
 
 
 class _Session:
     """GET requests to one registry and to where it redirects."""
 
-    def __init__(self, url: str, ca_pem: str | None, address: str | None) -> None:
+    def __init__(self, url: str, ca_pem: str | None, address: str | None, user: tuple[str, str] | None) -> None:
         if urlsplit(url).scheme != "https":
             raise PullError(f"{url}: not an https:// URL")
+        self.hosts: set[str] = set()
+        """Who gave what was asked for, as `host:port`."""
         self._url = url
         self._address = address
+        self._user = user
         self._context = ssl.create_default_context(cadata=ca_pem)
         self._pools: dict[str, urllib3.HTTPSConnectionPool] = {}
+        self._authorization: dict[str, str] = {}
 
     def get(self, path: str, accept: str = "*/*") -> bytes:
+        response = self._follow(path, accept)
+        if response.status == HTTPStatus.UNAUTHORIZED and "WWW-Authenticate" in response.headers:
+            self._authorization = {"Authorization": self._authorize(response.headers["WWW-Authenticate"])}
+            response = self._follow(path, accept)
+        if response.status != HTTPStatus.OK:
+            raise PullError(f"{path}: {response.status} {response.data[:200].decode(errors='replace').strip()}")
+        return response.data
+
+    def _follow(self, path: str, accept: str) -> urllib3.BaseHTTPResponse:
         url = urljoin(self._url, path)
         for _ in range(_MAX_REDIRECTS):
-            response = self._get(url, accept)
+            response = self._get(url, {"Accept": accept, **self._authorization})
             location = response.get_redirect_location()
             if not location:
                 break
             url = urljoin(url, location)
-        if response.status != HTTPStatus.OK:
-            raise PullError(f"{url}: {response.status} {response.data[:200].decode(errors='replace').strip()}")
-        return response.data
+        self.hosts.add(urlsplit(url).netloc)
+        return response
 
-    def _get(self, url: str, accept: str) -> urllib3.BaseHTTPResponse:
+    def _authorize(self, challenge: str) -> str:
+        """Get a token as the registry asks for, in the user's name where there is one (distribution: auth/token)."""
+        asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        realm = asked.pop("realm")
+        headers = urllib3.make_headers(basic_auth=":".join(self._user)) if self._user else {}
+        response = self._get(f"{realm}?{urlencode(asked)}", headers)
+        if response.status != HTTPStatus.OK:
+            raise PullError(f"{realm}: {response.status} {response.data[:200].decode(errors='replace').strip()}")
+        return f"Bearer {response.json()['token']}"
+
+    def _get(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         parts = urlsplit(url)
         if parts.scheme != "https":
             raise PullError(f"{url}: redirected to where nothing is encrypted")
+        if parts.netloc != urlsplit(self._url).netloc:
+            headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
         target = urlunsplit(("", "", parts.path, parts.query, ""))
-        headers = {"Accept": accept, "Host": parts.netloc}
         try:
-            return self._pool(parts.netloc).request("GET", target, headers=headers, redirect=False)
+            pool = self._pool(parts.netloc)
+            return pool.request("GET", target, headers={**headers, "Host": parts.netloc}, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise PullError(f"{url}: {error}") from error
 

@@ -78,6 +78,12 @@ class Engine:
     def is_running(self) -> bool:
         return self._machine.pid() is not None
 
+    def trust(self, registry: str, ca_pem: str) -> None:
+        """Let its docker trust `ca_pem` for `registry` (host:port) and for whom that redirects to, until it ends."""
+        folder = Path(f"/proc/{self._dockerd_pid()}/root/etc/docker/certs.d/{registry}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "ca.crt").write_text(ca_pem)
+
     def pause(self) -> None:
         """Let the manager hang: it takes connections and answers nothing. Its containers go on."""
         self._signal(signal.SIGSTOP)

@@ -1,7 +1,8 @@
-"""The TLS front of the MSR stand-in, a process of its own: answers /ca as MSR does, passes /v2/ on to a registry."""
+"""The TLS front of the MSR stand-in, a process of its own: answers as MSR does, passes /v2/ on to a registry."""
 
 import argparse
 import http.client
+import json
 import shutil
 import ssl
 import sys
@@ -9,17 +10,20 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from lab.msr_api import Answer, Api, Book, Request, failure
+
 _HTML = b"<!doctype html><title>Sign in</title>\n"
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "server", "date"}
 
 
 class Front(BaseHTTPRequestHandler):
-    """One connection. `folder` holds the certificates and `mode`, which is read at each request for /ca."""
+    """One connection. `folder` holds the certificates, and `mode` and `failure`, which are read at each request."""
 
     protocol_version = "HTTP/1.1"
     timeout = 60
     folder: Path
     upstream: str
+    api: Api
 
     def setup(self) -> None:
         # Here, not at accept: a client that is slow with its handshake must not keep the others waiting.
@@ -30,10 +34,8 @@ class Front(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/ca":
             self._answer_ca()
-        elif self.path.startswith("/v2/"):
-            self._pass_on()
         else:
-            self._answer(404, "text/plain", b"not found\n")
+            self._answer_as_msr(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
@@ -48,8 +50,35 @@ class Front(BaseHTTPRequestHandler):
             case _:
                 self._answer(200, "application/x-pem-file", (self.folder / "ca.pem").read_bytes())
 
-    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+    def _answer_as_msr(self, body: bytes) -> None:
+        how = self._failure()
+        if how == "hang":
+            self.rfile.read(1)  # until the client gives up
+        elif how and how != "lost":
+            self._answer_json(failure(how))
+        else:
+            asked = Request(self.command, self.path, self.headers.get("Authorization", ""), body)
+            answer = self.api.answer(asked)
+            if how == "lost":
+                self.close_connection = True
+            elif answer is None:
+                self._pass_on(body)
+            else:
+                self._answer_json(answer)
+
+    def _failure(self) -> str:
+        """How this request is to fail; empty: not at all."""
+        method, _, how = (self.folder / "failure").read_text().partition(" ")
+        return how if method == self.command and self.path.startswith("/api/") else ""
+
+    def _answer_json(self, answer: Answer) -> None:
+        body = b"" if answer.body is None else json.dumps(answer.body).encode()
+        self._answer(answer.status, "application/json", body, answer.headers)
+
+    def _answer(self, status: int, content_type: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -57,10 +86,10 @@ class Front(BaseHTTPRequestHandler):
             self.wfile.write(body)
         self._log(status, len(body))
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, body: bytes) -> None:
         connection = http.client.HTTPConnection(self.upstream, timeout=self.timeout)
         try:
-            response = self._ask_upstream(connection)
+            response = self._ask_upstream(connection, body)
             self.send_response(response.status)
             for name, value in response.getheaders():
                 if name.lower() not in _HOP_BY_HOP:
@@ -77,13 +106,13 @@ class Front(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    def _ask_upstream(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+    def _ask_upstream(self, connection: http.client.HTTPConnection, body: bytes) -> http.client.HTTPResponse:
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():  # one by one: docker sends several of the name Accept
             connection.putheader(name, value)
         # With our Host and this one the registry writes the URLs in its answers as ours.
         connection.putheader("X-Forwarded-Proto", "https")
-        connection.endheaders(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        connection.endheaders(body)
         return connection.getresponse()
 
     def _log(self, status: int, length: int) -> None:
@@ -115,6 +144,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
     Front.folder, Front.upstream = options.folder, options.upstream
+    Front.api = Api(Book(options.folder / "book.json"), f"https://{options.address}:{options.port}")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(options.folder / "server.pem", options.folder / "server.key")
     server = Server((options.address, options.port), Front)

@@ -1,5 +1,6 @@
 """The stand-in for MSR: a real registry behind TLS of its own CA, that can be stopped, rotated and made to err."""
 
+import re
 import socket
 import ssl
 import sys
@@ -11,6 +12,7 @@ from typing import Literal, get_args
 
 from lab.authority import issue
 from lab.errors import LabError
+from lab.msr_api import Book
 from lab.process import Process, wait_until
 from lab.registry import Registry
 
@@ -40,6 +42,8 @@ class Msr:
         if not (self.folder / "server.key").exists():
             self._issue()
             self.misbehave("none")
+        if not (self.folder / "failure").exists():
+            self.mend()
         self.registry.start()
         options = ("--address", self.address, "--port", str(self.port), "--upstream", self.registry.address)
         self._front.start(sys.executable, "-m", "lab.front", *options, "--folder", self.folder)
@@ -69,6 +73,24 @@ class Msr:
         if mode not in get_args(Mode):
             raise LabError(f"mode: found {mode!r}, allowed: {', '.join(get_args(Mode))}")
         (self.folder / "mode").write_text(mode)
+
+    def fail(self, method: str, how: str) -> None:
+        """Let every API request of `method` fail from now on.
+
+        `how` is a status, `hang` (no answer, nothing done) or `lost` (done, and then no answer).
+        """
+        if not re.fullmatch(r"[45]\d\d|hang|lost", how):
+            raise LabError(f"how: found {how!r}, allowed: a status of an error, hang, lost")
+        (self.folder / "failure").write_text(f"{method} {how}")
+
+    def mend(self) -> None:
+        """Let API requests fail no more."""
+        (self.folder / "failure").write_text("")
+
+    @property
+    def book(self) -> Book:
+        """What MSR remembers of caches and accounts: to look at, and to change as its web page does."""
+        return Book(self.folder / "book.json")
 
     def requests(self) -> list[str]:
         """What was answered so far, oldest first: `METHOD path status bytes`."""

@@ -1,36 +1,20 @@
-"""`python -m msr_cache ca <MSR's URL>`: shows MSR's CA and how to pin it; nothing is trusted or changed by that."""
+"""Commands for an operator: `python -m msr_cache ca | verify`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from msr_cache import pem
-from msr_cache.problems import Refusal
-from msr_cache.resources.msr_ca import certificates_of, fetch
+from msr_cache import ca, verify
+
+COMMANDS = {"ca": ca.main, "verify": verify.main}
 
 
 def main() -> None:
-    """Print what answers, for a person to compare with what MSR's administrator says."""
+    """Hand what follows a command's name to that command."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache", description=__doc__)
-    parser.add_argument("command", choices=["ca"])
-    parser.add_argument("url", help="such as https://msr.example.com, with :port where it is not 443")
-    url = parser.parse_args().url.rstrip("/")
-    if not url.startswith("https://"):
-        sys.exit(f"found {url!r}, allowed is https://host or https://host:port")
-    try:
-        certificates = certificates_of(fetch(url), url)
-    except Refusal as error:
-        sys.exit(str(error))
-    for number, certificate in enumerate(certificates):
-        print(f"subject:            {pem.name(certificate)}")
-        print(f"expires:            {certificate.not_valid_after_utc:%Y-%m-%d}")
-        print(f"SHA-256:            {pem.sha256(certificate)}")
-        print(f"SHA-256 of its key: {pem.key_sha256(certificate)}")
-        if problem := pem.ca_problem(pem.text(certificate)):
-            print(f"NOT USABLE:         {problem}")
-        print(f"pulumi config set --path 'msr-cache:msr.ca.sha256[{number}]' {pem.sha256(certificate)}")
-    print("Nobody has checked who answered: compare with what MSR's administrator says before you pin it.")
+    parser.add_argument("command", choices=COMMANDS)
+    COMMANDS[parser.parse_args(sys.argv[1:2]).command](sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -11,11 +11,14 @@ import pulumi_tls as tls
 
 from msr_cache import certificate, registry_config, trial
 from msr_cache.ownership import Owner
+from msr_cache.resources.cache_user import CacheUser
 from msr_cache.resources.http_secret import HttpSecret
 from msr_cache.resources.image import Image
 from msr_cache.resources.node_label import NodeLabel
+from msr_cache.resources.registration import FormerEntries, Registration
 from msr_cache.resources.rollout import Rollout
 from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
+from msr_cache.resources.verification import PullVerification, Verification
 from msr_cache.service import Parts, service_args
 from msr_cache.swarm import Address, Manager
 
@@ -51,6 +54,7 @@ class MsrCache(pulumi.ComponentResource):
         )
         words |= {
             "tls": cache.tls.words(),
+            "verify": settings.verify_of(name),
             "image": settings.image_of(name),
             "label": settings.label_of(name),
             "upstreams": settings.upstreams_of(name),
@@ -93,22 +97,25 @@ class MsrCache(pulumi.ComponentResource):
                 parent=self, provider=site.docker, depends_on=labels, hooks=_hooks(name, owner, site.address)
             ),
         )
-        Rollout(
+        spec = _digest(args)
+        rollout = Rollout(
             f"{name}-rollout",
             {
                 "service": service.id,
-                "specSha256": _digest(args),
+                "specSha256": spec,
                 "labels": owner.labels("rollout"),
                 "certificateExpires": own.expires,
             },
             pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(hooks=_renewal_hook(name, cache.tls))),
         )
         own.expires.apply(lambda ends: _warn(certificate.renewal(name, cache.tls, ends)))
+        sha256 = own.served.apply(_sha256)
+        self._face_clients(name, site, {"certificate": own.trust, "sha256": sha256, "specSha256": spec}, rollout)
         self.outputs: dict[str, Any] = {
             "url": cache.url,
             "certificatePem": own.trust,
             "certificateExpires": own.expires,
-            "certificateSha256": own.served.apply(_sha256),
+            "certificateSha256": sha256,
             **({"certificateRequestPem": own.request} if own.request else {}),
             "msrCaSha256": site.msr_ca.sha256 if site.msr_ca else None,
             "nodes": cache.nodes,
@@ -118,6 +125,36 @@ class MsrCache(pulumi.ComponentResource):
             "registration": {"name": name, "host": cache.url},
         }
         self.register_outputs({"url": cache.url})
+
+    def _face_clients(self, name: str, site: Site, seen: dict[str, Any], last: pulumi.Resource) -> None:
+        """Verify, register, point the accounts: each only after the last, and undone before it."""
+        settings = site.settings
+        cache = settings.caches[name]
+        verify = settings.verify_of(name)
+        msr = {"url": settings.msr.url, "ca": site.msr_ca.pem if site.msr_ca else None}
+        seen |= {"cache": name, "cacheUrl": cache.url}
+
+        def after(*steps: pulumi.Resource) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(parent=self, depends_on=steps)
+
+        if verify != "off":
+            last = Verification(f"{name}-verification", seen, after(last))
+        entry = None
+        wish = cache.register_in_msr
+        if wish:
+            registration = Registration(
+                f"{name}-registration", msr | {"name": name, "host": cache.url, "adopt": wish.adopt}, after(last)
+            )
+            entry = registration.entry
+            users = [
+                CacheUser(f"{name}-{user}-user", msr | {"user": user, "cache": entry}, after(registration))
+                for user in wish.users
+            ]
+            former = msr | {"entry": entry, "former": registration.former}
+            last = FormerEntries(f"{name}-former-entries", former, after(registration, *users))
+        if verify == "pull":
+            redirected = wish is not None and settings.msr.user in wish.users
+            PullVerification(f"{name}-pull", seen | msr | {"redirected": redirected, "entry": entry}, after(last))
 
 
 def _digest(args: dict[str, Any]) -> pulumi.Output[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pulumi.runtime.config import is_config_secret
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
@@ -66,6 +66,16 @@ LabelKey = Annotated[
     str, _checked(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
 ]
 MemorySize = Annotated[str, _checked(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
+Account = Annotated[str, _checked(r"[^\s:/]+", "the name of an MSR account, with no blank, colon or slash")]
+NeverShown = Annotated[SecretStr | None, Secret(), Field(strict=False, min_length=1)]
+
+
+def _once(names: list[str], what: str) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        message = f"found {', '.join(twice)} more than once, allowed is each {what} once"
+        raise ValueError(message)
+    return names
 
 
 class _Section(BaseModel):
@@ -108,13 +118,27 @@ class GivenCa(_Section):
 
 
 class Msr(_Section):
-    """Where MSR is, which generation it is of, and why it is trusted."""
+    """Where MSR is, which generation it is of, why it is trusted, and as whom its API is used (an admin)."""
 
     url: HttpsOrigin
     version: Annotated[
         str, _checked(r"[23]\.\d+(\.\d+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
     ] = "2.9"
     ca: Literal["fetch", "system"] | GivenCa = "fetch"
+    user: Account | None = None
+    password: NeverShown = None
+    token: NeverShown = None
+
+    @model_validator(mode="after")
+    def _user_with_one_secret(self) -> Msr:
+        given = [name for name in ("password", "token") if getattr(self, name) is not None]
+        if len(given) != (0 if self.user is None else 1):
+            message = (
+                f"found {'a' if self.user else 'no'} user and {' and '.join(given) or 'no password or token'}, allowed "
+                "is user with exactly one of password and token (an access token), or none of the three"
+            )
+            raise ValueError(message)
+        return self
 
     @field_validator("ca", mode="before")
     @classmethod
@@ -256,6 +280,18 @@ class Update(_Section):
     monitor: GoDuration = "5s"
 
 
+class Register(_Section):
+    """The cache's entry in MSR: which accounts pull through it, and whether an equal entry is taken over."""
+
+    users: list[Account] = Field(default_factory=list)
+    adopt: bool = False
+
+    @field_validator("users")
+    @classmethod
+    def _users_once(cls, users: list[str]) -> list[str]:
+        return _once(users, "account")
+
+
 class Cache(_Section):
     """One cache; only `fqdn` and `nodes` have no default."""
 
@@ -273,25 +309,24 @@ class Cache(_Section):
     upstreams: Annotated[list[HttpOrigin], Field(min_length=1)] | None = None
     resources: Resources = Resources()
     update: Update = Update()
-    register_in_msr: Literal[False] = False
+    register_in_msr: Register | None = None
+    verify: Literal["off", "tls", "pull"] | None = None
     registry_config: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("nodes")
     @classmethod
     def _nodes_once(cls, nodes: list[str]) -> list[str]:
-        twice = sorted({node for node in nodes if nodes.count(node) > 1})
-        if twice:
-            message = f"found {', '.join(twice)} more than once, allowed is each node once"
-            raise ValueError(message)
-        return nodes
+        return _once(nodes, "node")
 
     @field_validator("register_in_msr", mode="before")
     @classmethod
-    def _registration_by_hand(cls, value: object) -> object:
-        if value is not False:
-            message = f"found {value!r}, allowed is false: post the stack output `registration` to MSR's API yourself"
-            raise ValueError(message)
-        return value
+    def _registration_form(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return {} if value else None
+        if isinstance(value, Mapping):
+            return value
+        message = f"found {value!r}, allowed is true, false, or a map with users and adopt"
+        raise ValueError(message)
 
     @model_validator(mode="after")
     def _order_fits_mode(self) -> Cache:
@@ -340,13 +375,39 @@ class Settings(_Section):
         """Whom cache `name` asks for what it does not have."""
         return self.caches[name].upstreams or [self.msr.url]
 
+    def verify_of(self, name: str) -> str:
+        """How far cache `name` is verified.
+
+        Nobody is sent to a cache that MSR does not know, and the place that runs `pulumi up` need not reach it: off.
+        One that MSR is about to send people to is looked at first, as they will reach it: tls.
+        """
+        cache = self.caches[name]
+        return cache.verify or ("tls" if cache.register_in_msr else "off")
+
+    def lacks_account(self) -> list[str]:
+        """Caches that ask for an account at MSR where there is none."""
+        wishes = {
+            name: "registerInMsr" if cache.register_in_msr else "verify: pull"
+            for name, cache in self.caches.items()
+            if cache.register_in_msr or cache.verify == "pull"
+        }
+        return [
+            f"msr-cache:msr.user: missing, and msr-cache:caches.{name} asks for {wish}: allowed is an admin's account, "
+            "with its password or token set by pulumi config set --path --secret 'msr-cache:msr.password'"
+            for name, wish in wishes.items()
+            if not self.msr.user
+        ]
+
     def conflicts(self) -> list[str]:
-        """Two caches that cannot live beside each other on one swarm."""
+        """Two caches that cannot live beside each other on one swarm, or share an account of MSR."""
         found = []
         by_label: dict[str, list[str]] = defaultdict(list)
         by_port: dict[tuple[int, str], list[str]] = defaultdict(list)
+        by_user: dict[str, list[str]] = defaultdict(list)
         for name, cache in self.caches.items():
             by_label[self.label_of(name)].append(name)
+            for user in cache.register_in_msr.users if cache.register_in_msr else ():
+                by_user[user].append(name)
             # An ingress port is open on every node of the swarm, a host port on the cache's own.
             for place in cache.nodes if cache.publish_mode == "host" else [_EVERY_NODE]:
                 by_port[cache.port, place].append(name)
@@ -358,6 +419,12 @@ class Settings(_Section):
             found += [
                 f"msr-cache:caches.{name}.label: found {label!r}, which places cache {names[0]} too: "
                 f"allowed is a label of its own, such as {label}.{name}"
+                for name in names[1:]
+            ]
+        for user, names in by_user.items():
+            found += [
+                f"msr-cache:caches.{name}.registerInMsr.users: found {user}, who pulls through cache {names[0]} too: "
+                "allowed is each account at one cache"
                 for name in names[1:]
             ]
         for (port, place), names in by_port.items():
@@ -421,7 +488,8 @@ def load(config: Mapping[str, str], project: str) -> Settings:
     except ValidationError as error:
         found += problems.lines(error, Settings, f"{project}:")
     else:
-        found += settings.conflicts() + settings.certificate_mistakes() + _keys_in_the_open(raw, project)
+        found += settings.conflicts() + settings.lacks_account()
+        found += settings.certificate_mistakes() + _keys_in_the_open(raw, project)
     if found:
         raise problems.Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
     return settings

@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pulumi
+from pulumi.runtime.config import is_config_secret
 
 from msr_cache import registry_config, trial
 from msr_cache.cache import MsrCache, Site
@@ -53,6 +54,12 @@ def declare(config: Mapping[str, str]) -> None:
 def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
     """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
     settings = load(config, pulumi.get_project())
+    if settings.msr.user and not is_config_secret(f"{pulumi.get_project()}:msr"):
+        message = (
+            "msr-cache:msr: password or token stands in clear in the stack's file, allowed is an encrypted one: "
+            "pulumi config set --path --secret 'msr-cache:msr.password'"
+        )
+        raise Refusal(message)
     mistakes = [line for name in settings.caches for line in registry_config.mistakes(settings, name)]
     if mistakes:
         raise Refusal("\n".join(["The registry would not run this config.yml; nothing was changed.", *mistakes]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import yaml
 from pulumi import automation
 
 from lab.client import PullResult, pull
+from lab.msr_api import ACCESS_TOKENS, PASSWORDS
 from lab.site import Site
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -205,7 +207,7 @@ class Stack:
         self.config_file.write_text(yaml.safe_dump(known, sort_keys=False))
 
     def set_secret(self, path: str, value: str) -> None:
-        """`pulumi config set --path --secret`."""
+        """`pulumi config set --path --secret`, as an operator does it after the rest of the file is written."""
         self.ask("config", "set", "--path", "--secret", path, stdin=value)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -252,6 +254,7 @@ class Stack:
         return found
 
     def ask(self, *words: str, keep: bool = True, stdin: str | None = None) -> str:
+        """Run any other command of Pulumi's, which must succeed; return what it prints."""
         answer = subprocess.run(
             self.engine.command(self, *words),
             cwd=self.folder,
@@ -311,7 +314,9 @@ class Stack:
 
     def secrets(self) -> set[str]:
         """Return pieces of all secret values in the state, none of which may be seen anywhere."""
-        found = {PASSPHRASE}
+        found = {PASSPHRASE, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
+        for user, secret in (*PASSWORDS.items(), *ACCESS_TOKENS.items()):
+            found.add(base64.b64encode(f"{user}:{secret}".encode()).decode())
         for text in _secret_texts(self.export(show_secrets=True)):
             found.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
             found |= key_pieces(text)

@@ -17,7 +17,7 @@ from tests.msr_cache.conftest import ABSENT, PROJECT, THREE_FACTS, as_engine_giv
 
 CACHE_KEYS = (
     "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
-    "resources, storage, tls, update, upstreams"
+    "resources, storage, tls, update, upstreams, verify"
 )
 ORIGIN = "allowed is https://host[:port] with no path, user or blank"
 HTTP_ORIGIN = "allowed is https://host[:port] or http://host[:port] with no path, user or blank"
@@ -39,7 +39,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # Unknown keys, at each level, with the nearest known one.
     ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (allowed: caches, localCa, msr, swarm)"),
     ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (allowed: caches, localCa, msr, swarm)"),
-    ("msr.ulr", "x", "unknown key; did you mean url? (allowed: ca, url, version)"),
+    ("msr.ulr", "x", "unknown key; did you mean url? (allowed: ca, password, token, url, user, version)"),
     ("swarm.hots", "x", "unknown key; did you mean host? (allowed: clientBundle, context, host)"),
     (".blobTTL", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
     (".blob_ttl", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
@@ -99,6 +99,9 @@ WRONG: list[tuple[str, Any, str]] = [
     (".nodes", [], "found none, allowed is at least 1"),
     (".nodes", "worker-7", "found 'worker-7', allowed is a valid list"),
     (".nodes", ["a", "b", "a"], "found a more than once, allowed is each node once"),
+    (".registerInMsr", "yes", "found 'yes', allowed is true, false, or a map with users and adopt"),
+    (".registerInMsr", ["alice"], "found ['alice'], allowed is true, false, or a map with users and adopt"),
+    (".verify", "on", "found 'on', allowed is 'off', 'tls' or 'pull'"),
     (".nodes", ["a", "worker 7"], f"msr-cache:caches.asia.nodes[1]: found 'worker 7', {NODE}"),
     (".nodes", [7], f"msr-cache:caches.asia.nodes[0]: found 7, {NODE}"),
     (".port", 0, "found 0, allowed is greater than or equal to 1"),
@@ -347,7 +350,9 @@ S3 = {"region": "eu-west-1", "bucket": "b"}
         (".storage", {"s3": {**S3, "secretkeys": "hunter2"}}, ".s3.secretkeys"),
         (".storage", {"s3": "hunter2"}, ".s3"),
         (".secretkey", "hunter2", ""),
-        ("msr.password", "hunter2", ""),
+        ("msr.passwort", "hunter2", ""),
+        ("msr.password", ["hunter2"], ""),
+        ("msr.token", {"hunter2": 1}, ""),
         ("msr.url", "https://ops:hunter2@msr.example.com", ""),
         ("msr.url", "https://ops:a@hunter2@msr.example.com", ""),
         ("msr.url", "https://ops:a/hunter2@msr.example.com", ""),
@@ -504,3 +509,51 @@ def test_the_key_in_these_tests_is_one_to_openssl() -> None:
     """The test that no key is shown would prove nothing with a text that is none."""
     openssl = ["openssl", "pkey", "-noout", "-in", "/dev/stdin"]
     assert subprocess.run(openssl, input=MSR_TLS.key, text=True, check=False).returncode == 0
+
+
+ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({".registerInMsr": True}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for registerInMsr: "),
+        ({".verify": "pull"}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for verify: pull: "),
+        ({"msr.user": "admin"}, "msr-cache:msr: found a user and no password or token, "),
+        ({"msr.password": "hunter2"}, "msr-cache:msr: found no user and password, "),
+        ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found a user and password and token, "),
+        (
+            {**ACCOUNT, ".registerInMsr": {"users": ["a b"]}},
+            "msr-cache:caches.asia.registerInMsr.users[0]: found 'a b'",
+        ),
+        (
+            {**ACCOUNT, ".registerInMsr": {"users": ["a", "a"]}},
+            "msr-cache:caches.asia.registerInMsr.users: found a more",
+        ),
+        (
+            {
+                **ACCOUNT,
+                ".registerInMsr": {"users": ["alice"]},
+                "caches.b": {
+                    "fqdn": "b",
+                    "nodes": ["n"],
+                    "label": "b",
+                    "port": 1,
+                    "registerInMsr": {"users": ["alice"]},
+                },
+            },
+            "msr-cache:caches.b.registerInMsr.users: found alice, who pulls through cache asia too",
+        ),
+    ],
+)
+def test_a_registration_that_cannot_be_is_one_line_that_names_no_secret(changes: dict[str, Any], line: str) -> None:
+    (found,) = mistakes(with_changes(changes))
+    assert found.startswith(line)
+    assert "hunter2" not in found
+
+
+def test_a_cache_is_verified_by_default_only_when_msr_is_about_to_send_people_to_it() -> None:
+    assert settings_with().verify_of("asia") == "off"
+    assert settings_with({**ACCOUNT, ".registerInMsr": True}).verify_of("asia") == "tls"
+    assert settings_with({**ACCOUNT, ".registerInMsr": True, ".verify": "off"}).verify_of("asia") == "off"
+    assert settings_with({".registerInMsr": False}).caches["asia"].register_in_msr is None

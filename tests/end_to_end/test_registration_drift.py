@@ -1,0 +1,58 @@
+"""What somebody changes in MSR by hand is seen by `preview --refresh` and mended by `up --refresh`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.msr_api import ACCESS_TOKENS, ADMIN
+from lab.site import Site
+from tests.end_to_end.conftest import lifetime
+from tests.end_to_end.msr import ON_PULUMI, MsrPage, register, url_of
+from tests.end_to_end.stack import CACHE, Engine, Stack
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, ON_PULUMI]
+
+USERS = {"users": ["alice", ADMIN]}
+
+
+@pytest.fixture(scope="module")
+def registered(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
+    """One cache for all drifts: each is mended before the next."""
+    stack = Stack(tmp_path_factory.mktemp("registered") / "stack", site, engine)
+    for given in lifetime(stack):
+        register(stack, USERS, secret=ACCESS_TOKENS[ADMIN], kind="token")
+        stack.deploy()
+        yield given
+    MsrPage(site).clear()
+
+
+DRIFTS: dict[str, tuple[Callable[[MsrPage], object], str]] = {
+    "entry removed": (lambda page: page.remove(page.only_id()), "Registration"),
+    "entry renamed": (lambda page: page.edit(page.only_id(), name="other"), "Registration"),
+    "entry pointed elsewhere": (lambda page: page.edit(page.only_id(), host="https://elsewhere"), "Registration"),
+    "user pointed at no cache": (lambda page: page.point("alice", ""), "CacheUser"),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS)
+def test_drift_in_msr_is_seen_and_mended(registered: Stack, drift: str) -> None:
+    page = MsrPage(registered.site)
+    change, seen_in = DRIFTS[drift]
+    change(page)
+    shown = registered.must(registered.preview(refresh=True))
+    assert seen_in in shown.changed(), shown.text
+    registered.deploy(refresh=True)
+    assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(registered)}}
+    assert page.points_at("alice") == page.points_at(ADMIN) == page.only_id()
+    registered.must(registered.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_rotated_ca_of_msr_reaches_the_registration(registered: Stack) -> None:
+    registered.site.msr.rotate_ca()
+    registered.deploy(refresh=True)
+    page = MsrPage(registered.site)
+    page.remove(page.only_id())
+    assert "Registration" in registered.must(registered.preview(refresh=True)).changed()
+    registered.deploy(refresh=True)

@@ -1,0 +1,114 @@
+"""A registration or verification that fails says why within a minute, and a mended site converges by plain `up`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lab.msr_api import ADMIN
+from lab.site import Site
+from tests.end_to_end.conftest import lifetime
+from tests.end_to_end.msr import ON_PULUMI, MsrPage, register, url_of
+from tests.end_to_end.stack import CACHE, Engine, Stack
+from tests.end_to_end.test_failure import must_fail
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, ON_PULUMI]
+
+USERS = {"users": ["alice"]}
+
+
+@pytest.fixture(scope="module")
+def served(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
+    """A cache that serves and is not registered, once for all failures."""
+    stack = Stack(tmp_path_factory.mktemp("served") / "stack", site, engine)
+    for given in lifetime(stack):
+        stack.configure({"fqdn": site.engine_address})
+        stack.deploy()
+        yield given
+        site.msr.mend()
+        site.msr.start()
+    MsrPage(site).clear()
+
+
+def fails(method: str, how: str) -> Callable[[Stack], None]:
+    def break_it(stack: Stack) -> None:
+        register(stack, USERS)
+        stack.site.msr.fail(method, how)
+
+    return break_it
+
+
+def stop_msr(stack: Stack) -> None:
+    register(stack, USERS)
+    stack.site.msr.stop()
+
+
+BROKEN: dict[str, tuple[Callable[[Stack], None], tuple[str, ...]]] = {
+    "wrong credentials (401)": (
+        lambda stack: register(stack, USERS, secret="wrong-password-8a61"),
+        ("with 401", f"the password or access token of {ADMIN} is wrong"),
+    ),
+    "no admin (403)": (lambda stack: register(stack, USERS, user="alice"), ("with 403", "need an admin")),
+    "409": (fails("POST", "409"), ("with 409", "give the cache another name")),
+    "500": (fails("POST", "500"), ("with 500", "MSR itself fails")),
+    "timeout": (fails("POST", "hang"), ("did not answer POST /api/v0/content_caches within 10 s",)),
+    "MSR does not trust the cache": (fails("POST", "400"), ("x509", "MSR does not trust the cache", "certificatePem")),
+    "MSR down": (stop_msr, ("can't be reached from here", "is it up")),
+}
+
+
+def forget_registration(stack: Stack) -> None:
+    """Bring stack and MSR back to where nothing was registered, without a run of `up`."""
+    for resource in reversed(stack.resources()):
+        if resource["type"].rpartition(":")[2] in ("Registration", "CacheUser", "FormerEntries"):
+            stack.ask("state", "delete", "--yes", resource["urn"])
+    MsrPage(stack.site).clear()
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_failure_of_msr_is_named_and_a_mended_site_converges(served: Stack, case: str) -> None:
+    break_it, words = BROKEN[case]
+    break_it(served)
+    must_fail(served.up(), *words)
+    page = MsrPage(served.site)
+    assert page.caches() == {}
+    assert not page.points_at("alice")
+    served.site.msr.mend()
+    served.site.msr.start()
+    register(served, USERS)
+    served.deploy()
+    assert page.points_at("alice") == page.only_id()
+    forget_registration(served)
+
+
+def test_an_account_that_msr_does_not_know_is_told_in_the_preview(served: Stack) -> None:
+    register(served, {"users": ["carol"]})
+    must_fail(served.preview(), "MSR knows no account carol", "registerInMsr.users")
+
+
+def test_a_lost_answer_makes_no_twin(served: Stack) -> None:
+    page = MsrPage(served.site)
+    register(served, USERS)
+    served.site.msr.fail("POST", "lost")
+    served.deploy()
+    served.site.msr.mend()
+    assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(served)}}
+    served.must(served.preview(refresh=True, expect_no_changes=True))
+    forget_registration(served)
+
+
+def test_a_password_in_clear_is_refused(served: Stack) -> None:
+    served.configure(
+        {"fqdn": served.site.engine_address, "registerInMsr": True},
+        msr={"url": served.site.msr_url, "user": ADMIN, "password": "in-the-clear"},
+    )
+    must_fail(served.preview(), "stands in clear in the stack's file", "pulumi config set --path --secret")
+
+
+def test_a_name_that_does_not_resolve_keeps_msr_from_sending_anybody(served: Stack) -> None:
+    register(served, USERS, fqdn="cache.nowhere.invalid")
+    must_fail(served.up(), "the name cache.nowhere.invalid does not resolve here", "a DNS entry that is still missing")
+    assert MsrPage(served.site).caches() == {}
+    register(served, USERS)
+    served.deploy()
