@@ -62,11 +62,13 @@ class MsrCache(pulumi.ComponentResource):
         }
         super().__init__("msr:cache:MsrCache", name, words, opts)
         own = certificate.own(name, cache, site.local_ca, pulumi.ResourceOptions(parent=self, provider=site.tls))
-        # Nothing of a cache is made before MSR's CA and a given certificate are known to be right.
+        # What only looks comes first, then what the swarm may refuse: nothing is made of a cache that can't run.
         checks = [*own.checks, *([site.msr_ca] if site.msr_ca else [])]
         child = pulumi.ResourceOptions(parent=self, depends_on=checks)
         owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
 
+        image = Image(f"{name}-image", settings.image_of(name), child)
+        child = pulumi.ResourceOptions(parent=self, depends_on=[*checks, image])
         labels = [
             NodeLabel(
                 f"{name}-{node}",
@@ -75,6 +77,7 @@ class MsrCache(pulumi.ComponentResource):
             )
             for node in cache.nodes
         ]
+        child = pulumi.ResourceOptions(parent=self, depends_on=[*checks, image, *labels])
         http_secret = HttpSecret(f"{name}-http.secret", child)
 
         def file(part: str, data: pulumi.Input[str]) -> dict[str, Any]:
@@ -88,7 +91,6 @@ class MsrCache(pulumi.ComponentResource):
         if site.msr_ca:
             contents = {registry_config.ca_file(settings): site.msr_ca.pem, **contents}
         secrets = {part: SwarmSecret(f"{name}-{part}-file", file(part, data), child) for part, data in contents.items()}
-        image = Image(f"{name}-image", settings.image_of(name), child)
         args = service_args(settings, name, owner, Parts(image, config, secrets))
         service = docker.Service(
             f"{name}-service",

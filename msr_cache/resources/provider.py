@@ -51,7 +51,10 @@ class SwarmProvider(ResourceProvider):
         return {}
 
     def configure(self, req: ConfigureRequest) -> None:
-        """Read the swarm's address from live config, so that a moved manager changes no resource."""
+        """Read the swarm's address from the config, so that a moved manager changes no resource.
+
+        `refresh` and `destroy` hand over the config of the last `up`, unless run with --run-program.
+        """
         _refusals_without_traceback()
         self._swarm_config = req.config.get("swarm")
         self._local = threading.local()
