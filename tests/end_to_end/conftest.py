@@ -46,6 +46,7 @@ def stack(site: Site, tmp_path: Path, engine: Engine) -> Iterator[Stack]:
 def lifetime(stack: Stack) -> Iterator[Stack]:
     before = Swarm(stack.site).listing()
     yield stack
+    stack.end_orphans()
     secrets = stack.secrets()
     stack.must(stack.destroy())
     assert Swarm(stack.site).listing() == before

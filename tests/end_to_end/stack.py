@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -288,6 +289,13 @@ class Stack:
             run.wait()
         self.printed.append(log.read_text())
         return running
+
+    def end_orphans(self) -> None:
+        """End what killed runs have left running: Pulumi's host for dynamic resources outlives its engine."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if str(self.folder).encode() in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def unlock(self) -> None:
         """`pulumi cancel`, as Pulumi asks for after a killed run; the lab's engine leaves no lock behind."""
