@@ -20,6 +20,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     started.stop()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    on_pulumi = "on Pulumi's own engine" if HAS_PULUMI else "NOT on Pulumi's own engine (pulumi is not on PATH)"
-    terminalreporter.write_line(f"End-to-end scenarios ran {on_pulumi}, and on the lab's rehearsal engine.")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--both-engines", action="store_true", help="scenarios on Pulumi's engine and on the lab's")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    engines = ["Pulumi's own engine"] if HAS_PULUMI else []
+    if config.getoption("both_engines") or not HAS_PULUMI:
+        engines.append("the lab's rehearsal engine")
+    left_out = "" if HAS_PULUMI else "; NOT on Pulumi's own: pulumi is not on PATH"
+    terminalreporter.write_line(f"End-to-end scenarios run on {' and '.join(engines)}{left_out}.")

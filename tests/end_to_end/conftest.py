@@ -21,9 +21,15 @@ def swarm(site: Site) -> Swarm:
 ENGINES: dict[str, type[Engine]] = {"pulumi": RealEngine, "rehearsal": RehearsalEngine}
 
 
-@pytest.fixture(scope="session", params=ENGINES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run scenarios on Pulumi's own engine where it is on PATH, else on the lab's; on both when asked to."""
+    if "engine" in metafunc.fixturenames:
+        names = list(ENGINES) if metafunc.config.getoption("both_engines") else [("rehearsal", "pulumi")[HAS_PULUMI]]
+        metafunc.parametrize("engine", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """Give each of the two engines; every scenario runs on both."""
     if request.param == "pulumi" and not HAS_PULUMI:
         pytest.skip("needs Pulumi's CLI, which is not on PATH")
     return ENGINES[request.param]()

@@ -80,7 +80,7 @@ class RealEngine:
 
         def note(event: automation.EngineEvent) -> None:
             if (step := event.resource_pre_event) and step.metadata.op not in ("same", "refresh"):
-                operations.append((str(step.metadata.op), step.metadata.type, step.metadata.urn.rpartition("::")[2]))
+                operations.append((step.metadata.op.value, step.metadata.type, step.metadata.urn.rpartition("::")[2]))
 
         flags: dict[str, Any] = {
             "on_output": lines.append,
