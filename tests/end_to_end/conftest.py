@@ -25,6 +25,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run scenarios on Pulumi's own engine where it is on PATH, else on the lab's; on both when asked to."""
     if "engine" in metafunc.fixturenames:
         names = list(ENGINES) if metafunc.config.getoption("both_engines") else [("rehearsal", "pulumi")[HAS_PULUMI]]
+        if metafunc.definition.get_closest_marker("pulumi_only"):
+            names = ["pulumi"]
         metafunc.parametrize("engine", names, indirect=True, scope="session")
 
 
@@ -33,14 +35,6 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "pulumi" and not HAS_PULUMI:
         pytest.skip("needs Pulumi's CLI, which is not on PATH")
     return ENGINES[request.param]()
-
-
-@pytest.fixture(scope="session")
-def pulumis_own() -> Engine:
-    """Give Pulumi's own engine alone, for what only it can: encrypted config, an imported state."""
-    if not HAS_PULUMI:
-        pytest.skip("needs Pulumi's CLI, which is not on PATH")
-    return RealEngine()
 
 
 @pytest.fixture

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import pytest
-
 from lab.client import PullResult, pull
 from lab.msr_api import ADMIN, PASSWORDS
 from lab.site import Site
 from tests.end_to_end.stack import CACHE, PORT, Stack
 
-ON_PULUMI = pytest.mark.parametrize("engine", ["pulumi"], indirect=True)
 """The lab's own engine has no `config set`, by which an operator encrypts MSR's password."""
 
 

@@ -18,12 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.site import Site
 from tests.certificates import Made, make, rsa_key
-from tests.end_to_end.conftest import lifetime, pulumis_own
+from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.stack import CACHE, FQDN, PORT, Engine, Stack, key_pieces
 from tests.end_to_end.swarm import Swarm
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
-engine = pulumis_own
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
 
 KEYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "rsa2048": ("Public-Key: (2048 bit)", lambda: rsa_key(2048)),

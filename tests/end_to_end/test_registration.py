@@ -18,10 +18,10 @@ from lab.client import PullError, PullResult
 from lab.msr_api import ADMIN, PASSWORDS
 from lab.registry import tar
 from lab.site import Site
-from tests.end_to_end.msr import ON_PULUMI, MsrPage, pull_as_user, register, trust_bundle, url_of
+from tests.end_to_end.msr import MsrPage, pull_as_user, register, trust_bundle, url_of
 from tests.end_to_end.stack import CACHE, CHECKOUT, PORT, Stack
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, ON_PULUMI]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
 
 ALL = {"users": ["alice", ADMIN]}
 

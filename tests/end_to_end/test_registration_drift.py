@@ -9,10 +9,10 @@ import pytest
 from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
-from tests.end_to_end.msr import ON_PULUMI, MsrPage, register, url_of
+from tests.end_to_end.msr import MsrPage, register, url_of
 from tests.end_to_end.stack import CACHE, Engine, Stack
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, ON_PULUMI]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
 
 USERS = {"users": ["alice", ADMIN]}
 

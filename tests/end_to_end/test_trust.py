@@ -11,13 +11,11 @@ from contextlib import contextmanager
 import pytest
 
 from lab.client import PullError
-from tests.end_to_end.conftest import pulumis_own
 from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_settled import openssl_sha256
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
-engine = pulumis_own
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
 
 
 def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a_pin_names_it(
