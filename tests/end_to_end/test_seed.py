@@ -14,69 +14,9 @@ import yaml
 from lab.authority import issue
 from tests.end_to_end.stack import CACHE, FQDN, Stack
 from tests.end_to_end.swarm import Swarm
+from tests.seed import CONFIG_YAML, IMAGE, STACK_YAML
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
-
-STACK_YAML = """
-version: "3.3"
-services:
-  cache:
-    image: {image}
-    entrypoint:
-      - /start.sh
-      - "/config.yml"
-    ports:
-      - 443:443
-    deploy:
-      replicas: 1
-      placement:
-        constraints: [node.labels.dtr.cache == true]
-      restart_policy:
-        condition: on-failure
-    configs:
-      - config.yml
-    secrets:
-      - dtr.cert.pem
-      - cache.cert.pem
-      - cache.key.pem
-configs:
-  config.yml:
-    file: ./config.yml
-secrets:
-  dtr.cert.pem:
-    file: ./certs/dtr.cert.pem
-  cache.cert.pem:
-    file: ./certs/cache.cert.pem
-  cache.key.pem:
-    file: ./certs/cache.key.pem
-"""
-CONFIG_YAML = """
-version: 0.1
-log:
-  level: info
-storage:
-  delete:
-    enabled: true
-  filesystem:
-    rootdirectory: /var/lib/registry
-http:
-  addr: '0.0.0.0:443'
-  secret: generate-random-secret
-  host: 'https://{fqdn}'
-  tls:
-    certificate: /run/secrets/cache.cert.pem
-    key: /run/secrets/cache.key.pem
-middleware:
-  registry:
-    - name: downstream
-      options:
-        blobttl: 24h
-        upstreams:
-          - {msr_url}
-        cas:
-          - /run/secrets/dtr.cert.pem
-"""
-"""The manual page's, with its doubled quote behind `host` mended."""
 
 FILES = ("/config.yml", "/run/secrets/dtr.cert.pem", "/run/secrets/cache.cert.pem", "/run/secrets/cache.key.pem")
 
@@ -90,8 +30,8 @@ def by_hand(stack: Stack, swarm: Swarm, tmp_path: Path) -> Iterator[dict[str, An
     for name, pem in certs.items():
         (tmp_path / "certs" / f"{name}.cert.pem").write_text(pem)
     (tmp_path / "certs" / "cache.key.pem").write_text(tls.key)
-    (tmp_path / "config.yml").write_text(CONFIG_YAML.format(fqdn=FQDN, msr_url=stack.site.msr_url))
-    (tmp_path / "docker-stack.yml").write_text(STACK_YAML.format(image=stack.site.cache_image))
+    (tmp_path / "config.yml").write_text(CONFIG_YAML.format(url=f"https://{FQDN}", msr_url=stack.site.msr_url))
+    (tmp_path / "docker-stack.yml").write_text(STACK_YAML.replace(IMAGE, stack.site.cache_image))
     swarm.docker("node", "update", "--label-add", "dtr.cache=true", stack.site.node_name)
     swarm.docker("stack", "deploy", "--compose-file", str(tmp_path / "docker-stack.yml"), CACHE)
     try:

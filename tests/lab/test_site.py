@@ -20,40 +20,13 @@ from lab.client import PullError, PullResult, pull
 from lab.errors import LabError
 from lab.process import Process, children, start_time, wait_until
 from lab.site import Site, _id
+from tests.seed import CONFIG_YAML
 
 pytestmark = pytest.mark.swarm
 
 PORT = 9443
 FQDN = "cache.lab.test"
 LABEL = "dtr.cache"
-
-# The seed's, with the doubled quote mended.
-CONFIG_YML = f"""
-version: 0.1
-log:
-  level: info
-storage:
-  delete:
-    enabled: true
-  filesystem:
-    rootdirectory: /var/lib/registry
-http:
-  addr: '0.0.0.0:443'
-  secret: generate-random-secret
-  host: 'https://{FQDN}:{PORT}'
-  tls:
-    certificate: /run/secrets/cache.cert.pem
-    key: /run/secrets/cache.key.pem
-middleware:
-  registry:
-    - name: downstream
-      options:
-        blobttl: 24h
-        upstreams:
-          - {{msr_url}}
-        cas:
-          - /run/secrets/dtr.cert.pem
-"""
 
 
 class Cache:
@@ -67,7 +40,8 @@ class Cache:
         with closing(site.engine.client()) as client:
             node = client.nodes.get(site.node_name)
             node.update({**node.attrs["Spec"], "Labels": {LABEL: "true"}})
-            config = client.configs.create(name="config.yml", data=CONFIG_YML.format(msr_url=site.msr_url).encode())
+            config_yml = CONFIG_YAML.format(url=f"https://{FQDN}:{PORT}", msr_url=site.msr_url)
+            config = client.configs.create(name="config.yml", data=config_yml.encode())
             secrets = [client.secrets.create(name=name, data=pem.encode()).id for name, pem in certs.items()]
             self.id = client.services.create(
                 image or site.cache_image,

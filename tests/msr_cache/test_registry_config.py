@@ -11,35 +11,9 @@ import yaml
 from lab.authority import issue
 from msr_cache import registry_config
 from tests.msr_cache.conftest import settings_with
+from tests.seed import CONFIG_YAML
 
-# Mirantis, "Prepare the cache deployment" (MSR 2.9): config.yaml, its placeholders filled in and the doubled quote of
-# http.host mended.
-SEED = """\
-version: 0.1
-log:
-  level: info
-storage:
-  delete:
-    enabled: true
-  filesystem:
-    rootdirectory: /var/lib/registry
-http:
-  addr: '0.0.0.0:443'
-  secret: generate-random-secret
-  host: 'https://cache.asia.example.com'
-  tls:
-    certificate: /run/secrets/cache.cert.pem
-    key: /run/secrets/cache.key.pem
-middleware:
-  registry:
-      - name: downstream
-        options:
-          blobttl: 24h
-          upstreams:
-            - https://msr.example.com:443
-          cas:
-            - /run/secrets/dtr.cert.pem
-"""
+SEED = CONFIG_YAML.format(url="https://cache.asia.example.com", msr_url="https://msr.example.com:443")
 
 
 def rendered(changes: dict[str, Any] | None = None) -> dict[str, Any]:

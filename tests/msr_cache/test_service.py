@@ -11,31 +11,9 @@ import yaml
 from msr_cache.ownership import Owner
 from msr_cache.service import Parts, service_args
 from tests.msr_cache.conftest import settings_with
+from tests.seed import STACK_YAML
 
-# Mirantis, "Prepare the cache deployment" (MSR 2.9): docker-stack.yaml.
-SEED = yaml.safe_load("""
-version: "3.3"
-services:
-  cache:
-    image: mirantis/dtr-content-cache:2.8.2
-    entrypoint:
-      - /start.sh
-      - "/config.yml"
-    ports:
-      - 443:443
-    deploy:
-      replicas: 1
-      placement:
-        constraints: [node.labels.dtr.cache == true]
-      restart_policy:
-        condition: on-failure
-    configs:
-      - config.yml
-    secrets:
-      - dtr.cert.pem
-      - cache.cert.pem
-      - cache.key.pem
-""")["services"]["cache"]
+SEED = yaml.safe_load(STACK_YAML)["services"]["cache"]
 OWNER = Owner("msr-cache", "prod", "asia")
 FILES = tuple(SEED["secrets"])
 

@@ -14,6 +14,7 @@ from msr_cache import registry_config
 from msr_cache.problems import Refusal
 from msr_cache.settings import LONGEST_CACHE_NAME, load
 from tests.msr_cache.conftest import ABSENT, PROJECT, THREE_FACTS, as_engine_gives, settings_with, with_changes
+from tests.seed import STACK_YAML
 
 CACHE_KEYS = (
     "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
@@ -372,22 +373,7 @@ def test_a_secret_is_never_echoed_by_the_line_of_a_mistake(at: str, value: Any, 
 
 # What is right.
 
-# Mirantis, "Prepare the cache deployment" (MSR 2.9): docker-stack.yaml.
-SEED_STACK = yaml.safe_load("""
-version: "3.3"
-services:
-  cache:
-    image: mirantis/dtr-content-cache:2.8.2
-    entrypoint:
-      - /start.sh
-      - "/config.yml"
-    ports:
-      - 443:443
-    deploy:
-      replicas: 1
-      placement:
-        constraints: [node.labels.dtr.cache == true]
-""")["services"]["cache"]
+SEED_STACK = yaml.safe_load(STACK_YAML)["services"]["cache"]
 
 
 def test_three_facts_are_enough_and_give_the_seeds_defaults() -> None:
