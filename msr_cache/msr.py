@@ -137,7 +137,8 @@ class Msr:
         except ssl.SSLCertVerificationError as error:
             message = (
                 f"MSR's certificate at {self.url} does not verify with the CA that this stack trusts: "
-                f"{error.verify_message}. Nothing was sent. If MSR's CA was rotated: pulumi up --refresh"
+                f"{error.verify_message}. Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new "
+                f"one's (python -m msr_cache ca {self.url}), then: pulumi up"
             )
             raise Untrusted(message) from None
         except TimeoutError:
