@@ -54,7 +54,7 @@ def one_cache_and_none(site: Site, folder: Path) -> tuple[bool, float]:
 def fleet(site: Site, folder: Path, one: float) -> bool:
     """A no-op preview of many caches."""
     stack = Stack(folder / "fleet", site, RealEngine())
-    template = stack.config()["caches"][CACHE] | {"replicas": 0}
+    template = stack.config()["caches"][CACHE] | {"replicas": 0, "tls": {"keyType": "ecdsaP256"}}
     stack.configure(
         caches={
             f"c{number}": template | {"port": 10000 + number, "label": f"dtr.cache.c{number}"}

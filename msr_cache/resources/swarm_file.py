@@ -42,12 +42,17 @@ def leftovers(manager: Manager, labels: dict[str, str]) -> list[tuple[Kind, str]
 
     They are former generations, or what a killed run has created without noting it.
     """
-    services = manager.get("/services")
-    found: list[tuple[Kind, str]] = []
-    for kind in _REFERENCES:
-        used = {id_ for service in services for id_ in mounted(service, kind)}
-        found += [(kind, item["ID"]) for item in manager.get(f"/{kind}", **filters(labels)) if item["ID"] not in used]
-    return found
+    own = filters(labels)
+    objects: list[tuple[Kind, str]] = [
+        (kind, item["ID"]) for kind in _REFERENCES for item in manager.get(f"/{kind}", **own)
+    ]
+    unused = _unmounted(objects, manager.get("/services", **own))
+    # Somebody else's service may mount one: rare, and reading a large swarm's services at each preview is slow.
+    return _unmounted(unused, manager.get("/services")) if unused else []
+
+
+def _unmounted(objects: list[tuple[Kind, str]], services: list[dict[str, Any]]) -> list[tuple[Kind, str]]:
+    return [(kind, id_) for kind, id_ in objects if not any(id_ in mounted(service, kind) for service in services)]
 
 
 class SwarmFileProvider(SwarmProvider):
