@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 
-from msr_cache import ca, verify
-
-COMMANDS = {"ca": ca.main, "verify": verify.main}
+COMMANDS = ("ca", "verify")
 
 
 def main() -> None:
     """Hand what follows a command's name to that command."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
-    COMMANDS[parser.parse_args(sys.argv[1:2]).command](sys.argv[2:])
+    import_module(f"msr_cache.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _ADVICE = (
     (r"address already in use|port is already allocated", "a process on the node holds that port: take another `port`"),
     (
         r"scheduling constraints not satisfied",
-        "no node carries the label: check `nodes` and `label`, and docker node ls",
+        "no node carries the label: pulumi up --refresh puts it back if somebody has removed it; else check `nodes`",
     ),
     (r"insufficient resources", "no such node has that much free: lower `resources.reservations`"),
     (r"error unmarshaling response|panic: unable to configure registry middleware", "take the image of MSR's version"),

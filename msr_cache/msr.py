@@ -41,7 +41,11 @@ class Credentials:
         msr = json.loads(text or "{}")
         secret = msr.get("password") or msr.get("token")
         if not msr.get("user") or not secret:
-            message = f"msr-cache:msr.user and .password (or .token) are missing, MSR's API asks for them: {_CONFIG}"
+            message = (
+                "msr-cache:msr.user and .password (or .token) are missing, and MSR's API asks for them, also to take a "
+                f"cache's entry away: pulumi config set --path 'msr-cache:msr.user' USER, {_CONFIG}, then pulumi up "
+                "(pulumi destroy: with --run-program)"
+            )
             raise Refusal(message)
         return cls(msr["user"], secret)
 

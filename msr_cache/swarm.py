@@ -152,7 +152,10 @@ def _bundle_folder(bundle: Path) -> Path:
     else:
         # The provider is a process of its own and its inputs are compared run by run: it needs a path that stays.
         folder = bundle.with_suffix("")
-        if bundle.is_file() and not folder.is_dir():
+        if not bundle.is_file() and not folder.is_dir():
+            message = f"msr-cache:swarm.clientBundle: found no file {bundle}, allowed is what MKE gives out as one"
+            raise Refusal(message)
+        if not folder.is_dir():
             _unpack(bundle, folder)
     missing = [name for name in ("ca.pem", "cert.pem", "key.pem", "env.sh") if not (folder / name).is_file()]
     if missing:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from msr_cache.swarm import Manager
 
 RESOURCE = "trial"
+SERVICE_REMOVED = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
 STEADY = 0.5
 """Seconds that the task must run: a config.yml that the registry refuses ends it in a fifth of that."""
 
@@ -47,7 +48,12 @@ def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) 
 
 def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> None:
     """Refuse an update of a service that is not ours, and one whose tasks would not run."""
-    found = manager.get(f"/services/{args.id}")
+    try:
+        found = manager.get(f"/services/{args.id}")
+    except EngineError as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise Refusal(SERVICE_REMOVED) from None
     theirs = found["Spec"].get("Labels") or {}
     if not is_same_owner(theirs, owner.labels("service")):
         message = f"service {found['Spec']['Name']} belongs to {owner_in(theirs)} by now: it is left as it is"
@@ -82,7 +88,7 @@ def run(manager: Manager, owner: Owner, inputs: Mapping[str, Any], taken: set[tu
 
     def refused(cause: str) -> str:
         return (
-            f"service {inputs['name']} was not changed and goes on as it is: one task of the new settings was tried, "
+            f"service {inputs['name']} was not changed: one task of the new settings was tried beside it, "
             f"and would not run.\n  {cause}\n  then: pulumi up"
         )
 

@@ -174,7 +174,8 @@ def fetch(target: Target, blob: Blob, path: str) -> None:
         )
         raise target.failed(f"a blob is answered by {status}", meaning)
     if status != HTTPStatus.OK:
-        meaning = (
+        absent = "there is no such blob (an image's digest is none, a layer's is), or "
+        meaning = (absent if status == HTTPStatus.NOT_FOUND else "") + (
             "the cache can't fetch from MSR: it does not trust MSR (msr.ca), does not reach it (firewall, DNS in the "
             "swarm, `upstreams`), or is of another version than MSR: docker service logs tells which"
         )

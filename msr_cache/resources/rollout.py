@@ -39,8 +39,7 @@ class RolloutProvider(SwarmProvider):
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
-            message = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
-            raise Refusal(message) from None
+            raise Refusal(trial.SERVICE_REMOVED) from None
         trial.sweep(self.manager, props["labels"])
         for kind, id_ in leftovers(self.manager, props["labels"]):
             self.manager.remove(kind, id_)
