@@ -47,7 +47,8 @@ class Real(Program):
 
 def flat(metadata: Event) -> Event:
     name = metadata["urn"].rpartition("::")[2]
-    keys = {"keys": metadata.get("keys") or [], "diffs": metadata.get("diffs") or []}
+    # Pulumi tells them in the order of a Go map.
+    keys = {what: sorted(metadata.get(what) or []) for what in ("keys", "diffs")}
     return {"op": metadata["op"], "type": metadata["type"], "name": name, **keys}
 
 
