@@ -50,7 +50,9 @@ def without_pulumi(path: str, folder: Path) -> str:
 
 
 def make(folder: Path, target: str) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "PYTEST_", "MAKE", "MFLAGS"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "PYTEST_", "MAKE", "MFLAGS"))
+    }
     if (folder / "path").exists():
         environment |= {"PATH": str(folder / "path"), "HOME": str(folder)}
     run = subprocess.run(
