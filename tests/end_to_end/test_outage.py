@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,8 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
 @pytest.fixture
-def middleman(site: Site, tmp_path: Path) -> Iterator[Middleman]:
-    with Middleman(tmp_path / "docker.sock", site.docker_host) as between:
+def middleman(site: Site) -> Iterator[Middleman]:
+    with Middleman(site.run / "middleman.sock", site.docker_host) as between:
         yield between
 
 
