@@ -383,13 +383,16 @@ class _Docker(Provider):
     @contextmanager
     def _client(self) -> Iterator[APIClient]:
         from docker import APIClient
-        from docker.errors import APIError
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
 
         client = APIClient(base_url=self._host)
         try:
             yield client
         except APIError as error:
             raise StepError(f"Error response from daemon: {error.explanation}") from None
+        except (DockerException, RequestException):
+            raise StepError(f"Cannot connect to the Docker daemon at {self._host}") from None
         finally:
             client.close()
 

@@ -78,4 +78,5 @@ def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(stac
         stack.site.engine.resume()
     stack.unlock()
     assert {resource["urn"] for resource in stack.resources()} == before
+    stack.deploy()  # a swarm that was away so long may have begun its task anew
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
