@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -386,15 +386,13 @@ class _Docker(Provider):
         from docker.errors import APIError, DockerException
         from requests.exceptions import RequestException
 
-        client = APIClient(base_url=self._host)
         try:
-            yield client
+            with closing(APIClient(base_url=self._host)) as client:
+                yield client
         except APIError as error:
             raise StepError(f"Error response from daemon: {error.explanation}") from None
         except (DockerException, RequestException):
             raise StepError(f"Cannot connect to the Docker daemon at {self._host}") from None
-        finally:
-            client.close()
 
 
 def _with_defaults(where: str, fields: Fields, news: Props) -> Props:
