@@ -95,6 +95,16 @@ class Manager:
         """GET an object or, with filters, a list of them."""
         return self._call("GET", path, params={"filters": json.dumps(filters)} if filters else None).json()
 
+    def find(self, path: str) -> dict[str, Any] | None:
+        """GET an object; None only where the manager says that it has none such."""
+        try:
+            found: dict[str, Any] = self.get(path)
+        except EngineError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+        return found
+
     def text(self, path: str, **params: str) -> bytes:
         """GET a stream's bytes as they are."""
         return self._call("GET", path, params=params).content

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from msr_cache import convergence
 from msr_cache.ownership import Owner, filters, is_same_owner, owner_in, resource_in
 from msr_cache.problems import Refusal
-from msr_cache.swarm import NOT_FOUND, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +27,8 @@ STEADY = 0.5
 def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) -> None:
     """Before a create: refuse a service of that name that is somebody else's; remove our own that no state knows."""
     labels = owner.labels("service")
-    try:
-        found = manager.get(f"/services/{name}")
-    except EngineError as error:
-        if error.status != NOT_FOUND:
-            raise
+    found = manager.find(f"/services/{name}")
+    if found is None:
         return
     theirs = found["Spec"].get("Labels") or {}
     if not is_same_owner(theirs, labels):
@@ -48,12 +44,9 @@ def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) 
 
 def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> None:
     """Refuse an update of a service that is not ours, and one whose tasks would not run."""
-    try:
-        found = manager.get(f"/services/{args.id}")
-    except EngineError as error:
-        if error.status != NOT_FOUND:
-            raise
-        raise Refusal(SERVICE_REMOVED) from None
+    found = manager.find(f"/services/{args.id}")
+    if found is None:
+        raise Refusal(SERVICE_REMOVED)
     theirs = found["Spec"].get("Labels") or {}
     if not is_same_owner(theirs, owner.labels("service")):
         message = f"service {found['Spec']['Name']} belongs to {owner_in(theirs)} by now: it is left as it is"

@@ -137,12 +137,10 @@ class NodeLabelProvider(SwarmProvider):
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the label's value as it is now; only a node or label that is truly absent counts as gone."""
         gone = ReadResult(None, {})
-        try:
-            labels = self.manager.get(f"/nodes/{props['nodeId']}")["Spec"].get("Labels") or {}
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
+        node = self.manager.find(f"/nodes/{props['nodeId']}")
+        if node is None:
             return gone
+        labels = node["Spec"].get("Labels") or {}
         if props["key"] not in labels:
             return gone
         now = {**props, "value": labels[props["key"]]}

@@ -72,13 +72,7 @@ class RolloutProvider(SwarmProvider):
         trial.sweep(self.manager, props["labels"])
 
     def _service(self, props: Props) -> convergence.Service | None:
-        try:
-            service: convergence.Service = self.manager.get(f"/services/{props['service']}")
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
-            return None
-        return service
+        return self.manager.find(f"/services/{props['service']}")
 
 
 class Rollout(Resource, module="msr", name="Rollout"):

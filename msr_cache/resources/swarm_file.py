@@ -18,7 +18,7 @@ from pulumi.runtime import rpc
 from msr_cache.ownership import filters, is_same_owner, owner_in
 from msr_cache.problems import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
-from msr_cache.swarm import CONFLICT, NOT_FOUND, EngineError, Manager
+from msr_cache.swarm import CONFLICT, EngineError, Manager
 
 Kind = Literal["configs", "secrets"]
 DIGITS = 10
@@ -102,11 +102,7 @@ class SwarmFileProvider(SwarmProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Only an object that the manager says it does not have counts as gone."""
-        try:
-            self.manager.get(f"/{self.kind}/{id_}")
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
+        if self.manager.find(f"/{self.kind}/{id_}") is None:
             return ReadResult(None, {})
         return ReadResult(id_, props)
 
