@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from msr_cache import problems
 from msr_cache.registry_schema import RegistryConfig, mask_secrets
+from msr_cache.settings import Settings, as_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from msr_cache.settings import Settings
 
 SECRETS = "/run/secrets"
 _SECRET_PLACE = "[secret]"  # noqa: S105 - what a person reads instead of one
@@ -58,13 +57,24 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def mistakes(settings: Settings, name: str) -> list[str]:
-    """One line per key or value of config.yml that the registry would ignore or refuse."""
-    config = render(settings, name)
+def mistakes(raw: Mapping[str, Any]) -> list[str]:
+    """One line per key or value of a cache's config.yml that the registry would ignore or refuse.
+
+    `raw` may hold mistakes of every other kind: they hide none of these.
+    """
+    return [line for name, cache in as_map(raw.get("caches")).items() for line in _mistakes(name, as_map(cache))]
+
+
+def _mistakes(name: str, cache: Mapping[str, Any]) -> list[str]:
+    over, storage = as_map(cache.get("registryConfig")), cache.get("storage")
+    # What comes from other keys is right whenever these are, and told at them when not: any right ones will do.
+    others: dict[str, Any] = {"fqdn": "cache", "nodes": ["node"], "registryConfig": over}
+    if isinstance(storage, dict):
+        others["storage"] = storage
+    facts = {"msr": {"url": "https://msr"}, "swarm": {"context": "swarm"}, "caches": {"cache": others}}
     try:
-        RegistryConfig.model_validate(config)
+        RegistryConfig.model_validate(render(Settings.model_validate(facts), "cache"))
     except ValidationError as error:
-        over = settings.caches[name].registry_config
         return [
             f"msr-cache:caches.{name}.{_where_it_was_written(line.removeprefix('.'), over)}"
             for line in problems.lines(error, RegistryConfig, "")

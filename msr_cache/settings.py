@@ -471,10 +471,9 @@ class Settings(_Section):
         return found
 
 
-def load(config: Mapping[str, str], project: str) -> Settings:
-    """Read `config` (the engine's map of full keys to text or JSON); raise Refusal that names every mistake at once."""
+def read(config: Mapping[str, str], project: str) -> dict[str, Any]:
+    """Return what `config` (the engine's map of full keys to text or JSON) says below `project`, right or wrong."""
     raw: dict[str, Any] = {}
-    found: list[str] = []
     for key, text in config.items():
         namespace, _, name = key.partition(":")
         if namespace != project:
@@ -483,25 +482,45 @@ def load(config: Mapping[str, str], project: str) -> Settings:
             raw[name] = json.loads(text)
         except json.JSONDecodeError:
             raw[name] = text
+    return raw
+
+
+def judge(raw: Mapping[str, Any], project: str) -> tuple[Settings | None, list[str]]:
+    """Return the settings, None where `raw` gives none, and a line for every mistake."""
+    found = _in_the_open(raw, project)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        found += problems.lines(error, Settings, f"{project}:")
-    else:
-        found += settings.conflicts() + settings.lacks_account()
-        found += settings.certificate_mistakes() + _keys_in_the_open(raw, project)
-    if found:
-        raise problems.Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
-    return settings
+        told = problems.lines(error, Settings, f"{project}:") + found
+        broken = {each["loc"][1] for each in error.errors() if each["loc"][0] == "caches" and len(each["loc"]) > 1}
+        others = {name: cache for name, cache in as_map(raw.get("caches")).items() if name not in broken}
+        if broken and others:
+            # A mistake in one cache hides none that two others make together.
+            told += judge({**raw, "caches": others}, project)[1]
+        return None, list(dict.fromkeys(told))
+    return settings, settings.conflicts() + settings.lacks_account() + settings.certificate_mistakes() + found
 
 
-def _keys_in_the_open(raw: Mapping[str, Any], project: str) -> list[str]:
-    """Name each private key that everybody who may read the stack's file may read."""
-    sections = {f"caches.{name}.tls": cache.get("tls") or {} for name, cache in raw["caches"].items()}
-    sections["localCa"] = raw.get("localCa") or {}
-    return [
+def _in_the_open(raw: Mapping[str, Any], project: str) -> list[str]:
+    """Name each private key and password that everybody who may read the stack's file may read."""
+    sections = {
+        f"caches.{name}.tls": as_map(as_map(cache).get("tls")) for name, cache in as_map(raw.get("caches")).items()
+    }
+    sections["localCa"] = as_map(raw.get("localCa"))
+    found = [
         f"{project}:{at}.key: found a private key in plain text, allowed is the path of its file, or the key as a "
         f"secret: pulumi config set --path --secret {project}:{at}.key < FILE"
         for at, section in sections.items()
-        if "PRIVATE KEY-----" in section.get("key", "") and not is_config_secret(f"{project}:{at.partition('.')[0]}")
+        if "PRIVATE KEY-----" in str(section.get("key")) and not is_config_secret(f"{project}:{at.partition('.')[0]}")
     ]
+    if as_map(raw.get("msr")).keys() & {"password", "token"} and not is_config_secret(f"{project}:msr"):
+        found.append(
+            f"{project}:msr: password or token stands in clear in the stack's file, allowed is an encrypted one: "
+            f"pulumi config set --path --secret '{project}:msr.password'"
+        )
+    return found
+
+
+def as_map(value: object) -> dict[str, Any]:
+    """Return what stands where a map is due; an empty one where it is none, which `judge` tells."""
+    return value if isinstance(value, dict) else {}

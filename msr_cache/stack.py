@@ -7,13 +7,12 @@ import signal
 from typing import TYPE_CHECKING
 
 import pulumi
-from pulumi.runtime.config import is_config_secret
 
 from msr_cache import registry_config, trial
 from msr_cache.cache import MsrCache, Site
 from msr_cache.problems import Refusal
 from msr_cache.resources.msr_ca import MsrCa
-from msr_cache.settings import Settings, load
+from msr_cache.settings import Settings, judge, read
 from msr_cache.swarm import Address
 
 if TYPE_CHECKING:
@@ -53,14 +52,9 @@ def declare(config: Mapping[str, str]) -> None:
 
 def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
     """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
-    settings = load(config, pulumi.get_project())
-    if settings.msr.user and not is_config_secret(f"{pulumi.get_project()}:msr"):
-        message = (
-            "msr-cache:msr: password or token stands in clear in the stack's file, allowed is an encrypted one: "
-            "pulumi config set --path --secret 'msr-cache:msr.password'"
-        )
-        raise Refusal(message)
-    mistakes = [line for name in settings.caches for line in registry_config.mistakes(settings, name)]
-    if mistakes:
-        raise Refusal("\n".join(["The registry would not run this config.yml; nothing was changed.", *mistakes]))
+    raw = read(config, pulumi.get_project())
+    settings, found = judge(raw, pulumi.get_project())
+    found += registry_config.mistakes(raw)
+    if settings is None or found:
+        raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
     return settings, Address.from_config(settings.swarm.model_dump(by_alias=True))

@@ -19,14 +19,16 @@ import pulumi
 import pytest
 from google.protobuf import empty_pb2
 from pulumi.dynamic import Config, ConfigureRequest
+from pulumi.runtime import config as pulumi_config
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import resource_pb2
 
 from lab.authority import issue
 from lab.site import Site
 from msr_cache import convergence
+from msr_cache.problems import Refusal
 from msr_cache.resources.provider import SwarmProvider
-from msr_cache.settings import Settings, load
+from msr_cache.settings import Settings, judge, read
 from msr_cache.stack import declare
 from msr_cache.swarm import NOT_FOUND, Address, EngineError, Manager
 from tests.end_to_end.swarm import Swarm
@@ -63,8 +65,24 @@ def as_engine_gives(config: Mapping[str, Any]) -> dict[str, str]:
     return {f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
 
 
+def load(config: Mapping[str, str]) -> Settings:
+    """Return the settings, or raise Refusal with a line for every mistake."""
+    settings, found = judge(read(config, PROJECT), PROJECT)
+    if settings is None or found:
+        raise Refusal("\n".join(found))
+    return settings
+
+
 def settings_with(changes: Mapping[str, Any] | None = None) -> Settings:
-    return load(as_engine_gives(with_changes(changes or {})), PROJECT)
+    return load(as_engine_gives(with_changes(changes or {})))
+
+
+@pytest.fixture
+def secret_config() -> Iterator[None]:
+    """As after `pulumi config set --path --secret` of a key in each section."""
+    token = pulumi_config._SECRET_KEYS.set({f"{PROJECT}:{section}" for section in ("caches", "localCa", "msr")})
+    yield
+    pulumi_config._SECRET_KEYS.reset(token)
 
 
 class Clock:

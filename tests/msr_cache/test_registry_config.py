@@ -10,7 +10,7 @@ import yaml
 
 from lab.authority import issue
 from msr_cache import registry_config
-from tests.msr_cache.conftest import settings_with
+from tests.msr_cache.conftest import settings_with, with_changes
 from tests.seed import CONFIG_YAML
 
 SEED = CONFIG_YAML.format(url="https://cache.asia.example.com", msr_url="https://msr.example.com:443")
@@ -28,7 +28,7 @@ def downstream(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def mistakes(changes: dict[str, Any]) -> list[str]:
-    return registry_config.mistakes(settings_with(changes), "asia")
+    return registry_config.mistakes(with_changes(changes))
 
 
 def in_order(value: Any) -> Any:

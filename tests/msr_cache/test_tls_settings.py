@@ -12,7 +12,7 @@ from pulumi.runtime import config as pulumi_config
 
 from msr_cache.problems import Refusal
 from tests.certificates import HOST, make
-from tests.msr_cache.conftest import PROJECT, settings_with
+from tests.msr_cache.conftest import settings_with
 
 ROOT = make("Root", ca=True)
 LEAF = ROOT.sign(HOST, sans=(HOST, "lb.example.com"))
@@ -21,19 +21,13 @@ SIGNED = {"source": "csr", "certificate": LEAF.pem, "ca": ROOT.pem}
 LOCAL_CA = {"certificate": ROOT.pem, "key": ROOT.key}
 AT = "msr-cache:caches.asia.tls"
 
+pytestmark = pytest.mark.usefixtures("secret_config")
+
 
 @pytest.fixture
-def in_the_open() -> Iterator[None]:
+def in_the_open(secret_config: None) -> Iterator[None]:  # noqa: ARG001 - which it undoes
     """As a key is that was set without --secret."""
     token = pulumi_config._SECRET_KEYS.set(set())
-    yield
-    pulumi_config._SECRET_KEYS.reset(token)
-
-
-@pytest.fixture(autouse=True)
-def secret() -> Iterator[None]:
-    """As a key is after `pulumi config set --path --secret`."""
-    token = pulumi_config._SECRET_KEYS.set({f"{PROJECT}:caches", f"{PROJECT}:localCa"})
     yield
     pulumi_config._SECRET_KEYS.reset(token)
 
@@ -45,7 +39,7 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 def mistakes(changes: dict[str, Any]) -> list[str]:
     with pytest.raises(Refusal) as caught:
         settings_with(changes)
-    return str(caught.value).splitlines()[1:]
+    return str(caught.value).splitlines()
 
 
 RIGHT: list[dict[str, Any]] = [
