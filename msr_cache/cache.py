@@ -67,7 +67,9 @@ class MsrCache(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, depends_on=checks)
         owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
 
-        image = Image(f"{name}-image", settings.image_of(name), child)
+        image = Image(
+            f"{name}-image", {"image": settings.image_of(name), "at": f"msr-cache:caches.{name}.image"}, child
+        )
         child = pulumi.ResourceOptions(parent=self, depends_on=[*checks, image])
         labels = [
             NodeLabel(
@@ -148,9 +150,9 @@ class MsrCache(pulumi.ComponentResource):
                 f"{name}-registration", msr | {"name": name, "host": cache.url, "adopt": wish.adopt}, after(last)
             )
             entry = registration.entry
+            pointed = msr | {"cache": entry, "at": f"msr-cache:caches.{name}.registerInMsr.users"}
             users = [
-                CacheUser(f"{name}-{user}-user", msr | {"user": user, "cache": entry}, after(registration))
-                for user in wish.users
+                CacheUser(f"{name}-{user}-user", pointed | {"user": user}, after(registration)) for user in wish.users
             ]
             former = msr | {"entry": entry, "former": registration.former}
             last = FormerEntries(f"{name}-former-entries", former, after(registration, *users))

@@ -20,13 +20,9 @@ class CacheUserProvider(MsrProvider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Look, in previews too, whether there is such an account and we may ask."""
-        if olds or is_unknown(news.get("ca")):
-            return CheckResult(news, [])
-
-        def look() -> None:
+        if not olds and not is_unknown(news.get("ca")):
             self._now(news)
-
-        return self.checked(news, "users", look)
+        return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
         """Point the account at the cache and remember where it pointed before."""
@@ -65,13 +61,13 @@ class CacheUserProvider(MsrProvider):
     def _now(self, props: Props) -> str:
         now = self.msr(props).cache_of(props["user"])
         if now is None:
-            message = f"MSR knows no account {props['user']}: check registerInMsr.users"
+            message = f"{props['at']}: MSR knows no account {props['user']}"
             raise Refusal(message)
         return now
 
 
 class CacheUser(Resource, module="msr", name="CacheUser"):
-    """Account `user` of the MSR at `url`, pulling through the entry of id `cache`."""
+    """Account `user` of the MSR at `url`, given at the config key `at`, pulling through the entry of id `cache`."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(CacheUserProvider(), name, {**props, "before": None}, opts)

@@ -6,6 +6,8 @@ The daemon stores `tag@sha256:...` for a tag and the pulumi-docker provider then
 
 from __future__ import annotations
 
+from typing import Any
+
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, UpdateResult
 
@@ -14,10 +16,10 @@ from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.swarm import EngineError, Manager
 
 
-def look_up(manager: Manager, image: str) -> Props:
+def look_up(manager: Manager, image: str, at: str) -> Props:
     """Return `reference` (`image` with its digest) and `platforms` as the image's registry tells the manager.
 
-    Raises Refusal where the registry tells nothing and the digest is not given either.
+    Raises Refusal, of the config key `at`, where the registry tells nothing and the digest is not given either.
     """
     try:
         found = manager.get(f"/distribution/{image}/json")
@@ -25,8 +27,8 @@ def look_up(manager: Manager, image: str) -> Props:
         if "@" in image:
             return {"reference": image, "platforms": []}
         message = (
-            f"image {image} can't be resolved to a digest: {error.said}. Check its name and tag, and that the manager "
-            "reaches its registry; where it can't, give the image as name:tag@sha256:..."
+            f"{at}: image {image} can't be resolved to a digest: {error.said}. Check its name and tag, and that the "
+            "manager reaches its registry; where it can't, give the image as name:tag@sha256:..."
         )
         raise Refusal(message) from None
     reference = image if "@" in image else f"{image}@{found['Descriptor']['digest']}"
@@ -46,11 +48,7 @@ class ImageProvider(SwarmProvider):
         """Keep the digest of an unchanged tag, look up that of another."""
         if unchanged(olds, news, "image"):
             return CheckResult({**olds, **news}, [])
-
-        def look() -> None:
-            news.update(look_up(self.manager, news["image"]))
-
-        return self.checked(news, "image", look)
+        return CheckResult({**news, **look_up(self.manager, news["image"], news["at"])}, [])
 
     def create(self, props: Props) -> CreateResult:
         """Keep what `check` found."""
@@ -66,10 +64,13 @@ class ImageProvider(SwarmProvider):
 
 
 class Image(Resource, module="msr", name="Image"):
-    """An image to run; `reference` is `name:tag@sha256:...`, `platforms` what docker.Service takes as such."""
+    """Image `image`, given at the config key `at`.
+
+    `reference` is `name:tag@sha256:...`, `platforms` what docker.Service takes as such.
+    """
 
     reference: pulumi.Output[str]
     platforms: pulumi.Output[list[dict[str, str]]]
 
-    def __init__(self, name: str, image: str, opts: pulumi.ResourceOptions) -> None:
-        super().__init__(ImageProvider(), name, {"image": image, "reference": None, "platforms": None}, opts)
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(ImageProvider(), name, {**props, "reference": None, "platforms": None}, opts)

@@ -44,7 +44,8 @@ def fetch(url: str) -> str:
         with urllib.request.urlopen(f"{url}/ca", timeout=TIMEOUT, context=context) as answer:  # noqa: S310 - https only
             return str(answer.read(LARGEST).decode("ascii", errors="replace"))
     except urllib.error.HTTPError as error:
-        message = f"{url}/ca answered {error.code} {error.reason}; is that MSR? Else give its CA as msr.ca.pem"
+        answered = f"{url}/ca answered {error.code} {error.reason}"
+        message = f"msr-cache:msr.url: {answered}; is that MSR? Else give its CA as msr.ca.pem"
         raise Refusal(message) from None
     except (OSError, HTTPException) as error:
         raise Refusal(_unreachable(url, error)) from None
@@ -52,7 +53,7 @@ def fetch(url: str) -> str:
 
 def _unreachable(url: str, error: Exception) -> str:
     reason = getattr(error, "reason", error)
-    return f"MSR at {url} can't be reached from here: {reason}. Check msr.url, that MSR is up, and the firewall"
+    return f"msr-cache:msr.url: MSR at {url} can't be reached from here: {reason}. See that it is up, and the firewall"
 
 
 def verify(url: str, ca_pem: str) -> None:
@@ -68,7 +69,7 @@ def verify(url: str, ca_pem: str) -> None:
             pass
     except ssl.SSLCertVerificationError as error:
         message = (
-            f"MSR's own certificate at {url} does not verify with this CA: {error.verify_message}. "
+            f"msr-cache:msr.ca: MSR's own certificate at {url} does not verify with this CA: {error.verify_message}. "
             "Somebody between here and MSR may have answered, or MSR's certificate is not signed by its /ca: "
             "give the right CA as msr.ca.pem"
         )
@@ -80,15 +81,16 @@ def verify(url: str, ca_pem: str) -> None:
 def trusted(url: str, text: str, pins: Pins) -> Props:
     """Return what is known of MSR's CA, given or fetched, after every check; raise Refusal at the first that fails."""
     if problem := pem.ca_problem(text):
-        message = f"the CA of {url}: {problem}"
+        message = f"msr-cache:msr.ca: the CA of {url}: {problem}"
         raise Refusal(message)
     certificates = pem.certificates(text)
     pins = _listed(pins)
     if pins and (strangers := [certificate for certificate in certificates if not _covered(certificate, pins)]):
         # Each must be: one right certificate beside another CA's is how a man in the middle stays.
         message = (
-            f"msr.ca.sha256: found {' and '.join(map(seen, strangers))} at {url}/ca, allowed is {' or '.join(pins)}. "
-            "If MSR's CA was rotated, set the new pin; if not, somebody between here and MSR answers in its place"
+            f"msr-cache:msr.ca.sha256: found {' and '.join(map(seen, strangers))} at {url}/ca, "
+            f"allowed is {' or '.join(pins)}. If MSR's CA was rotated, set the new pin; if not, somebody between here "
+            "and MSR answers in its place"
         )
         raise Refusal(message)
     verify(url, text)
@@ -118,7 +120,7 @@ def certificates_of(text: str, url: str) -> list[x509.Certificate]:
     try:
         return pem.certificates(text)
     except ValueError as error:
-        message = f"{url}/ca: {error}"
+        message = f"msr-cache:msr.url: {url}/ca: {error}"
         raise Refusal(message) from None
 
 
@@ -127,7 +129,10 @@ def fetched(url: str, pins: Pins) -> str:
     text = fetch(url)
     if not pins and (count := len(certificates_of(text, url))) > 1:
         # Whoever could add a CA of his own to MSR's would pass `verify` by MSR's.
-        message = f"{url}/ca: found {count} certificates, allowed is one, or each of them pinned by msr.ca.sha256"
+        message = (
+            f"msr-cache:msr.ca: {url}/ca: found {count} certificates, allowed is one, or each of them pinned by "
+            "msr.ca.sha256"
+        )
         raise Refusal(message)
     return text
 
@@ -140,12 +145,8 @@ class MsrCaProvider(SwarmProvider):
         taken_back = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
         if taken_back or unchanged(olds, news, "url", "pin", "given"):
             return CheckResult({**{key: olds[key] for key in REMEMBERED if key in olds}, **news}, [])
-
-        def look() -> None:
-            text = news.get("given") or fetched(news["url"], news.get("pin"))
-            news.update(trusted(news["url"], text, news.get("pin")))
-
-        return self.checked(news, "ca", look)
+        text = news.get("given") or fetched(news["url"], news.get("pin"))
+        return CheckResult({**news, **trusted(news["url"], text, news.get("pin"))}, [])
 
     def create(self, props: Props) -> CreateResult:
         """Keep what `check` found."""

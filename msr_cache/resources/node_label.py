@@ -33,26 +33,31 @@ def _before_key(key: str) -> str:
     return f"msr-cache.before.{key}"
 
 
-def find(manager: Manager, hostname: str) -> dict[str, Any]:
+def _config_key(props: Props, key: str) -> str:
+    return f"msr-cache:caches.{props['owner'].rpartition('/')[2]}.{key}"
+
+
+def find(manager: Manager, props: Props) -> dict[str, Any]:
     """Return the one node of that host name which can run a cache; raise Refusal that says why there is none."""
+    at, hostname = _config_key(props, "nodes"), props["node"]
     nodes = manager.get("/nodes")
     named = [node for node in nodes if node["Description"]["Hostname"] == hostname]
     if not named:
         others = ", ".join(sorted(node["Description"]["Hostname"] for node in nodes))
-        message = f"node {hostname} is not in the swarm, which has: {others}"
+        message = f"{at}: node {hostname} is not in the swarm, which has: {others}"
         raise Refusal(message)
     # A node that left and joined again stays listed as down beside its new self.
     ready: list[dict[str, Any]] = [node for node in named if node["Status"]["State"] == "ready"]
     if not ready:
-        message = f"node {hostname} is {named[0]['Status']['State']}: start it, or name another in `nodes`"
+        message = f"{at}: node {hostname} is {named[0]['Status']['State']}: start it, or name another in `nodes`"
         raise Refusal(message)
     if len(ready) > 1:
-        message = f"node {hostname} is the host name of {len(ready)} nodes: give each its own"
+        message = f"{at}: node {hostname} is the host name of {len(ready)} nodes: give each its own"
         raise Refusal(message)
     availability = ready[0]["Spec"]["Availability"]
     if availability != "active":
         message = (
-            f"node {hostname} is set to {availability}, so the swarm runs no new task there: "
+            f"{at}: node {hostname} is set to {availability}, so the swarm runs no new task there: "
             f"docker node update --availability active {hostname}"
         )
         raise Refusal(message)
@@ -83,8 +88,8 @@ def _refuse_others(labels: Labels, props: Props) -> None:
     owner = labels.get(_owner_key(props["key"]))
     if owner not in (None, props["owner"]):
         message = (
-            f"label {props['key']} of node {props['node']} belongs to msr-cache stack {owner}: "
-            "give this cache a `label` of its own"
+            f"{_config_key(props, 'label')}: label {props['key']} of node {props['node']} belongs to msr-cache stack "
+            f"{owner}: give this cache one of its own"
         )
         raise Refusal(message)
 
@@ -120,17 +125,13 @@ class NodeLabelProvider(SwarmProvider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Look at a node that is new to us: missing, down, drained, or labelled by another stack."""
-        if unchanged(olds, news, "node", "key", "owner"):
-            return CheckResult(news, [])
-
-        def look() -> None:
-            _refuse_others(find(self.manager, news["node"])["Spec"].get("Labels") or {}, news)
-
-        return self.checked(news, "nodes", look)
+        if not unchanged(olds, news, "node", "key", "owner"):
+            _refuse_others(find(self.manager, news)["Spec"].get("Labels") or {}, news)
+        return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
         """Set the label."""
-        node_id = find(self.manager, props["node"])["ID"]
+        node_id = find(self.manager, props)["ID"]
         change_labels(self.manager, node_id, lambda labels: take(labels, props))
         return CreateResult(f"{node_id}/{props['key']}", {**props, "nodeId": node_id})
 

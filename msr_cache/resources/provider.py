@@ -6,17 +6,14 @@ import sys
 import threading
 import traceback
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, ResourceProvider
+from pulumi.dynamic import ConfigureRequest, ResourceProvider
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from msr_cache.problems import Refusal
 from msr_cache.swarm import Manager, address_from_json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Props = dict[str, Any]
 
@@ -42,7 +39,11 @@ def _refusals_without_traceback() -> None:
 
 
 class SwarmProvider(ResourceProvider):
-    """Base of our providers. Stateless: the engine stores it by reference to module and class."""
+    """Base of our providers. Stateless: the engine stores it by reference to module and class.
+
+    What is wrong is a Refusal that begins with its config key, in `check` too: the engine prints it as it is, but a
+    CheckFailure's reason behind "property ... value {...} has a problem".
+    """
 
     serialize_as_secret_always = False
 
@@ -66,15 +67,6 @@ class SwarmProvider(ResourceProvider):
             self._local.manager = Manager(address_from_json(self._swarm_config))
         manager: Manager = self._local.manager
         return manager
-
-    @staticmethod
-    def checked(news: Props, property_: str, look: Callable[[], None]) -> CheckResult:
-        """Run `look`, which may complete `news`; report a Refusal as the engine's own kind of input error."""
-        try:
-            look()
-        except Refusal as error:
-            return CheckResult(news, [CheckFailure(property_, str(error))])
-        return CheckResult(news, [])
 
 
 def unchanged(olds: Props, news: Props, *keys: str) -> bool:

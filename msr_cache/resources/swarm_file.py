@@ -64,15 +64,16 @@ class SwarmFileProvider(SwarmProvider):
         """Name the object after its content, as soon as that is known."""
         if is_unknown(news["data"]):
             return CheckResult({**news, "name": rpc.UNKNOWN}, [])
-
-        def look() -> None:
-            data = news["data"].encode()
-            if not 0 < len(data) < LARGEST[self.kind]:
-                message = f"found {len(data)} bytes, allowed by the swarm are 1 to {LARGEST[self.kind] - 1}"
-                raise Refusal(message)
-            news["name"] = f"{news['prefix']}-{hashlib.sha256(data).hexdigest()[:DIGITS]}"
-
-        return self.checked(news, "data", look)
+        data = news["data"].encode()
+        if not 0 < len(data) < LARGEST[self.kind]:
+            cache, _, part = news["prefix"].partition("_")
+            message = (
+                f"msr-cache:caches.{cache}: its {part} has {len(data)} bytes, allowed by the swarm are 1 to "
+                f"{LARGEST[self.kind] - 1}"
+            )
+            raise Refusal(message)
+        name = f"{news['prefix']}-{hashlib.sha256(data).hexdigest()[:DIGITS]}"
+        return CheckResult({**news, "name": name}, [])
 
     def create(self, props: Props) -> CreateResult:
         """Create the object, or take up an equal one that an interrupted run has left."""

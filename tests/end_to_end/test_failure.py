@@ -79,7 +79,10 @@ def must_fail(run: Run, *words: str) -> None:
 
 
 BAD: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
-    "no such tag": ({"image": "{images}:no-such-tag"}, ("no-such-tag", "can't be resolved to a digest")),
+    "no such tag": (
+        {"image": "{images}:no-such-tag"},
+        ("error: msr-cache:caches.asia.image: image ", "no-such-tag can't be resolved to a digest"),
+    ),
     "no such digest": (
         {"image": f"{{images}}@sha256:{'0' * 64}"},
         ("No such image", "check `image`"),
@@ -159,9 +162,12 @@ def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(stack: Stack, 
 NODES: dict[str, tuple[Callable[[Swarm], object], str]] = {
     "drained": (
         lambda swarm: swarm.docker("node", "update", "--availability", "drain", swarm.site.node_name),
-        "is set to drain",
+        "error: msr-cache:caches.asia.nodes: node worker-1 is set to drain",
     ),
-    "missing": (lambda _: None, "is not in the swarm, which has: worker-1"),
+    "missing": (
+        lambda _: None,
+        "error: msr-cache:caches.asia.nodes: node worker-77 is not in the swarm, which has: worker-1",
+    ),
 }
 
 

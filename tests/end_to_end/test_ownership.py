@@ -79,7 +79,8 @@ def test_another_stacks_label_is_refused_by_name(stack: Stack, swarm: Swarm) -> 
         run = stack.preview()
         assert not run.ok
         assert (
-            f"label {LABEL} of node {stack.site.node_name} belongs to msr-cache stack msr-cache/prod/europe" in run.text
+            f"error: msr-cache:caches.asia.label: label {LABEL} of node {stack.site.node_name} belongs to msr-cache "
+            "stack msr-cache/prod/europe" in run.text
         )
     finally:
         names = [label.partition("=")[0] for label in labels]

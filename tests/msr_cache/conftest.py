@@ -197,6 +197,14 @@ def with_manager(provider: P, manager: Manager) -> P:
     return provider
 
 
+def refusal(provider: SwarmProvider, news: Mapping[str, Any], olds: Mapping[str, Any] | None = None) -> str:
+    """Return the one line that a check refuses with, as the engine prints it."""
+    with pytest.raises(Refusal) as caught:
+        provider.check({**(olds or {})}, {**news})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 class Refusing(Manager):
     """A manager that answers everything with one error."""
 

@@ -11,6 +11,7 @@ from msr_cache.problems import Refusal
 from msr_cache.resources import registration
 from msr_cache.resources.cache_user import CacheUserProvider
 from msr_cache.resources.registration import FormerEntriesProvider, RegistrationProvider
+from tests.msr_cache.conftest import refusal
 
 HOST = "https://cache.asia.example.com"
 WANTED = {"url": "https://msr", "name": "asia", "host": HOST, "adopt": False}
@@ -98,8 +99,9 @@ def test_an_entry_of_the_same_name_or_host_alone_is_refused_even_where_adoption_
     msr = Msr(Entry("theirs", name, host))
     provider = provider_of(RegistrationProvider, msr)
     wanted = {**WANTED, "adopt": True}
-    (failure,) = provider.check({}, {**wanted}).failures
-    assert f"{name} at {host} (id theirs)" in failure.reason
+    told = refusal(provider, wanted)
+    assert told.startswith("msr-cache:caches.asia.registerInMsr: MSR holds an entry of the same name or host already")
+    assert f"{name} at {host} (id theirs)" in told
     with pytest.raises(Refusal, match="the same name or host"):
         provider.create(wanted)
     assert list(msr.known) == ["theirs"]
@@ -189,5 +191,5 @@ def test_a_user_who_is_gone_is_no_hindrance() -> None:
     provider = provider_of(CacheUserProvider, msr)
     assert provider.read("alice", outs).id is None
     provider.delete("alice", outs)
-    with pytest.raises(Refusal, match="MSR knows no account alice"):
-        provider.create({"url": "u", "user": "alice", "cache": "new"})
+    with pytest.raises(Refusal, match=r"^at\.users: MSR knows no account alice$"):
+        provider.create({"url": "u", "user": "alice", "cache": "new", "at": "at.users"})

@@ -11,9 +11,10 @@ from lab.site import Site
 from msr_cache.problems import Refusal
 from msr_cache.resources.image import ImageProvider, look_up
 from msr_cache.swarm import Address, Manager
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
 
 DIGEST = f"sha256:{'0a' * 32}"
+AT = "msr-cache:caches.asia.image"
 on_a_swarm = pytest.mark.swarm
 
 
@@ -33,7 +34,7 @@ class Telling(Manager):
 @on_a_swarm
 def test_a_tag_is_resolved_to_the_digest_that_its_registry_has(site: Site) -> None:
     provider = configured(ImageProvider(), site.docker_host)
-    checked = provider.check({}, {"image": site.cache_image})
+    checked = provider.check({}, {"image": site.cache_image, "at": AT})
     assert checked.failures == []
     # The digest by the registry's own API; the lab's images are amd64's.
     assert checked.inputs["reference"] == f"{site.cache_image}@{site.image_digest(CACHE_TAG)}"
@@ -45,18 +46,16 @@ def test_a_tag_is_resolved_to_the_digest_that_its_registry_has(site: Site) -> No
 @on_a_swarm
 def test_a_tag_that_does_not_exist_is_told_in_the_preview_with_what_to_do(site: Site) -> None:
     image = site.cache_image.replace(CACHE_TAG, "no-such-tag")
-    (failure,) = configured(ImageProvider(), site.docker_host).check({}, {"image": image}).failures
-    assert failure.property == "image"
-    assert failure.reason.startswith(f"image {image} can't be resolved to a digest: ")
-    assert "manifest unknown" in failure.reason
-    assert "give the image as name:tag@sha256:..." in failure.reason
-    assert "\n" not in failure.reason
+    told = refusal(configured(ImageProvider(), site.docker_host), {"image": image, "at": AT})
+    assert told.startswith(f"{AT}: image {image} can't be resolved to a digest: ")
+    assert "manifest unknown" in told
+    assert "give the image as name:tag@sha256:..." in told
 
 
 @on_a_swarm
 def test_a_digest_is_kept_as_it_is_given(site: Site) -> None:
     image = f"{site.cache_image}@{site.image_digest(CACHE_TAG)}"
-    checked = configured(ImageProvider(), site.docker_host).check({}, {"image": image})
+    checked = configured(ImageProvider(), site.docker_host).check({}, {"image": image, "at": AT})
     assert checked.inputs["reference"] == image
     assert checked.inputs["platforms"] == [{"architecture": "amd64", "os": "linux"}]
 
@@ -64,8 +63,8 @@ def test_a_digest_is_kept_as_it_is_given(site: Site) -> None:
 @on_a_swarm
 def test_another_tag_is_looked_up_and_is_a_change(site: Site) -> None:
     provider = configured(ImageProvider(), site.docker_host)
-    old = provider.check({}, {"image": site.cache_image}).inputs
-    new = provider.check({"image": site.cache_image, **old}, {"image": site.other_image}).inputs
+    old = provider.check({}, {"image": site.cache_image, "at": AT}).inputs
+    new = provider.check({"image": site.cache_image, **old}, {"image": site.other_image, "at": AT}).inputs
     assert new["reference"] == f"{site.other_image}@{site.image_digest(OTHER_TAG)}"
     diff = provider.diff(site.cache_image, old, new)
     assert diff.changes
@@ -76,9 +75,9 @@ def test_another_tag_is_looked_up_and_is_a_change(site: Site) -> None:
 def test_a_tag_that_is_known_is_not_looked_up_again_even_if_it_has_moved() -> None:
     """Else other bits would start at some later run that changes nothing. The engine drops new inputs that are None."""
     platforms = [{"architecture": "amd64", "os": "linux"}]
-    old = {"image": "cache:1", "reference": f"cache:1@{DIGEST}", "platforms": platforms}
+    old = {"image": "cache:1", "at": AT, "reference": f"cache:1@{DIGEST}", "platforms": platforms}
     provider = configured(ImageProvider(), NOWHERE)
-    checked = provider.check(old, {"image": "cache:1"})
+    checked = provider.check(old, {"image": "cache:1", "at": AT})
     assert (checked.inputs, checked.failures) == (old, [])
     assert not provider.diff("cache:1", old, checked.inputs).changes
 
@@ -86,14 +85,14 @@ def test_a_tag_that_is_known_is_not_looked_up_again_even_if_it_has_moved() -> No
 def test_an_image_given_by_digest_needs_no_registry() -> None:
     """Where only the nodes reach it, as the message for a tag proposes."""
     image = f"cache:1@{DIGEST}"
-    assert look_up(Refusing(500), image) == {"reference": image, "platforms": []}
+    assert look_up(Refusing(500), image, AT) == {"reference": image, "platforms": []}
     with pytest.raises(Refusal, match="image cache:1 can't be resolved"):
-        look_up(Refusing(500), "cache:1")
+        look_up(Refusing(500), "cache:1", AT)
 
 
 def test_a_manager_that_cant_be_reached_is_told_as_such_and_not_as_a_wrong_image() -> None:
-    (failure,) = configured(ImageProvider(), NOWHERE).check({}, {"image": f"cache:1@{DIGEST}"}).failures
-    assert failure.reason.startswith("the swarm manager at unix:///nowhere/docker.sock can't be reached")
+    told = refusal(configured(ImageProvider(), NOWHERE), {"image": f"cache:1@{DIGEST}", "at": AT})
+    assert told.startswith("the swarm manager at unix:///nowhere/docker.sock can't be reached")
 
 
 def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:
@@ -103,7 +102,7 @@ def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:
         {"architecture": "arm", "os": "linux", "variant": "v7"},
         {"architecture": "arm64", "os": "linux", "variant": "v8"},
     ]
-    assert look_up(Telling(platforms), "cache:1")["platforms"] == [
+    assert look_up(Telling(platforms), "cache:1", AT)["platforms"] == [
         {"architecture": "amd64", "os": "linux"},
         {"architecture": "", "os": "linux"},
         {"architecture": "arm64", "os": "linux"},
@@ -111,16 +110,15 @@ def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:
 
 
 def test_a_registry_that_tells_no_platforms_is_fine() -> None:
-    assert look_up(Telling(None), "cache:1") == {"reference": f"cache:1@{DIGEST}", "platforms": []}
+    assert look_up(Telling(None), "cache:1", AT) == {"reference": f"cache:1@{DIGEST}", "platforms": []}
 
 
 def test_the_engine_is_asked_for_the_whole_name() -> None:
     manager = Telling(None)
-    look_up(manager, "registry.example.com:5000/msr/cache:2.9.0")
+    look_up(manager, "registry.example.com:5000/msr/cache:2.9.0", AT)
     assert manager.asked == ["/distribution/registry.example.com:5000/msr/cache:2.9.0/json"]
 
 
 def test_a_403_of_an_mke_role_is_told_with_its_reason() -> None:
     provider = with_manager(ImageProvider(), Refusing(403, "access denied"))
-    (failure,) = provider.check({}, {"image": "cache:1"}).failures
-    assert "access denied" in failure.reason
+    assert "access denied" in refusal(provider, {"image": "cache:1", "at": AT})

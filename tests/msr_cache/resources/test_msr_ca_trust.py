@@ -68,8 +68,10 @@ def msr(tmp_path: Path) -> Iterator[Msr]:
 def check(msr: Msr, olds: dict[str, Any] | None = None, *pins: str, **more: str) -> tuple[dict[str, Any], str]:
     """What the engine is told: inputs, and the reason of a refusal."""
     news = {"url": msr.url, **({"pin": pins[0] if len(pins) == 1 else list(pins)} if pins else {}), **more}
-    result = MsrCaProvider().check(olds or {}, news)
-    return result.inputs, "".join(failure.reason for failure in result.failures)
+    try:
+        return MsrCaProvider().check(olds or {}, {**news}).inputs, ""
+    except Refusal as error:
+        return news, str(error)
 
 
 def remembered(msr: Msr, *pins: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from msr_cache.resources import node_label
 from msr_cache.resources.node_label import NodeLabelProvider
 from msr_cache.swarm import Address, EngineError, Manager
 from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
 
 KEY = "unit.cache"
 OURS = "msr-cache/prod/asia"
@@ -121,8 +121,7 @@ def test_another_stacks_label_is_refused_in_previews_too_and_left(
     theirs = provider.create(props(site, owner="msr-cache/test/europe"))
     before = by_hand.labels()
     told = f"label {KEY} of node {site.node_name} belongs to msr-cache stack msr-cache/test/europe"
-    (failure,) = provider.check({}, props(site)).failures
-    assert failure.reason.startswith(told)
+    assert refusal(provider, props(site)) == f"msr-cache:caches.asia.label: {told}: give this cache one of its own"
     with pytest.raises(Refusal, match=told):
         provider.create(props(site))
     provider.delete(theirs.id, {**theirs.outs, "owner": OURS})
@@ -288,9 +287,9 @@ class Listing(Manager):
 def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
     site: Site, provider: NodeLabelProvider
 ) -> None:
-    (failure,) = provider.check({}, props(site, node="worker-9")).failures
-    assert failure.property == "nodes"
-    assert failure.reason == f"node worker-9 is not in the swarm, which has: {site.node_name}"
+    assert refusal(provider, props(site, node="worker-9")) == (
+        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, which has: {site.node_name}"
+    )
 
 
 @on_a_swarm
@@ -299,26 +298,31 @@ def test_a_node_that_takes_no_tasks_is_named_with_the_command_that_mends_it(
     site: Site, by_hand: Swarm, provider: NodeLabelProvider, availability: str
 ) -> None:
     by_hand.docker("node", "update", "--availability", availability, site.node_name)
-    (failure,) = provider.check({}, props(site)).failures
-    told, _, command = failure.reason.partition(": docker ")
-    assert told == f"node {site.node_name} is set to {availability}, so the swarm runs no new task there"
+    told, _, command = refusal(provider, props(site)).partition(": docker ")
+    why = f"node {site.node_name} is set to {availability}, so the swarm runs no new task there"
+    assert told == f"msr-cache:caches.asia.nodes: {why}"
     by_hand.docker(*command.split())
     assert provider.check({}, props(site)).failures == []
 
 
 @pytest.mark.parametrize("state", ["down", "unknown", "disconnected"])
 def test_a_node_that_is_down_is_named(state: str) -> None:
-    with pytest.raises(Refusal, match=f"^node a is {state}: start it, or name another in `nodes`$"):
-        node_label.find(Listing(("a", state, "active"), ("b", "ready", "active")), "a")
+    with pytest.raises(
+        Refusal, match=f"^msr-cache:caches.asia.nodes: node a is {state}: start it, or name another in `nodes`$"
+    ):
+        node_label.find(Listing(("a", state, "active"), ("b", "ready", "active")), {"node": "a", "owner": OURS})
 
 
 def test_a_node_that_left_and_joined_again_is_found_by_its_new_self() -> None:
-    assert node_label.find(Listing(("a", "down", "active"), ("a", "ready", "active")), "a")["ID"] == "id-1"
+    assert (
+        node_label.find(Listing(("a", "down", "active"), ("a", "ready", "active")), {"node": "a", "owner": OURS})["ID"]
+        == "id-1"
+    )
 
 
 def test_a_host_name_that_two_nodes_share_is_refused() -> None:
     with pytest.raises(Refusal, match="node a is the host name of 2 nodes"):
-        node_label.find(Listing(("a", "ready", "active"), ("a", "ready", "active")), "a")
+        node_label.find(Listing(("a", "ready", "active"), ("a", "ready", "active")), {"node": "a", "owner": OURS})
 
 
 def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:
@@ -326,4 +330,4 @@ def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:
     same = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
     provider = configured(NodeLabelProvider(), NOWHERE)
     assert provider.check(same, dict(same)).failures == []
-    assert provider.check({}, dict(same)).failures[0].reason.startswith("the swarm manager at unix:///nowhere")
+    assert refusal(provider, same).startswith("the swarm manager at unix:///nowhere")

@@ -14,7 +14,6 @@ import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from msr_cache.problems import Refusal
 from msr_cache.resources.http_secret import HttpSecretProvider
 from msr_cache.resources.image import ImageProvider
 from msr_cache.resources.msr_ca import MsrCaProvider
@@ -86,23 +85,6 @@ def test_only_equal_values_of_an_earlier_run_are_unchanged() -> None:
 def test_a_value_that_the_engine_has_dropped_is_one_that_is_none() -> None:
     assert unchanged({"a": 1}, {"a": 1, "pin": None}, "a", "pin")
     assert not unchanged({}, {"pin": None}, "pin")
-
-
-def test_a_refusal_is_an_input_error_of_the_engines_own_kind() -> None:
-    def look() -> None:
-        message = "no such thing"
-        raise Refusal(message)
-
-    checked = SwarmProvider.checked({"a": 1}, "a", look)
-    assert [(failure.property, failure.reason) for failure in checked.failures] == [("a", "no such thing")]
-
-
-def test_another_exception_is_a_bug_and_not_swallowed() -> None:
-    def look() -> None:
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        SwarmProvider.checked({}, "a", look)
 
 
 def test_each_thread_has_a_connection_of_its_own_and_keeps_it() -> None:

@@ -23,7 +23,7 @@ from msr_cache.resources.swarm_file import (
 )
 from msr_cache.swarm import EngineError
 from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
 
 ASIA = Owner("msr-cache", "unit", "asia")
 THEIRS = Owner("msr-cache", "unit", "europe")
@@ -81,9 +81,9 @@ def test_the_name_of_what_is_not_known_yet_is_unknown_and_no_hash_of_nothing(unk
 @pytest.mark.parametrize(("of", "size"), [(ConfigProvider, 1000 * 1024), (SecretProvider, 500 * 1024)])
 def test_what_is_empty_or_too_large_is_refused_in_the_preview(of: type[SwarmFileProvider], size: int) -> None:
     for data in ("", "x" * size, "é" * (size // 2)):
-        (failure,) = of().check({}, inputs(data)).failures
-        assert failure.property == "data"
-        assert failure.reason == f"found {len(data.encode())} bytes, allowed by the swarm are 1 to {size - 1}"
+        assert refusal(of(), inputs(data)) == (
+            f"msr-cache:caches.asia: its unit has {len(data.encode())} bytes, allowed by the swarm are 1 to {size - 1}"
+        )
     assert of().check({}, inputs("x" * (size - 1))).failures == []
 
 
