@@ -170,7 +170,10 @@ class SwarmAccess(_Section):
 
     host: (
         Annotated[
-            str, _checked(r"(ssh|tcp)://[^\s/]+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path")
+            str,
+            _checked(
+                r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"
+            ),
         ]
         | None
     ) = None

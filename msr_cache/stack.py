@@ -10,6 +10,7 @@ import pulumi
 
 from msr_cache import registry_config, trial
 from msr_cache.cache import MsrCache, Site
+from msr_cache.probe import probe
 from msr_cache.problems import Refusal
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.settings import Settings, judge, read
@@ -37,6 +38,7 @@ def declare(config: Mapping[str, str]) -> None:
     """Declare all that `config` asks for; a mistake in it ends the run before anything is declared."""
     try:
         settings, address = checked(config)
+        probe(address)
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None

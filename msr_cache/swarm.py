@@ -52,16 +52,12 @@ class Address:
         # The SDK takes 0.15 s to import, which a preview that asks nothing of the swarm need not pay.
         from docker import APIClient, ContextAPI
         from docker.tls import TLSConfig
-        from docker.utils.config import find_config_file
 
         host, tls = self.host, None
         if self.context:
             context = ContextAPI.get_context(self.context)
             if context is None:
-                message = f"msr-cache:swarm.context: found {self.context!r}, which `docker context ls` does not show"
-                if find_config_file() is None:  # beside which alone the SDK looks for contexts
-                    message += "; or write {} into ~/.docker/config.json: contexts are found only beside that file"
-                raise Refusal(message)
+                raise unknown_context(self.context)
             host, tls = context.Host, context.TLSConfig
         if self.cert_path:
             folder = Path(self.cert_path)
@@ -69,6 +65,16 @@ class Address:
             tls = TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
         over_ssh = str(host).startswith("ssh://")
         return APIClient(base_url=host, tls=tls, version=API_VERSION, timeout=TIMEOUT, use_ssh_client=over_ssh)
+
+
+def unknown_context(name: str) -> Refusal:
+    """Return what is to be said of a docker context that is not there."""
+    from docker.utils.config import find_config_file
+
+    message = f"msr-cache:swarm.context: found {name!r}, which `docker context ls` does not show"
+    if find_config_file() is None:  # beside which alone the SDK looks for contexts
+        message += "; or write {} into ~/.docker/config.json: contexts are found only beside that file"
+    return Refusal(message)
 
 
 class EngineError(Refusal):
@@ -136,7 +142,7 @@ class Manager:
             url = f"{self._client.base_url}/v{API_VERSION}{path}"
             answer: Response = self._client.request(method, url, timeout=TIMEOUT, **options)
         except (DockerException, RequestException, OSError) as error:
-            message = f"the swarm manager at {self.address} can't be reached ({_innermost(error)}): see msr-cache:swarm"
+            message = f"msr-cache:swarm: the manager at {self.address} can't be reached ({_innermost(error)})"
             raise Refusal(message) from None
         if not answer.ok:
             raise EngineError(str(self.address), answer.status_code, _said(answer))

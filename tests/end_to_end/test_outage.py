@@ -9,7 +9,7 @@ import pytest
 
 from lab.site import Site
 from tests.end_to_end.middleman import Middleman
-from tests.end_to_end.stack import Stack
+from tests.end_to_end.stack import Run, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -64,6 +64,37 @@ def test_refresh_fails_and_forgets_nothing_and_the_next_up_changes_nothing(
     assert not done.operations, done.operations
     assert swarm.listing() == listing
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+@pytest.mark.parametrize("command", ["preview", "up"])
+def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_nothing(
+    stack: Stack, swarm: Swarm, command: str
+) -> None:
+    """pulumi-docker alone says "failed to connect to any docker daemon"."""
+    stack.deploy()
+    listing, nowhere = swarm.listing(), f"unix://{stack.folder}/docker.sock"
+    stack.configure(swarm={"host": nowhere})
+    run: Run = getattr(stack, command)()
+    assert not run.ok
+    assert f"error: msr-cache:swarm.host: found {nowhere}, where no manager answers" in run.text
+    assert "Traceback" not in run.text
+    assert swarm.listing() == listing
+    stack.configure()
+    assert not stack.deploy().operations
+
+
+def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(stack: Stack) -> None:
+    stack.deploy()
+    stack.site.engine.pause()
+    try:
+        runs = [stack.preview(), stack.up()]
+    finally:
+        stack.site.engine.resume()
+    for run in runs:
+        assert not run.ok
+        assert f"found {stack.site.docker_host}, where no manager answers (timed out)" in run.text
+        assert run.seconds < 20
+    stack.deploy()
 
 
 def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(stack: Stack) -> None:

@@ -142,7 +142,7 @@ class Mute(ScriptedSwarm):
 
     def text(self, path: str, **params: str) -> bytes:
         super().text(path, **params)
-        message = "the swarm manager at m can't be reached (timed out): see msr-cache:swarm"
+        message = "msr-cache:swarm: the manager at m can't be reached (timed out)"
         raise Refusal(message)
 
 

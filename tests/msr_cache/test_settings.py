@@ -85,6 +85,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # The swarm.
     ("swarm.host", "manager-1", f"found 'manager-1', {SWARM_HOST}"),
     ("swarm.host", "https://manager-1", f"found 'https://manager-1', {SWARM_HOST}"),
+    ("swarm.host", "tcp://manager-1", f"found 'tcp://manager-1', {SWARM_HOST}"),
     ("swarm", {}, f"found none, {ONE_ACCESS}"),
     ("swarm.context", "prod", f"msr-cache:swarm: found host and context, {ONE_ACCESS}"),
     ("swarm.clientBundle", "bundle.zip", f"msr-cache:swarm: found host and clientBundle, {ONE_ACCESS}"),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from msr_cache import stack
 from msr_cache.pem import sha256_of
-from tests.msr_cache.conftest import CACHE_TLS, declared, plain
+from tests.msr_cache.conftest import CACHE_TLS, NOWHERE, declared, plain
 
 EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}
 # design.md, "what a stack gives".
@@ -66,6 +67,18 @@ def test_caches_share_msrs_ca_and_the_providers_and_nothing_else() -> None:
     assert [len(program.of(kind)) for kind in ("MsrCa", "docker", "tls")] == [1, 1, 1]
 
 
+@pytest.fixture
+def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a manager be declared that nobody can ask."""
+    monkeypatch.setattr(stack, "probe", lambda _: None)
+
+
+def test_a_manager_that_nobody_can_ask_ends_the_run_before_anything_is_declared() -> None:
+    program = declared({"swarm": {"host": NOWHERE}})
+    assert program.error.startswith(f"msr-cache:swarm.host: found {NOWHERE}, where no manager answers (")
+    assert program.resources == []
+
+
 @pytest.mark.parametrize(
     ("swarm", "inputs"),
     [
@@ -73,12 +86,14 @@ def test_caches_share_msrs_ca_and_the_providers_and_nothing_else() -> None:
         ({"context": "prod"}, {"context": "prod"}),
     ],
 )
+@pytest.mark.usefixtures("unprobed")
 def test_the_docker_provider_reaches_the_manager_that_the_config_names(
     swarm: dict[str, str], inputs: dict[str, str]
 ) -> None:
     assert plain(declared({"swarm": swarm}).one("docker").inputs) == inputs
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: Any) -> None:
     """It would be stored in the clear in the state (pulumi-docker issue 643)."""
     files = {"ca.pem": "CA", "cert.pem": "C", "key.pem": "canary", "env.sh": "export DOCKER_HOST=tcp://mke:443\n"}

@@ -92,7 +92,7 @@ def test_an_image_given_by_digest_needs_no_registry() -> None:
 
 def test_a_manager_that_cant_be_reached_is_told_as_such_and_not_as_a_wrong_image() -> None:
     told = refusal(configured(ImageProvider(), NOWHERE), {"image": f"cache:1@{DIGEST}", "at": AT})
-    assert told.startswith("the swarm manager at unix:///nowhere/docker.sock can't be reached")
+    assert told.startswith("msr-cache:swarm: the manager at unix:///nowhere/docker.sock can't be reached")
 
 
 def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:

@@ -330,4 +330,4 @@ def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:
     same = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
     provider = configured(NodeLabelProvider(), NOWHERE)
     assert provider.check(same, dict(same)).failures == []
-    assert refusal(provider, same).startswith("the swarm manager at unix:///nowhere")
+    assert refusal(provider, same).startswith("msr-cache:swarm: the manager at unix:///nowhere")
