@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from msr_cache.problems import Refusal
@@ -36,7 +37,7 @@ class Address:
 
     @classmethod
     def from_config(cls, swarm: Mapping[str, Any]) -> Address:
-        """Read `msr-cache:swarm`, unpacking a bundle's zip file beside itself the first time."""
+        """Read `msr-cache:swarm`, unpacking a bundle's zip file beside itself when it is new."""
         if bundle := swarm.get("clientBundle"):
             folder = _bundle_folder(Path(bundle).expanduser())
             return cls(host=_bundle_host(folder), cert_path=str(folder))
@@ -168,11 +169,11 @@ def _bundle_folder(bundle: Path) -> Path:
     else:
         # The provider is a process of its own and its inputs are compared run by run: it needs a path that stays.
         folder = bundle.with_suffix("")
-        if not bundle.is_file() and not folder.is_dir():
+        if bundle.is_file():
+            _unpack(bundle, folder)
+        elif not folder.is_dir():
             message = f"msr-cache:swarm.clientBundle: found no file {bundle}, allowed is what MKE gives out as one"
             raise Refusal(message)
-        if not folder.is_dir():
-            _unpack(bundle, folder)
     missing = [name for name in ("ca.pem", "cert.pem", "key.pem", "env.sh") if not (folder / name).is_file()]
     if missing:
         message = (
@@ -184,16 +185,34 @@ def _bundle_folder(bundle: Path) -> Path:
 
 
 def _unpack(bundle: Path, folder: Path) -> None:
+    """Let `folder` hold what the zip file does: a renewed bundle bears the name of the old one."""
     try:
         with zipfile.ZipFile(bundle) as archive:
-            folder.mkdir(mode=0o700)
-            archive.extractall(folder)
+            if all(_holds(folder, entry) for entry in archive.infolist()):
+                return
+            with TemporaryDirectory(dir=folder.parent) as scratch:  # which nobody else may look into
+                archive.extractall(scratch)
+                _move_all(Path(scratch), folder)
     except (OSError, zipfile.BadZipFile) as error:
-        shutil.rmtree(folder, ignore_errors=True)
         message = f"msr-cache:swarm.clientBundle: found {bundle}, which can't be unpacked ({error}): download it anew"
         raise Refusal(message) from None
-    for path in folder.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+def _move_all(source: Path, folder: Path) -> None:
+    """Others may read `folder` meanwhile: no file of it is ever half written, or open to others."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for path in sorted(source.rglob("*")):  # folders come before what is in them
+        place = folder / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(mode=0o700, exist_ok=True)
+        else:
+            path.chmod(0o600)
+            path.replace(place)
+
+
+def _holds(folder: Path, entry: zipfile.ZipInfo) -> bool:
+    path = folder / entry.filename
+    return path.is_dir() if entry.is_dir() else path.is_file() and zlib.crc32(path.read_bytes()) == entry.CRC
 
 
 def _bundle_host(folder: Path) -> str:

@@ -10,6 +10,7 @@ import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,64 @@ def test_a_bundle_is_found_below_the_home_folder(tmp_path: Path, monkeypatch: py
     assert from_bundle(Path("~/bundle")).cert_path == str(tmp_path / "bundle")
 
 
+def inodes(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_ino for path in [folder, *folder.rglob("*")]}
+
+
 def test_a_zip_that_was_unpacked_is_not_unpacked_again(tmp_path: Path) -> None:
-    """The folder's path is a provider's input: what stands there must not change from run to run."""
     from_bundle(bundle_zip(tmp_path / "bundle.zip"))
-    (tmp_path / "bundle/ca.pem").write_text("changed")
+    before = inodes(tmp_path)
     from_bundle(tmp_path / "bundle.zip")
-    assert (tmp_path / "bundle/ca.pem").read_text() == "changed"
+    assert inodes(tmp_path) == before
+
+
+def test_a_renewed_zip_of_the_same_name_takes_the_old_ones_place_for_nobody_elses_eyes(tmp_path: Path) -> None:
+    file = bundle_zip(tmp_path / "bundle.zip")
+    date, first = file.stat().st_mtime, from_bundle(file)
+    (tmp_path / "bundle/notes").write_text("the operator's own")
+    before = os.umask(0)
+    try:
+        bundle_zip(file, {**BUNDLE, "key.pem": "renewed key"})
+        os.utime(file, (date, date))  # a copy may bear any date
+        assert from_bundle(file) == first
+    finally:
+        os.umask(before)
+    assert (tmp_path / "bundle/key.pem").read_text() == "renewed key"
+    assert stat.S_IMODE((tmp_path / "bundle/key.pem").stat().st_mode) == 0o600
+    assert (tmp_path / "bundle/notes").read_text() == "the operator's own"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "bundle.zip"]
+
+
+def test_what_a_killed_run_has_left_unpacked_in_part_is_completed(tmp_path: Path) -> None:
+    file = bundle_zip(tmp_path / "bundle.zip")
+    from_bundle(file)
+    (tmp_path / "bundle/env.sh").unlink()
+    (tmp_path / "bundle/key.pem").write_text("priv")
+    assert from_bundle(file).host == "tcp://mke.example.com:443"
+    assert (tmp_path / "bundle/key.pem").read_text() == BUNDLE["key.pem"]
+
+
+def test_many_may_unpack_at_once(tmp_path: Path) -> None:
+    """A refresh without the program: each resource's thread reads the address for itself."""
+    file = bundle_zip(tmp_path / "bundle.zip")
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(from_bundle, [file] * 64))) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "bundle.zip"]
+
+
+def test_a_damaged_zip_leaves_the_old_bundle_as_it_is(tmp_path: Path) -> None:
+    file = bundle_zip(tmp_path / "bundle.zip")
+    from_bundle(file)
+    bundle_zip(file, {**BUNDLE, "key.pem": "renewed key"})
+    file.write_bytes(file.read_bytes().replace(b"renewed key", b"renewXd key"))
+    assert "can't be unpacked (Bad CRC-32" in message(lambda: from_bundle(file))
+    assert (tmp_path / "bundle/key.pem").read_text() == BUNDLE["key.pem"]
+
+
+def test_a_bundle_whose_zip_was_taken_away_is_still_one(tmp_path: Path) -> None:
+    first = from_bundle(bundle_zip(tmp_path / "bundle.zip"))
+    (tmp_path / "bundle.zip").unlink()
+    assert from_bundle(tmp_path / "bundle.zip") == first
 
 
 @pytest.mark.parametrize("name", ["../evil", "../../evil", "a/../../evil", "/evil", "bundle/../../evil"])
