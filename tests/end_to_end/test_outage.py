@@ -72,7 +72,7 @@ def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_no
 ) -> None:
     """pulumi-docker alone says "failed to connect to any docker daemon"."""
     stack.deploy()
-    listing, nowhere = swarm.listing(), f"unix://{stack.folder}/docker.sock"
+    listing, nowhere = swarm.listing(), f"unix://{stack.site.run}/nowhere.sock"
     stack.configure(swarm={"host": nowhere})
     run: Run = getattr(stack, command)()
     assert not run.ok
