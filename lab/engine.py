@@ -6,6 +6,7 @@ import signal
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import docker
 import requests
@@ -62,6 +63,13 @@ class Engine:
             if client.info()["Swarm"]["LocalNodeState"] == "inactive":
                 client.swarm.init(advertise_addr=self.address, listen_addr=self.address)
         self.wait()
+
+    def join_swarm(self, manager: Self) -> None:
+        """Make it a worker of the swarm of `manager`, and return when that knows it as ready."""
+        with closing(manager.client()) as of_manager, closing(self.client()) as client:
+            token = of_manager.swarm.attrs["JoinTokens"]["Worker"]
+            client.swarm.join([manager.address], token, advertise_addr=self.address, listen_addr=self.address)
+        manager.wait()
 
     def stop(self) -> None:
         """Shut it down in order, containers first."""
@@ -133,14 +141,14 @@ class Engine:
         os.kill(pid, number)
 
     def _is_ready(self) -> bool:
-        """Whether it answers and, in a swarm, is known as ready."""
+        """Whether it answers and, as a manager, knows each node of its swarm as ready."""
         if self._machine.pid() is None:
             raise LabError(f"the engine {self.name} ended: see {self._machine.log}")
         try:
             with closing(self.client(timeout=5)) as client:
                 if client.info()["Swarm"]["LocalNodeState"] == "inactive":
                     return True
-                return any(node.attrs["Status"]["State"] == "ready" for node in client.nodes.list({"name": self.name}))
+                return all(node.attrs["Status"]["State"] == "ready" for node in client.nodes.list())
         except (DockerException, requests.RequestException):
             return False
 

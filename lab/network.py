@@ -41,9 +41,24 @@ class Network:
         _ip("address", "add", f"{self.host_address}/{self.subnet.prefixlen}", "dev", self.name)
         _ip("link", "set", self.name, "up")
 
+    def connect(self) -> None:
+        """Let engines reach one another, also where a docker of this machine's own lets nothing be forwarded."""
+        if not self._forwards():
+            _run("/usr/sbin/iptables", "--wait", "--insert", *self._rule)
+
     def down(self) -> None:
+        while self._forwards():
+            _run("/usr/sbin/iptables", "--wait", "--delete", *self._rule)
         if exists(self.name):
             _ip("link", "delete", self.name)
+
+    @property
+    def _rule(self) -> tuple[str, ...]:
+        return ("FORWARD", "--in-interface", self.name, "--out-interface", self.name, "--jump", "ACCEPT")
+
+    def _forwards(self) -> bool:
+        check = ("/usr/sbin/iptables", "--wait", "--check", *self._rule)
+        return subprocess.run(check, capture_output=True, check=False).returncode == 0
 
 
 def free_subnet() -> IPv4Network:
@@ -65,7 +80,11 @@ def _taken(subnet: IPv4Network) -> bool:
 
 
 def _ip(*arguments: str) -> str:
-    result = subprocess.run(["/usr/sbin/ip", *arguments], capture_output=True, text=True, check=False)
+    return _run("/usr/sbin/ip", *arguments)
+
+
+def _run(*command: str) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise LabError(f"ip {' '.join(arguments)}: {result.stderr.strip()}")
+        raise LabError(f"{' '.join(command)}: {result.stderr.strip()}")
     return result.stdout

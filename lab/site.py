@@ -30,7 +30,6 @@ class Site:
     root: Path | None
     network: Network
 
-    node_name = "worker-1"
     app_repository = images.APP_REPOSITORY
     app_tag = images.APP_TAG
 
@@ -42,7 +41,8 @@ class Site:
             site = cls.find(root) or cls._new(root)
             site.run.mkdir(mode=0o700, exist_ok=True)
             site.network.up()
-            site.engine.launch()
+            for engine in site.engines:
+                engine.launch()
             registry_is_new = not site.image_registry.is_running()
             site.image_registry.start()
             site.msr.start()
@@ -62,10 +62,19 @@ class Site:
             return None
         return cls._of(root, IPv4Network(json.loads(site_file.read_text())["subnet"]))
 
+    def add_worker(self) -> Engine:
+        """Let one more machine join the swarm, for as long as there is the site."""
+        worker = self._machine(len(self.engines) + 1)
+        self.network.connect()
+        worker.start()
+        worker.join_swarm(self.engine)
+        return worker
+
     def stop(self) -> None:
-        """End every process that the site started; leave no mount, interface or file of it."""
+        """End every process that the site started; leave no mount, interface, firewall rule or file of it."""
         with _locked():
-            self.engine.remove()
+            for engine in self.engines:
+                engine.remove()
             self.msr.shut_down()
             self.image_registry.stop()
             self.network.down()
@@ -91,13 +100,23 @@ class Site:
 
     @property
     def engine(self) -> Engine:
-        address = self.network.address(1)
+        """The swarm's manager."""
+        return self._machine(1)
+
+    @property
+    def engines(self) -> list[Engine]:
+        """The manager, and the workers that have joined."""
+        workers = len(list(self.data.glob("engine-*")))
+        return [self._machine(number) for number in range(1, workers + 2)]
+
+    def _machine(self, number: int) -> Engine:
+        folder = "engine" if number == 1 else f"engine-{number}"
         return Engine(
-            self.node_name,
-            address,
+            f"worker-{number}",
+            self.network.address(number),
             self.network,
-            self.run / "engine",
-            self.data / "engine",
+            self.run / folder,
+            self.data / folder,
             self.image_registry.address,
         )
 
@@ -115,6 +134,10 @@ class Site:
     @property
     def docker_host(self) -> str:
         return self.engine.docker_host
+
+    @property
+    def node_name(self) -> str:
+        return self.engine.name
 
     @property
     def engine_address(self) -> str:
@@ -135,6 +158,10 @@ class Site:
     @property
     def other_image(self) -> str:
         return self._image(images.OTHER_TAG)
+
+    @property
+    def slow_image(self) -> str:
+        return self._image(images.SLOW_TAG)
 
     @property
     def crash_image(self) -> str:

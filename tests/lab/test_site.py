@@ -32,14 +32,14 @@ LABEL = "dtr.cache"
 class Cache:
     """The seed's cache as a service; `ca_pem` is what its clients trust."""
 
-    def __init__(self, site: Site, image: str | None = None) -> None:
+    def __init__(self, site: Site, image: str | None = None, node: str = "worker-1") -> None:
         self.site = site
         tls = issue("Cache CA", address=site.engine_address, dns_name=FQDN)
         self.ca_pem = tls.ca
         certs = {"dtr.cert.pem": site.msr_ca_pem(), "cache.cert.pem": tls.certificate, "cache.key.pem": tls.key}
         with closing(site.engine.client()) as client:
-            node = client.nodes.get(site.node_name)
-            node.update({**node.attrs["Spec"], "Labels": {LABEL: "true"}})
+            labelled = client.nodes.get(node)
+            labelled.update({**labelled.attrs["Spec"], "Labels": {LABEL: "true"}})
             config_yml = CONFIG_YAML.format(url=f"https://{FQDN}:{PORT}", msr_url=site.msr_url)
             config = client.configs.create(name="config.yml", data=config_yml.encode())
             secrets = [client.secrets.create(name=name, data=pem.encode()).id for name, pem in certs.items()]
@@ -54,8 +54,9 @@ class Cache:
                 restart_policy=RestartPolicy(condition="on-failure"),
             ).id
 
-    def wait_until_serving(self) -> None:
-        wait_until(lambda: self._status() == HTTPStatus.OK, f"the cache does not serve: {self.tasks()}", seconds=30)
+    def wait_until_serving(self, address: str | None = None) -> None:
+        at = address or self.site.engine_address
+        wait_until(lambda: self._status(at) == HTTPStatus.OK, f"the cache does not serve: {self.tasks()}", seconds=30)
 
     def pull(self) -> PullResult:
         url, address = f"https://{FQDN}:{PORT}", self.site.engine_address
@@ -76,9 +77,9 @@ class Cache:
             for thing in [*client.configs.list(), *client.secrets.list()]:
                 thing.remove()
 
-    def _status(self) -> int:
+    def _status(self, address: str) -> int:
         try:
-            url = f"https://{self.site.engine_address}:{PORT}/"
+            url = f"https://{address}:{PORT}/"
             return requests.get(url, verify=False, timeout=2).status_code  # noqa: S501 - only whether it is up
         except requests.RequestException:
             return 0
@@ -242,12 +243,27 @@ def test_a_recycled_pid_is_not_taken_for_ours(tmp_path: Path) -> None:
         other.wait()
 
 
-def test_a_stopped_lab_leaves_no_process_mount_interface_or_file_behind(tmp_path: Path) -> None:
+def test_a_worker_joins_runs_a_service_and_comes_back_with_the_site(tmp_path: Path) -> None:
+    site = Site.start(tmp_path)
+    try:
+        worker = site.add_worker()
+        cache = Cache(site, node=worker.name)
+        cache.wait_until_serving(worker.address)
+        for engine in site.engines:
+            engine.kill()
+        assert Site.start(tmp_path).engines == site.engines
+        cache.wait_until_serving(worker.address)
+    finally:
+        site.stop()
+
+
+def test_a_stopped_lab_leaves_no_process_mount_interface_firewall_rule_or_file_behind(tmp_path: Path) -> None:
     before = left_behind(tmp_path)
     site = Site.start(tmp_path)
     cache = Cache(site)
     cache.wait_until_serving()
     cache.pull()
+    site.add_worker()
     running = processes(site)
     assert {"dockerd", "containerd", "docker-registry"} <= set(running.values())
     assert any("shim" in name for name in running.values())
@@ -287,7 +303,10 @@ def test_a_half_failed_start_is_cleared_away(tmp_path: Path, monkeypatch: pytest
 def left_behind(root: Path) -> dict[str, set[str]]:
     """List where the site of `root` might leave something; what names another site is that one's."""
     folders = ("/run", "/etc", "/opt", "/var/lib", "/sys/fs/cgroup")
-    links = subprocess.run(["/usr/sbin/ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    links, rules = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for command in (["/usr/sbin/ip", "-brief", "link"], ["/usr/sbin/iptables", "--wait", "--list-rules"])
+    )
     own = _id(root)[-8:]
 
     def of_others(text: str) -> bool:
@@ -296,6 +315,7 @@ def left_behind(root: Path) -> dict[str, set[str]]:
     found = {
         "files": {str(path) for folder in folders for depth in ("*", "*/*") for path in Path(folder).glob(depth)},
         "mounts": set(Path("/proc/self/mounts").read_text().splitlines()),
+        "firewall rules": set(rules.splitlines()),
         "interfaces": {line.split()[0].split("@")[0] for line in links.splitlines()},
     }
     return {kind: {item for item in items if not of_others(item)} for kind, items in found.items()}
