@@ -1,4 +1,4 @@
-"""The images of the site: the cache (two versions, and one that crashes) and the image that clients pull through it."""
+"""The images of the site: the cache (two versions, a slow and a crashing one) and what clients pull through it."""
 
 import random
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.registry import Registry, tar
 
 CACHE_REPOSITORY = "mirantis/dtr-content-cache"
-CACHE_TAG, OTHER_TAG, CRASH_TAG = "2.9.0", "2.9.1", "crash"
+CACHE_TAG, OTHER_TAG, SLOW_TAG, CRASH_TAG = "2.9.0", "2.9.1", "slow", "crash"
 LAST_TAG = CRASH_TAG  # the one pushed last: where it is, all are
 APP_REPOSITORY, APP_TAG = "library/app", "1"
 
@@ -19,9 +19,11 @@ _MIB = 1 << 20
 def push_cache_images(registry: Registry) -> None:
     """Push each version of the cache."""
     base = _base_layer()
-    for tag, script in {CACHE_TAG: "start.sh", OTHER_TAG: "start.sh", CRASH_TAG: "crash.sh"}.items():
-        layers = [base, tar({"start.sh": (0o755, (_SCRIPTS / script).read_bytes())})]
-        registry.push(CACHE_REPOSITORY, tag, layers, {"Env": ["PATH=/usr/bin:/bin"], "Labels": {"version": tag}})
+    for tag in (CACHE_TAG, OTHER_TAG, SLOW_TAG, CRASH_TAG):
+        script = _SCRIPTS / ("crash.sh" if tag == CRASH_TAG else "start.sh")
+        layers = [base, tar({"start.sh": (0o755, script.read_bytes())})]
+        environment = ["PATH=/usr/bin:/bin", f"START_AFTER={3 if tag == SLOW_TAG else 0}"]
+        registry.push(CACHE_REPOSITORY, tag, layers, {"Env": environment, "Labels": {"version": tag}})
 
 
 def push_app_image(registry: Registry) -> None:

@@ -30,6 +30,10 @@ _ADVICE = (
     ),
     (r"insufficient resources", "no such node has that much free: lower `resources.reservations`"),
     (r"error unmarshaling response|panic: unable to configure registry middleware", "take the image of MSR's version"),
+    (
+        r"unhealthy container",
+        "it runs but never opened the cache's port: check `registryConfig.http`, and the log above",
+    ),
     (r"non-zero exit", "read the log lines above; they are the cache's own"),
 )
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from msr_cache.settings import ResourceAmount, Settings
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_PORT_IS_OPEN = (
+    "for table in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
+    '[ "${{address##*:}}$state" = {port:04X}0A ] && exit 0; done <$table; done; exit 1'
+)
+"""By the shell alone, which start.sh needs as well: what else the image holds is not documented. 0A is LISTEN."""
 _FILE = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
 
 
@@ -40,7 +45,7 @@ def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> d
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {
-            "container_spec": _container(parts),
+            "container_spec": _container(parts, cache.port),
             "placement": {
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
                 "platforms": parts.image.platforms,
@@ -69,7 +74,7 @@ def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> d
     }
 
 
-def _container(parts: Parts) -> dict[str, Any]:
+def _container(parts: Parts, port: int) -> dict[str, Any]:
     return {
         "image": parts.image.reference,
         "commands": ["/start.sh", "/config.yml"],
@@ -77,6 +82,14 @@ def _container(parts: Parts) -> dict[str, Any]:
         "sysctl": {},
         "isolation": "default",
         "stop_grace_period": "10s",  # unset, the provider makes it 0, which cuts pulls off
+        # Without it a task counts as running before it serves, and the swarm ends the one before it too early.
+        "healthcheck": {
+            "tests": ["CMD-SHELL", _PORT_IS_OPEN.format(port=port)],
+            "interval": "2s",  # the first is made after one; each costs about 0.05 s of a core
+            "timeout": "10s",
+            "retries": 30,
+            "start_period": "0s",
+        },
         "configs": [
             {"config_id": parts.config.id, "config_name": parts.config.name, "file_name": "config.yml", **_FILE}
         ],

@@ -117,6 +117,7 @@ def sweep(manager: Manager, labels: dict[str, str]) -> None:
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Turn docker.Service's inputs into the Engine API's spec of one task, not restarted, reserving nothing."""
     container = inputs["taskSpec"]["containerSpec"]
+    health = container["healthcheck"]
     limits = inputs["taskSpec"]["resources"]["limits"]
     endpoint = inputs["endpointSpec"]
     return {
@@ -127,6 +128,12 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             "ContainerSpec": {
                 "Image": container["image"],
                 "Command": container["commands"],
+                "Healthcheck": {
+                    "Test": health["tests"],
+                    "Interval": _nanoseconds(health["interval"]),
+                    "Timeout": _nanoseconds(health["timeout"]),
+                    "Retries": int(health["retries"]),
+                },
                 "Configs": [
                     {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
                     for file in container["configs"]
@@ -152,6 +159,10 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             ]
         },
     }
+
+
+def _nanoseconds(seconds: str) -> int:
+    return int(seconds.removesuffix("s")) * 10**9
 
 
 def _target(file: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ items() {
     ' "$config"
 }
 
+sleep "${START_AFTER:-0}"
 config=${1:-}
 [ -n "$config" ] || fail "usage: /start.sh CONFIG.YML"
 [ -r "$config" ] || fail "$config: no such file"

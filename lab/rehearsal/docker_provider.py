@@ -89,6 +89,12 @@ taskSpec            TaskTemplate     block
     isolation       Isolation        text      ="default"
     stopGracePeriod StopGracePeriod  duration  computed
     init            Init             flag      computed
+    healthcheck     Healthcheck      block     computed
+      tests         Test             texts
+      interval      Interval         duration  ="0s"
+      timeout       Timeout          duration  ="0s"
+      startPeriod   StartPeriod      duration  ="0s"
+      retries       Retries          number
     configs         Configs          set
       configId      ConfigID         text
       configName    ConfigName       text

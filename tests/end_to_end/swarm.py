@@ -26,7 +26,7 @@ class Swarm:
         return answer.stdout.strip()
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.docker(kind, "inspect", name))[0]
+        found: dict[str, Any] = json.loads(self.docker(*kind.split(), "inspect", name))[0]
         return found
 
     def names(self, kind: str) -> set[str]:
@@ -35,11 +35,11 @@ class Swarm:
     def listing(self) -> dict[str, Any]:
         """Return all that a stack could leave behind: objects by name, and the labels of each node."""
         listing: dict[str, Any] = {kind: self.names(kind) for kind in ("service", "config", "secret")}
-        return listing | {"labels": self.labels()}
+        return listing | {"labels": {node.name: self.labels(node.name) for node in self.site.engines}}
 
-    def labels(self) -> dict[str, str]:
-        """Return the labels of the site's node."""
-        found: dict[str, str] = self.node()["Spec"]["Labels"]
+    def labels(self, node: str | None = None) -> dict[str, str]:
+        """Return the labels of a node, by default of the manager."""
+        found: dict[str, str] = self.inspect("node", node or self.site.node_name)["Spec"]["Labels"]
         return found
 
     def node(self) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
+
 import pytest
 
 from tests.end_to_end.stack import CACHE, PORT, Stack
@@ -39,6 +42,26 @@ def test_a_changed_port_is_shown_in_words_and_served_on(stack: Stack) -> None:
     stack.deploy()
     assert stack.outputs()["cacheUrl"].endswith(f":{PORT + 1}")
     assert stack.pull().blobs
+
+
+def test_on_an_ingress_port_the_old_task_ends_after_the_new_one_has_opened_its_port(stack: Stack, swarm: Swarm) -> None:
+    """By the engine's own clock, for a cache that takes three seconds from its start until it serves."""
+    slow = {"publishMode": "ingress", "image": stack.site.slow_image}
+    stack.configure(slow)
+    stack.deploy()
+    old = swarm.container(f"{CACHE}_cache")
+    stack.configure(slow | {"blobTtl": "36h"})
+    stack.deploy()
+    new = swarm.container(f"{CACHE}_cache")
+    started = moment(swarm.inspect("container", new)["State"]["StartedAt"])
+    (task,) = swarm.task_ids(f"{CACHE}_cache")
+    running = moment(swarm.inspect("", task)["Status"]["Timestamp"])
+    ended = moment(swarm.inspect("container", old)["State"]["FinishedAt"])
+    assert started + timedelta(seconds=3) < running < ended
+
+
+def moment(timestamp: str) -> datetime:
+    return datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*Z", r"\1+00:00", timestamp))
 
 
 def test_two_caches_live_beside_each_other_and_one_goes_without_the_other(stack: Stack, swarm: Swarm) -> None:

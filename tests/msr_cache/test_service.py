@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -71,6 +73,24 @@ def test_the_image_runs_by_digest_on_its_own_platforms() -> None:
     task = args()["task_spec"]
     assert task["container_spec"]["image"] == "cache:1@sha256:0a"
     assert task["placement"]["platforms"] == [{"architecture": "amd64", "os": "linux"}]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_task_is_healthy_while_its_port_is_open_and_not_before_or_after(address: str) -> None:
+    """By the shell that Docker's CMD-SHELL takes, in whose network namespace the port is."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as listener:
+        listener.bind((address, 0))
+        port = listener.getsockname()[1]
+        kind, command = args({".port": port})["task_spec"]["container_spec"]["healthcheck"]["tests"]
+        assert kind == "CMD-SHELL"
+
+        def is_healthy() -> bool:
+            return subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False).returncode == 0
+
+        assert not is_healthy()
+        listener.listen()
+        assert is_healthy()
+    assert not is_healthy()
 
 
 def test_ownership_labels_are_on_the_service_and_not_on_its_tasks() -> None:

@@ -23,6 +23,13 @@ INPUTS: dict[str, Any] = {
     "mode": {"replicated": {"replicas": 2}},
     "taskSpec": {
         "containerSpec": {
+            "healthcheck": {
+                "tests": ["CMD-SHELL", "exit 0"],
+                "interval": "2s",
+                "timeout": "10s",
+                "retries": 30,
+                "startPeriod": "0s",
+            },
             "image": "cache:1@sha256:0a",
             "commands": ["/start.sh", "/config.yml"],
             "env": {},
@@ -47,6 +54,12 @@ SPEC: dict[str, Any] = {
         "ContainerSpec": {
             "Image": "cache:1@sha256:0a",
             "Command": ["/start.sh", "/config.yml"],
+            "Healthcheck": {
+                "Test": ["CMD-SHELL", "exit 0"],
+                "Interval": 2_000_000_000,
+                "Timeout": 10_000_000_000,
+                "Retries": 30,
+            },
             "Configs": [
                 {"ConfigID": "c1", "ConfigName": "asia_config.yml-1", "File": {"Name": "config.yml", **TARGET}}
             ],

@@ -1,0 +1,109 @@
+"""A certificate that is about to end, and a client that connects all the while it is renewed."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tests.end_to_end.stack import FQDN, PORT, Stack
+
+PERIOD = 0.05
+"""Seconds between two handshakes."""
+
+
+def age(stack: Stack, *, days_left: float) -> None:
+    """Let the state say that the certificate ends in so many days: nobody waits for a year."""
+    state = stack.export(show_secrets=True)
+    ends = datetime.now(UTC) + timedelta(days=days_left)
+    for resource in state["deployment"]["resources"]:
+        if resource["type"] == "tls:index/selfSignedCert:SelfSignedCert":
+            resource["outputs"]["validityEndTime"] = ends.isoformat()
+        if resource["type"].endswith(":Rollout"):
+            resource["inputs"]["certificateExpires"] = resource["outputs"]["certificateExpires"] = ends.isoformat()
+    stack.restore(state)
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """What was served by which address, or the error; times are the monotonic clock's."""
+
+    began: float
+    ended: float
+    address: str
+    served: str = ""
+    error: str = ""
+
+
+@contextmanager
+def connecting(*addresses: str) -> Iterator[list[Handshake]]:
+    """Shake hands with the cache 20 times a second, as a client does whose name for it has these addresses.
+
+    It begins with each in turn, and goes on to the next where nobody takes the connection; a handshake that was begun
+    and then failed is a failure.
+    """
+    seen: list[Handshake] = []
+    over = threading.Event()
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # which certificate is served is what is asked for
+
+    def once(count: int) -> Handshake:
+        began = time.monotonic()
+        error = ""
+        for turn in range(len(addresses)):
+            address = addresses[(count + turn) % len(addresses)]
+            connected = False
+            try:
+                with socket.create_connection((address, PORT), timeout=1) as plain:
+                    connected = True
+                    with context.wrap_socket(plain, server_hostname=FQDN) as secured:
+                        served = ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").strip()
+                return Handshake(began, time.monotonic(), address, served)
+            except OSError as failure:
+                error = repr(failure)
+                if connected:
+                    break
+        return Handshake(began, time.monotonic(), address, error=error)
+
+    def go_on() -> None:
+        while not over.is_set():
+            seen.append(once(len(seen)))
+            over.wait(max(0, seen[-1].began + PERIOD - time.monotonic()))
+
+    client = threading.Thread(target=go_on)
+    client.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        client.join()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Between the last handshake with the old certificate and the first with the new one."""
+
+    first: float
+    last: float
+
+    @property
+    def seconds(self) -> float:
+        return self.last - self.first
+
+
+def the_gap(seen: list[Handshake]) -> Gap:
+    """Return when nobody served of what was seen at one address, which must never go back to the old certificate."""
+    served = [one for one in seen if one.served]
+    old, new = served[0].served, served[-1].served
+    assert old != new
+    kept = [one.served for one in served]
+    assert kept == sorted(kept, key=[old, new].index), "never back to the old one, nor to a third"
+    return Gap(
+        max(one.ended for one in served if one.served == old), min(one.ended for one in served if one.served == new)
+    )
