@@ -68,6 +68,17 @@ def wait(manager: Manager, service_id: str) -> None:
     raise Refusal(message)
 
 
+def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
+    """Return when the service has settled without the node, which it may not use any more; raise Refusal as `wait`."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        tasks = current_tasks(manager, manager.get(f"/services/{service_id}"))
+        if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
+            break
+        time.sleep(POLL)
+    wait(manager, service_id)
+
+
 class _Watch:
     """Since when something holds, in seconds, as seen from here: the swarm's clock may differ."""
 

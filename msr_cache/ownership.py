@@ -45,6 +45,16 @@ def filters(labels: Mapping[str, str]) -> dict[str, list[str]]:
     return {"label": [f"{_OWNER}={labels[_OWNER]}"]}
 
 
+def service_filter(owner: str) -> dict[str, list[str]]:
+    """Engine API filter for the service of the cache that `owner` names, as an Owner is written."""
+    return {"label": [f"{_OWNER}={owner}", f"{_RESOURCE}=service"]}
+
+
+def with_part(labels: Mapping[str, str], resource: str) -> dict[str, str]:
+    """Labels of an object that plays another part for the same owner."""
+    return {**labels, _RESOURCE: resource}
+
+
 def resource_in(labels: Mapping[str, str]) -> str:
     """Which part of its cache an object plays."""
     return labels.get(_RESOURCE, "")

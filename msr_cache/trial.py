@@ -1,4 +1,4 @@
-"""A changed service is tried before it is touched: one task of the new spec, beside those that serve.
+"""What would change tasks that serve is tried first: one task of the new spec, or on the new node, beside them.
 
 The swarm's own rollback comes too late on a host port: there the old task must stop before the new one can start.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from msr_cache import convergence
-from msr_cache.ownership import Owner, filters, is_same_owner, owner_in, resource_in
+from msr_cache.ownership import Owner, filters, is_same_owner, owner_in, resource_in, with_part
 from msr_cache.problems import Refusal
 
 if TYPE_CHECKING:
@@ -78,12 +78,30 @@ def run(manager: Manager, owner: Owner, inputs: Mapping[str, Any], taken: set[tu
     spec["EndpointSpec"]["Ports"] = [
         port for port in spec["EndpointSpec"]["Ports"] if (port["PublishMode"], port["PublishedPort"]) not in taken
     ]
+    _try(manager, spec, f"service {inputs['name']} was not changed: one task of the new settings was tried beside it")
 
+
+def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) -> None:
+    """Run one more task of `service` on a node that has none of its own, which then holds its image already."""
+    spec = service["Spec"]
+    part = f"{RESOURCE}-{node['ID'][:12]}"  # several nodes may be tried at once
+    sweep(manager, spec["Labels"], part)
+    template = spec["TaskTemplate"]
+    here = {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]}
+    trial = {
+        "Name": f"{spec['Name']}-{part}",
+        "Labels": with_part(spec["Labels"], part),
+        "Mode": {"Replicated": {"Replicas": 1}},
+        "TaskTemplate": {**template, "Placement": here, "RestartPolicy": {"Condition": "none"}},
+        "EndpointSpec": {"Ports": [port for port in spec["EndpointSpec"]["Ports"] if port["PublishMode"] == "host"]},
+    }
+    hostname = node["Description"]["Hostname"]
+    _try(manager, trial, f"node {hostname} was not labelled: one task of service {spec['Name']} was tried there")
+
+
+def _try(manager: Manager, spec: dict[str, Any], what: str) -> None:
     def refused(cause: str) -> str:
-        return (
-            f"service {inputs['name']} was not changed: one task of the new settings was tried beside it, "
-            f"and would not run.\n  {cause}\n  then: pulumi up"
-        )
+        return f"{what}, and would not run.\n  {cause}\n  then: pulumi up"
 
     trial = manager.create("services", spec)
     _running[trial] = manager
@@ -107,10 +125,10 @@ def end_all() -> None:
         end(trial)
 
 
-def sweep(manager: Manager, labels: dict[str, str]) -> None:
-    """Remove trials that a killed run has left."""
+def sweep(manager: Manager, labels: Mapping[str, str], part: str = RESOURCE) -> None:
+    """Remove trials that a killed run has left: all of the owner of `labels`, or those of a part."""
     for service in manager.get("/services", **filters(labels)):
-        if resource_in(service["Spec"]["Labels"]) == RESOURCE:
+        if resource_in(service["Spec"]["Labels"]).startswith(part):
             manager.remove("services", service["ID"])
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
+from msr_cache import convergence, trial
+from msr_cache.ownership import service_filter
 from msr_cache.problems import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.swarm import NOT_FOUND, EngineError, Manager
@@ -120,6 +122,21 @@ def give_back(labels: Labels, props: Props) -> None:
         labels[key] = before
 
 
+def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
+    """Return the cache's service if it runs only where the label is; None before its first and after its last day."""
+    constraint = f"node.labels.{props['key']} == {props['value']}"
+    for service in manager.get("/services", **service_filter(props["owner"])):
+        if constraint in service["Spec"]["TaskTemplate"]["Placement"]["Constraints"]:
+            return dict(service)
+    return None
+
+
+def _serves_elsewhere(manager: Manager, service: dict[str, Any], node_id: str) -> bool:
+    tasks = convergence.current_tasks(manager, service)
+    nodes = {task["NodeID"] for task in tasks if task["ID"] in convergence.running(tasks)}
+    return bool(nodes) and node_id not in nodes
+
+
 class NodeLabelProvider(SwarmProvider):
     """Keeps one label of one node."""
 
@@ -130,8 +147,12 @@ class NodeLabelProvider(SwarmProvider):
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Set the label."""
-        node_id = find(self.manager, props)["ID"]
+        """Set the label, once the cache that serves elsewhere has been tried on the node."""
+        node = find(self.manager, props)
+        node_id = node["ID"]
+        service = _service(self.manager, props)
+        if service and _serves_elsewhere(self.manager, service, node_id):
+            trial.on_node(self.manager, service, node)
         change_labels(self.manager, node_id, lambda labels: take(labels, props))
         return CreateResult(f"{node_id}/{props['key']}", {**props, "nodeId": node_id})
 
@@ -158,12 +179,18 @@ class NodeLabelProvider(SwarmProvider):
         return UpdateResult({**news, "nodeId": olds["nodeId"]})
 
     def delete(self, _id: str, props: Props) -> None:
-        """Put the node's label back."""
+        """Put the node's label back, and see the cache, where it stays, run on the nodes that are left to it."""
+        node_id = props["nodeId"]
         try:
-            change_labels(self.manager, props["nodeId"], lambda labels: give_back(labels, props))
+            change_labels(self.manager, node_id, lambda labels: give_back(labels, props))
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
+        node = self.manager.find(f"/nodes/{node_id}")
+        still_allowed = node is not None and node["Spec"].get("Labels", {}).get(props["key"]) == props["value"]
+        service = _service(self.manager, props)
+        if service and not still_allowed:
+            convergence.wait_off(self.manager, service["ID"], node_id)
 
 
 class NodeLabel(Resource, module="msr", name="NodeLabel"):

@@ -245,3 +245,21 @@ def test_a_single_task_that_never_starts_is_given_up(swarm: ScriptedSwarm) -> No
     swarm.then(0, [task("a", "preparing")])
     with pytest.raises(Refusal, match="tried in vain: it has not started in 600 s"):
         wait_for_task(swarm)
+
+
+# A node that may not be used any more
+
+
+def test_a_service_that_is_put_off_a_node_is_waited_for_until_it_runs_elsewhere(swarm: ScriptedSwarm) -> None:
+    moved = task("b", "running") | {"NodeID": "node-2"}
+    swarm.then(0, [task("a", "running")], "completed")
+    swarm.then(4, [task("a", "rejected", "not allowed", desired="shutdown")], "completed")
+    swarm.then(9, [moved], "completed")
+    convergence.wait_off(swarm, "service-1", "node-1")
+    assert 9 <= swarm.seconds < 9 + 2 * LOOK
+
+
+def test_a_service_that_is_put_off_its_last_node_is_told(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running")], "completed").then(1, [task("b", "pending", NO_NODE)], "completed")
+    with pytest.raises(Refusal, match="the swarm finds no node for it"):
+        convergence.wait_off(swarm, "service-1", "node-1")

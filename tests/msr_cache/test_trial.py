@@ -224,11 +224,62 @@ def test_a_port_that_is_published_in_another_way_is_tried(ours: ScriptedSwarm) -
     assert [port["PublishMode"] for port in spec["EndpointSpec"]["Ports"]] == ["ingress"]
 
 
+# On a node that is new to the service
+
+
+NODE = {"ID": "0123456789abcdefghijklmno", "Description": {"Hostname": "worker-8"}}
+
+
+def serving(ours: ScriptedSwarm) -> dict[str, Any]:
+    ports = [{"PublishMode": mode, "PublishedPort": port} for mode, port in (("host", 443), ("ingress", 444))]
+    ours.service["Spec"] |= {
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": "cache:1"},
+            "Placement": {"Constraints": ["node.labels.dtr.cache == true"], "Platforms": [{"OS": "linux"}]},
+            "RestartPolicy": {"Condition": "on-failure"},
+        },
+        "EndpointSpec": {"Mode": "vip", "Ports": ports},
+    }
+    return ours.service
+
+
+def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_port(ours: ScriptedSwarm) -> None:
+    """Ports of the ingress are the service's own, on each node of the swarm."""
+    trial.on_node(ours, serving(ours), NODE)
+    (spec,) = ours.created
+    assert spec["Name"] == "asia_cache-trial-0123456789ab"
+    assert spec["Labels"] == ASIA.labels("trial-0123456789ab")
+    assert spec["TaskTemplate"] == {
+        "ContainerSpec": {"Image": "cache:1"},
+        "Placement": {"Constraints": [f"node.id == {NODE['ID']}"], "Platforms": [{"OS": "linux"}]},
+        "RestartPolicy": {"Condition": "none"},
+    }
+    assert spec["EndpointSpec"] == {"Ports": [{"PublishMode": "host", "PublishedPort": 443}]}
+    assert ours.removed == ["services/created-1"]
+
+
+def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: ScriptedSwarm) -> None:
+    ours.then(0, [task("t", "rejected", "No such image: cache:1")])
+    with pytest.raises(Refusal) as caught:
+        trial.on_node(ours, serving(ours), NODE)
+    told = str(caught.value)
+    assert told.startswith("node worker-8 was not labelled: one task of service asia_cache was tried there, and would")
+    assert "rejected: No such image: cache:1" in told
+    assert ours.removed == ["services/created-1"]
+
+
+def test_nodes_that_are_tried_at_once_do_not_end_each_others_trials(ours: ScriptedSwarm) -> None:
+    parts = ("trial", "trial-0123456789ab", "trial-999999999999")
+    ours.services = [{"ID": part, "Spec": {"Labels": ASIA.labels(part)}} for part in parts]
+    trial.on_node(ours, serving(ours), NODE)
+    assert ours.removed == ["services/trial-0123456789ab", "services/created-1"]
+
+
 def test_trials_that_a_killed_run_has_left_are_removed_and_nothing_else(ours: ScriptedSwarm) -> None:
-    parts = ("service", "trial", "rollout")
+    parts = ("service", "trial", "trial-0123456789ab", "rollout")
     ours.services = [{"ID": part, "Spec": {"Labels": ASIA.labels(part)}} for part in parts]
     trial.sweep(ours, ASIA.labels("rollout"))
-    assert ours.removed == ["services/trial"]
+    assert ours.removed == ["services/trial", "services/trial-0123456789ab"]
 
 
 def test_an_interrupted_run_removes_the_trial_that_runs(ours: ScriptedSwarm, monkeypatch: pytest.MonkeyPatch) -> None:

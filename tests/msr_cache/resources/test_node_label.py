@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from lab.site import Site
+from msr_cache import convergence, trial
 from msr_cache.problems import Refusal
 from msr_cache.resources import node_label
 from msr_cache.resources.node_label import NodeLabelProvider
 from msr_cache.swarm import Address, EngineError, Manager
 from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, task, with_manager
 
 KEY = "unit.cache"
 OURS = "msr-cache/prod/asia"
@@ -228,14 +229,18 @@ def test_caches_that_label_one_node_at_the_same_time_all_succeed(
 
 
 class Busy(Manager):
-    """A manager of one node, which somebody else changes right before each of the first updates."""
+    """A manager of node n, which somebody else changes right before each of the first updates; and of a service."""
 
-    def __init__(self, conflicts: int) -> None:
+    def __init__(self, conflicts: int = 0) -> None:
         super().__init__(Address(host=NOWHERE))
         self.conflicts = conflicts
         self.labels = {"rack": "0"}
+        self.services: list[dict[str, Any]] = []
+        self.tasks: list[dict[str, Any]] = []
 
     def get(self, path: str, **_: list[str]) -> Any:
+        if path in ("/services", "/tasks"):
+            return self.services if path == "/services" else self.tasks
         spec = {"Labels": dict(self.labels), "Availability": "active", "Role": "worker"}
         node = {"ID": "n", "Spec": spec, "Description": {"Hostname": "a"}, "Status": {"State": "ready"}}
         return node if path == "/nodes/n" else [node]
@@ -258,6 +263,85 @@ def test_a_node_that_others_never_stop_changing_is_given_up_in_one_line() -> Non
     provider = with_manager(NodeLabelProvider(), Busy(conflicts=1000))
     with pytest.raises(Refusal, match=f"node n was changed by others {node_label.ATTEMPTS} times"):
         provider.create({"node": "a", "key": KEY, "value": "true", "owner": OURS})
+
+
+# A move of a cache that serves
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Say what is tried and waited for, in order."""
+    told: list[str] = []
+    monkeypatch.setattr(trial, "on_node", lambda *_: told.append("tried on the node"))
+    monkeypatch.setattr(convergence, "wait_off", lambda *_: told.append("seen to run without the node"))
+    return told
+
+
+def serving(*nodes: str, key: str = KEY) -> Busy:
+    """Return a manager of node n whose service runs where the label is, by now on `nodes`."""
+    manager = Busy()
+    placement = {"Constraints": [f"node.labels.{key} == true"]}
+    manager.services = [{"ID": "s", "Spec": {"TaskTemplate": {"Placement": placement}}}]
+    manager.tasks = [{**task(f"on-{node}", "running"), "NodeID": node} for node in nodes]
+    return manager
+
+
+LABEL = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
+
+
+def test_a_cache_that_serves_elsewhere_is_tried_on_a_node_before_the_label_draws_it_there(told: list[str]) -> None:
+    manager = serving("m")
+    with_manager(NodeLabelProvider(), manager).create(LABEL)
+    assert told == ["tried on the node"]
+    assert manager.labels[KEY] == "true"
+
+
+def test_a_node_where_the_cache_would_not_run_is_not_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        message = "would not run"
+        raise Refusal(message)
+
+    monkeypatch.setattr(trial, "on_node", refuse)
+    manager = serving("m")
+    with pytest.raises(Refusal, match="would not run"):
+        with_manager(NodeLabelProvider(), manager).create(LABEL)
+    assert manager.labels == {"rack": "0"}
+
+
+@pytest.mark.parametrize(
+    "manager",
+    [
+        pytest.param(Busy(), id="no service yet"),
+        pytest.param(serving(), id="it serves nowhere: the label is what it waits for"),
+        pytest.param(serving("n"), id="it serves there already"),
+        pytest.param(serving("m", key="other"), id="it hangs on another label"),
+    ],
+)
+def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) -> None:
+    with_manager(NodeLabelProvider(), manager).create(LABEL)
+    assert told == []
+
+
+def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -> None:
+    manager = serving("n")
+    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
+    assert manager.labels == {"rack": "0"}
+    assert told == ["seen to run without the node"]
+
+
+@pytest.mark.parametrize(
+    ("manager", "before"),
+    [
+        pytest.param(Busy(), {}, id="the service is gone first"),
+        pytest.param(serving("n", key="other"), {}, id="it hangs on another label by now"),
+        pytest.param(serving("n"), {f"msr-cache.before.{KEY}": "true"}, id="the label was there before us"),
+    ],
+)
+def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: Busy, before: dict[str, str]) -> None:
+    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, **before}
+    with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
+    assert told == []
 
 
 # Nodes that cannot run a cache

@@ -1,0 +1,115 @@
+"""Two replicas on two nodes: whatever rolls them, one of the two serves at any time; and moves between nodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+
+from lab.process import wait_until
+from lab.site import Site
+from tests.end_to_end.renewal import age, connecting, the_gap
+from tests.end_to_end.stack import CACHE, PORT, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give a site of two nodes."""
+    started = Site.start(tmp_path_factory.mktemp("two-nodes"))
+    started.add_worker()
+    yield started
+    started.stop()
+
+
+def pair(stack: Stack, **changes: object) -> None:
+    """Deploy two replicas that take three seconds from their start until they serve."""
+    nodes = [node.name for node in stack.site.engines]
+    stack.configure({"nodes": nodes, "replicas": 2, "image": stack.site.slow_image, **changes})
+    stack.deploy()
+
+
+@pytest.mark.pulumi_only
+def test_while_a_certificate_is_renewed_no_handshake_fails(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
+    pair(stack)
+    old = stack.outputs()["caches"][CACHE]["certificatePem"]
+    age(stack, days_left=29)
+    addresses = [node.address for node in stack.site.engines]
+    with connecting(*addresses) as seen, connecting(addresses[0]) as first, connecting(addresses[1]) as second:
+        time.sleep(1)
+        stack.deploy()
+        time.sleep(1)
+    new = stack.outputs()["caches"][CACHE]["certificatePem"]
+    assert {one.served for one in seen} == {old.strip(), new.strip()}, [one for one in seen if one.error]
+    gaps = [the_gap(one) for one in (first, second)]
+    record_property("gaps_ms", [round(gap.seconds * 1000) for gap in gaps])
+    assert all(any(one.error for one in seen_there) for seen_there in (first, second)), "each node did pause"
+
+
+def test_while_a_line_of_config_yml_changes_no_handshake_fails(stack: Stack) -> None:
+    pair(stack)
+    with connecting(*[node.address for node in stack.site.engines]) as seen:
+        time.sleep(1)
+        pair(stack, blobTtl="36h")
+        time.sleep(1)
+    assert not [one for one in seen if one.error]
+    assert stack.pull().blobs
+
+
+def running_on(swarm: Swarm) -> set[str]:
+    """Return the names of the nodes that the cache's tasks run on."""
+    words = ("--filter", "desired-state=running", "--format", "{{.Node}} {{.CurrentState}}")
+    lines = swarm.docker("service", "ps", f"{CACHE}_cache", *words).splitlines()
+    return {line.split()[0] for line in lines if line.split()[1] == "Running"}
+
+
+def test_a_move_to_another_node_is_over_when_up_says_so(
+    stack: Stack, swarm: Swarm, record_property: Callable[[str, object], None]
+) -> None:
+    stack.deploy()
+    old, new = stack.site.engines
+    assert running_on(swarm) == {old.name}
+    stack.configure({"nodes": [new.name]})
+    with connecting(old.address, new.address) as seen:
+        stack.deploy()
+        assert running_on(swarm) == {new.name}
+        time.sleep(1)
+    stack.must(stack.preview(expect_no_changes=True))
+    assert {node.name for node in stack.site.engines if "dtr.cache" in swarm.labels(node.name)} == {new.name}
+    assert seen[-1].served
+    assert seen[-1].address == new.address
+    left = max(one.ended for one in seen if one.address == old.address and one.served)
+    arrived = min(one.ended for one in seen if one.began > left and one.served)
+    record_property("gap_ms", round((arrived - left) * 1000))
+
+
+def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old_one_serves(
+    stack: Stack, swarm: Swarm
+) -> None:
+    stack.deploy()
+    old, new = stack.site.engines
+    publish = ("--publish", f"mode=host,published={PORT},target=9", "--constraint", f"node.hostname=={new.name}")
+    swarm.docker("service", "create", "--name=squatter", *publish, stack.site.slow_image, "/bin/sleep", "9999")
+    try:
+        stack.configure({"nodes": [new.name]})
+        with connecting(old.address) as seen:
+            run = stack.up()
+        assert not run.ok
+        assert f"node {new.name} was not labelled: one task of service {CACHE}_cache was tried there" in run.words
+        assert "host-mode port already in use" in run.words
+        assert "Traceback" not in run.text
+        assert not [one for one in seen if one.error]
+        assert "dtr.cache" not in swarm.labels(new.name)
+        assert running_on(swarm) == {old.name}
+    finally:
+        swarm.docker("service", "rm", "squatter")
+    with closing(new.client()) as docker:
+        wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
+    stack.deploy()
+    assert running_on(swarm) == {new.name}
