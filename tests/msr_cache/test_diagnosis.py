@@ -50,6 +50,7 @@ def explain(swarm: ScriptedSwarm, failed: dict[str, Any]) -> list[str]:
         ("pending", "no suitable node (scheduling constraints not satisfied on 3 nodes)", "no node carries the label"),
         ("pending", "no suitable node (insufficient resources on 1 node)", "lower `resources.reservations`"),
         ("failed", CRASH, "read the log lines above"),
+        ("failed", "task: non-zero exit (2): dockerexec: unhealthy container", "never opened the cache's port"),
     ],
 )
 def test_each_known_error_comes_with_what_to_do(swarm: ScriptedSwarm, state: str, err: str, advice: str) -> None:
