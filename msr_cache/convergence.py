@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 POLL = 0.2
 """Seconds between two looks."""
-STEADY = 2.0
-"""Seconds for which new tasks must run before they count, where the swarm itself does not watch them."""
 UNPLACED = 5.0
 """Seconds for which the scheduler may find no node, say because a label was set just now."""
 ATTEMPTS = 2
@@ -38,7 +36,7 @@ def current_tasks(manager: Manager, service: Service) -> list[diagnosis.Task]:
 
 
 def running(tasks: list[diagnosis.Task]) -> set[str]:
-    """Return the ids of those that run and shall go on running."""
+    """Return the ids of those that run, which is to say that their port is open, and shall go on running."""
     return {task["ID"] for task in tasks if task["Status"]["State"] == "running" == task["DesiredState"]}
 
 
@@ -113,11 +111,9 @@ def _has_settled(manager: Manager, service: Service, watch: _Watch) -> bool:
         _fail(manager, service, "the swarm finds no node for it", tasks)
     if state == "updating":
         return False
-    alive = running(tasks)
     replicas: int = service["Spec"]["Mode"]["Replicated"]["Replicas"]
-    if len(alive) >= replicas:
-        # A completed update was watched by the swarm for its `monitor` time already.
-        return not alive or state == "completed" or watch.held(frozenset(alive)) > STEADY
+    if len(running(tasks)) >= replicas:
+        return True
     if len(ended) >= ATTEMPTS:
         _fail(manager, service, "its tasks end as soon as they start", ended)
     return False
@@ -143,8 +139,8 @@ def _fail(manager: Manager, service: Service, what: str, tasks: list[diagnosis.T
     raise Refusal(message)
 
 
-def wait_for_task(manager: Manager, service_id: str, steady: float, on_failure: Callable[[str], str]) -> None:
-    """Return when the service's one task has run for `steady` seconds; raise Refusal at its first failure."""
+def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str], str]) -> None:
+    """Return when the service's one task runs; raise Refusal at its first failure."""
     watch = _Watch()
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
@@ -155,7 +151,7 @@ def wait_for_task(manager: Manager, service_id: str, steady: float, on_failure: 
             lost = unplaced
         if lost:
             raise Refusal(on_failure(diagnosis.explain(manager, lost)))
-        if running(tasks) and watch.held("running") >= steady:
+        if running(tasks):
             return
         time.sleep(POLL)
     raise Refusal(on_failure(f"it has not started in {PATIENCE:.0f} s: the node may be too slow to pull the image"))

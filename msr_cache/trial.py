@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 RESOURCE = "trial"
 SERVICE_REMOVED = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
-STEADY = 0.5
-"""Seconds that the task must run: a config.yml that the registry refuses ends it in a fifth of that."""
 
 
 def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) -> None:
@@ -106,7 +104,7 @@ def _try(manager: Manager, spec: dict[str, Any], what: str) -> None:
     trial = manager.create("services", spec)
     _running[trial] = manager
     try:
-        convergence.wait_for_task(manager, trial, STEADY, refused)
+        convergence.wait_for_task(manager, trial, refused)
     finally:
         end(trial)
 

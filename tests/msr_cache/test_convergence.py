@@ -26,29 +26,17 @@ def refusal(swarm: ScriptedSwarm) -> str:
 # A service that settles
 
 
-def test_a_new_service_has_settled_when_its_task_ran_for_a_while(swarm: ScriptedSwarm) -> None:
+def test_a_new_service_has_settled_when_its_task_runs(swarm: ScriptedSwarm) -> None:
     swarm.then(1, [task("a", "preparing")]).then(3, [task("a", "running")])
     convergence.wait(swarm, "service-1")
-    assert 3 + convergence.STEADY < swarm.seconds < 3 + convergence.STEADY + 2 * LOOK
+    assert 3 <= swarm.seconds < 3 + LOOK
 
 
 def test_all_replicas_must_run(swarm_of: SwarmOf) -> None:
     swarm = swarm_of(2)
     swarm.then(0, [task("a", "running"), task("b", "preparing")]).then(9, [task("a", "running"), task("b", "running")])
     convergence.wait(swarm, "service-1")
-    assert swarm.seconds > 9 + convergence.STEADY
-
-
-def test_a_task_that_is_replaced_starts_the_waiting_anew(swarm: ScriptedSwarm) -> None:
-    swarm.then(0, [task("a", "running")]).then(1.5, [task("a", "failed", "exit"), task("b", "running")])
-    convergence.wait(swarm, "service-1")
-    assert swarm.seconds > 1.5 + convergence.STEADY
-
-
-def test_a_completed_update_has_been_watched_by_the_swarm_and_is_not_watched_again(swarm: ScriptedSwarm) -> None:
-    swarm.then(0, [task("a", "running")], "completed")
-    convergence.wait(swarm, "service-1")
-    assert swarm.seconds == 0
+    assert 9 <= swarm.seconds < 9 + LOOK
 
 
 def test_an_update_under_way_is_waited_for_even_if_enough_tasks_run(swarm: ScriptedSwarm) -> None:
@@ -217,18 +205,18 @@ def test_a_service_of_which_too_few_tasks_run_has_not_settled(swarm_of: SwarmOf)
 
 
 def wait_for_task(swarm: ScriptedSwarm) -> None:
-    convergence.wait_for_task(swarm, "service-1", 1.0, lambda cause: f"tried in vain: {cause}")
+    convergence.wait_for_task(swarm, "service-1", lambda cause: f"tried in vain: {cause}")
 
 
-def test_a_single_task_must_run_for_as_long_as_is_asked(swarm: ScriptedSwarm) -> None:
+def test_a_single_task_is_waited_for_until_it_runs(swarm: ScriptedSwarm) -> None:
     swarm.then(0, [task("a", "preparing")]).then(7, [task("a", "running")])
     wait_for_task(swarm)
-    assert 8 <= swarm.seconds < 8 + 2 * LOOK
+    assert 7 <= swarm.seconds < 7 + LOOK
 
 
 @pytest.mark.parametrize("state", ["failed", "rejected", "complete"])
 def test_a_single_tasks_first_failure_is_enough(swarm: ScriptedSwarm, state: str) -> None:
-    swarm.then(0, [task("a", "running")]).then(0.5, [task("a", state, "No such image: a:b")])
+    swarm.then(0, [task("a", "starting")]).then(0.5, [task("a", state, "No such image: a:b")])
     with pytest.raises(Refusal, match=r"^tried in vain: task a on worker-7 \w+: No such image: a:b"):
         wait_for_task(swarm)
     assert swarm.seconds < 1
