@@ -341,6 +341,17 @@ class Cache(_Section):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _listens_where_it_publishes(self) -> Cache:
+        http = self.registry_config.get("http")
+        if isinstance(http, dict) and "addr" in http and str(http["addr"]).rpartition(":")[2] != str(self.port):
+            message = (
+                f"found registryConfig.http.addr {http['addr']!r}, allowed is one with port {self.port}, "
+                "which is published: `port` changes both"
+            )
+            raise ValueError(message)
+        return self
+
     @property
     def hosts(self) -> list[str]:
         """Whom the certificate must be for: the FQDN first, each once."""

@@ -92,9 +92,9 @@ def test_registry_config_is_merged_map_by_map() -> None:
 
 def test_a_value_or_list_of_registry_config_takes_the_seeds_place() -> None:
     options = {"upstreams": ["https://leaf.example.com"]}
-    over = {"http": {"addr": "0.0.0.0:9443"}, "middleware": {"registry": [{"name": "downstream", "options": options}]}}
+    over = {"http": {"addr": "127.0.0.1:443"}, "middleware": {"registry": [{"name": "downstream", "options": options}]}}
     config = rendered({".registryConfig": over})
-    assert config["http"]["addr"] == "0.0.0.0:9443"
+    assert config["http"]["addr"] == "127.0.0.1:443"
     assert downstream(config) == options
 
 

@@ -170,6 +170,20 @@ def test_start_first_on_a_host_port_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("addr", ["0.0.0.0:5001", ":https", None])
+def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
+    (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
+    assert line == (
+        f"msr-cache:caches.asia: found registryConfig.http.addr {addr!r}, allowed is one with port 8443, "
+        "which is published: `port` changes both"
+    )
+
+
+def test_a_registry_may_listen_on_the_published_port_of_one_address() -> None:
+    over = {"http": {"addr": "10.0.0.7:8443"}}
+    assert settings_with({".registryConfig": over, ".port": 8443}).caches["asia"].registry_config == over
+
+
 def test_every_mistake_is_told_at_once() -> None:
     changes = {"msr.url": "http://msr", "swarm": {}, ".port": 0, ".nodes": [], ".fqdn": "a:1", ".prot": 1, "x": "{"}
     found = mistakes(with_changes({**changes, "caches.eu": {"nodes": ["b"], "blobTtl": 24}}))
