@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.msr import Untrusted
 from msr_cache.problems import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
-from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
 
 INPUTS = ("url", "ca", "user", "cache")
 
@@ -66,7 +66,7 @@ class CacheUserProvider(MsrProvider):
         return now
 
 
-class CacheUser(Resource, module="msr", name="CacheUser"):
+class CacheUser(Tracked, module="msr", name="CacheUser"):
     """Account `user` of the MSR at `url`, given at the config key `at`, pulling through the entry of id `cache`."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 
 import pulumi
-from pulumi.dynamic import CreateResult, Resource
+from pulumi.dynamic import CreateResult
 
-from msr_cache.resources.provider import Props, SwarmProvider
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked
 
 
 class HttpSecretProvider(SwarmProvider):
@@ -18,7 +18,7 @@ class HttpSecretProvider(SwarmProvider):
         return CreateResult("http.secret", {**props, "value": secrets.token_hex(32)})
 
 
-class HttpSecret(Resource, module="msr", name="HttpSecret"):
+class HttpSecret(Tracked, module="msr", name="HttpSecret"):
     """A cache's http.secret; `value` is a Pulumi secret."""
 
     value: pulumi.Output[str]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, UpdateResult
 
 from msr_cache.problems import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
 from msr_cache.swarm import EngineError, Manager
 
 
@@ -63,7 +63,7 @@ class ImageProvider(SwarmProvider):
         return UpdateResult(news)
 
 
-class Image(Resource, module="msr", name="Image"):
+class Image(Tracked, module="msr", name="Image"):
     """Image `image`, given at the config key `at`.
 
     `reference` is `name:tag@sha256:...`, `platforms` what docker.Service takes as such.

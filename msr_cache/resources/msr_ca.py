@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache import pem
 from msr_cache.problems import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -175,7 +175,7 @@ class MsrCaProvider(SwarmProvider):
         return UpdateResult(news)
 
 
-class MsrCa(Resource, module="msr", name="MsrCa"):
+class MsrCa(Tracked, module="msr", name="MsrCa"):
     """MSR's CA: `pem`, `sha256` (of the DER form), `subject` (RFC 4514) and `expires` (ISO 8601).
 
     `offered` is the SHA-256 of another CA that MSR showed at the last refresh, which is not trusted.

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache import convergence, trial
 from msr_cache.ownership import service_filter
 from msr_cache.problems import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
 from msr_cache.swarm import NOT_FOUND, EngineError, Manager
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class NodeLabelProvider(SwarmProvider):
             convergence.wait_off(self.manager, service["ID"], node_id)
 
 
-class NodeLabel(Resource, module="msr", name="NodeLabel"):
+class NodeLabel(Tracked, module="msr", name="NodeLabel"):
     """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` names."""
 
     value: pulumi.Output[str]

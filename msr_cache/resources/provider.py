@@ -8,7 +8,9 @@ import traceback
 from types import SimpleNamespace
 from typing import Any
 
-from pulumi.dynamic import ConfigureRequest, ResourceProvider
+from pulumi import CustomResource, ResourceOptions
+from pulumi.dynamic import ConfigureRequest, Resource, ResourceProvider
+from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
@@ -67,6 +69,24 @@ class SwarmProvider(ResourceProvider):
             self._local.manager = Manager(address_from_json(self._swarm_config))
         manager: Manager = self._local.manager
         return manager
+
+
+class Tracked(Resource):
+    """Base of our dynamic resources: as the SDK's, but each provider class is serialized once in a run.
+
+    The SDK serializes for each resource, and each time wraps the pickler once more: that takes ever longer, and a
+    stack of some hundred caches would end in a RecursionError.
+    """
+
+    def __init__(self, provider: SwarmProvider, name: str, props: Props, opts: ResourceOptions | None = None) -> None:
+        kind = type(provider)
+        if kind not in _serialized:
+            _serialized[kind] = serialize_provider(provider)
+        inputs = {**props, PROVIDER_KEY: _serialized[kind]}
+        CustomResource.__init__(self, f"pulumi-python:{self._resource_type_name}", name, inputs, opts)
+
+
+_serialized: dict[type[SwarmProvider], str] = {}
 
 
 def unchanged(olds: Props, news: Props, *keys: str) -> bool:

@@ -12,12 +12,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.msr import Entry, Msr, MsrError, Unanswered, Untrusted
 from msr_cache.problems import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
-from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,7 +125,7 @@ class RegistrationProvider(MsrProvider):
         time.sleep(DRAIN)
 
 
-class Registration(Resource, module="msr", name="Registration"):
+class Registration(Tracked, module="msr", name="Registration"):
     """Content cache `name` with `host` in the MSR at `url`; `adopt`: one that is there already is taken over."""
 
     entry: pulumi.Output[str]
@@ -161,7 +161,7 @@ class FormerEntriesProvider(MsrProvider):
         return ReadResult(id_, props)
 
 
-class FormerEntries(Resource, module="msr", name="FormerEntries"):
+class FormerEntries(Tracked, module="msr", name="FormerEntries"):
     """Entries `former`, which `entry` has taken the place of: gone once this is made, after all users have moved."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache import convergence, trial
 from msr_cache.ownership import is_same_owner, owner_in
 from msr_cache.problems import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown, unchanged
 from msr_cache.resources.swarm_file import leftovers
 from msr_cache.swarm import NOT_FOUND, EngineError
 
@@ -75,7 +75,7 @@ class RolloutProvider(SwarmProvider):
         return self.manager.find(f"/services/{props['service']}")
 
 
-class Rollout(Resource, module="msr", name="Rollout"):
+class Rollout(Tracked, module="msr", name="Rollout"):
     """Service `service` (its id) running what `specSha256` is the digest of; `labels` name the owner."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, UpdateResult
 
 from msr_cache.problems import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown, unchanged
 
 
 class SignedCertificateProvider(SwarmProvider):
@@ -39,7 +39,7 @@ class SignedCertificateProvider(SwarmProvider):
         return UpdateResult(news)
 
 
-class SignedCertificate(Resource, module="msr", name="SignedCertificate"):
+class SignedCertificate(Tracked, module="msr", name="SignedCertificate"):
     """`certificatePem`, given at the config key `at`, signed for `publicKeyPem`."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:

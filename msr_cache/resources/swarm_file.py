@@ -12,12 +12,12 @@ import hashlib
 from typing import Any, ClassVar, Literal
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Resource
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult
 from pulumi.runtime import rpc
 
 from msr_cache.ownership import filters, is_same_owner, owner_in
 from msr_cache.problems import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
+from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown
 from msr_cache.swarm import CONFLICT, EngineError, Manager
 
 Kind = Literal["configs", "secrets"]
@@ -132,7 +132,7 @@ class SecretProvider(SwarmFileProvider):
     kind = "secrets"
 
 
-class _SwarmFile(Resource):
+class _SwarmFile(Tracked):
     name: pulumi.Output[str]
 
     def __init__(

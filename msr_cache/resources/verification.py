@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.msr_registry import MsrRegistry
 from msr_cache.resources.msr_provider import MsrProvider
-from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
 from msr_cache.verification import Blob, Target, fetch, tls_steps
 
 TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256")
@@ -75,14 +75,14 @@ class PullProvider(VerificationProvider):
         return DiffResult(changes=self._moved(olds, news, *TRIGGERS, "url", "ca", "redirected", "entry"))
 
 
-class Verification(Resource, module="msr", name="Verification"):
+class Verification(Tracked, module="msr", name="Verification"):
     """The cache `cache` at `cacheUrl`, verified up to its answering as a registry."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(VerificationProvider(), name, {**props}, opts)
 
 
-class PullVerification(Resource, module="msr", name="PullVerification"):
+class PullVerification(Tracked, module="msr", name="PullVerification"):
     """The same cache, verified by a blob of the MSR at `url`; `redirected`: MSR itself is asked where to fetch it."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import hashlib
 import json
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -384,9 +383,6 @@ def _declared(config: str) -> Program:
             loop.close()
             asyncio.set_event_loop(None)
 
-    # The SDK wraps both anew for each dynamic resource and never takes a wrapper off: after 320 they nest too deep.
-    pickler: Any = pickle._Pickler  # type: ignore[attr-defined]
-    wrapped = {name: getattr(pickler, name) for name in ("_batch_setitems", "save_dict")}
     warn, pulumi.log.warn = pulumi.log.warn, recorder.program.warnings.append
     try:
         contextvars.Context().run(run)
@@ -394,6 +390,4 @@ def _declared(config: str) -> Program:
         recorder.program.error = str(error)
     finally:
         pulumi.log.warn = warn
-        for name, method in wrapped.items():
-            setattr(pickler, name, method)
     return recorder.program

@@ -14,6 +14,7 @@ import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
+from msr_cache.resources import provider
 from msr_cache.resources.http_secret import HttpSecretProvider
 from msr_cache.resources.image import ImageProvider
 from msr_cache.resources.msr_ca import MsrCaProvider
@@ -65,6 +66,22 @@ def test_the_state_names_a_provider_by_module_and_class_in_the_clear(kind: str, 
     assert declared().of(kind)
 
 
+def test_a_provider_is_serialized_once_however_many_resources_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the SDK does it, it nests its pickler one deeper: a RecursionError from some hundred caches on."""
+    kinds: list[type] = []
+
+    def serialize(one: SwarmProvider) -> str:
+        kinds.append(type(one))
+        return "serialized"
+
+    monkeypatch.setattr(provider, "_serialized", {})
+    monkeypatch.setattr(provider, "serialize_provider", serialize)
+    caches = {name: {"fqdn": "a.b", "nodes": [name], "label": name, "publishMode": "host"} for name in ("a", "b")}
+    program = declared({"caches": caches})
+    assert len(program.of("SwarmSecret")) == 6
+    assert len(kinds) == len(set(kinds)) == len(PROVIDERS)
+
+
 @pytest.mark.parametrize("value", [Unknown(), rpc.UNKNOWN])
 def test_what_a_preview_does_not_know_is_unknown_in_both_of_the_sdks_ways(value: object) -> None:
     assert is_unknown(value)
@@ -88,13 +105,13 @@ def test_a_value_that_the_engine_has_dropped_is_one_that_is_none() -> None:
 
 
 def test_each_thread_has_a_connection_of_its_own_and_keeps_it() -> None:
-    provider = configured(HttpSecretProvider(), NOWHERE)
+    one = configured(HttpSecretProvider(), NOWHERE)
     found = []
-    thread = threading.Thread(target=lambda: found.append(provider.manager))
+    thread = threading.Thread(target=lambda: found.append(one.manager))
     thread.start()
     thread.join()
-    assert provider.manager is provider.manager
-    assert found[0] is not provider.manager
+    assert one.manager is one.manager
+    assert found[0] is not one.manager
 
 
 def test_a_host_process_tells_a_refusal_without_its_traceback_and_a_bug_with_it() -> None:
@@ -102,6 +119,7 @@ def test_a_host_process_tells_a_refusal_without_its_traceback_and_a_bug_with_it(
     host = """
 import json, traceback
 from msr_cache.problems import Refusal
+from msr_cache.resources import provider
 from msr_cache.resources.http_secret import HttpSecretProvider
 from tests.msr_cache.conftest import NOWHERE, configured
 
