@@ -11,6 +11,7 @@ import pulumi_tls as tls
 
 from msr_cache import certificate, registry_config, trial
 from msr_cache.ownership import Owner
+from msr_cache.pem import sha256_of
 from msr_cache.resources.cache_user import CacheUser
 from msr_cache.resources.http_secret import HttpSecret
 from msr_cache.resources.image import Image
@@ -113,7 +114,7 @@ class MsrCache(pulumi.ComponentResource):
             pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(hooks=_renewal_hook(name, cache.tls))),
         )
         own.expires.apply(lambda ends: _warn(certificate.renewal(name, cache.tls, ends)))
-        sha256 = own.served.apply(_sha256)
+        sha256 = own.served.apply(sha256_of)
         self._face_clients(name, site, {"certificate": own.trust, "sha256": sha256, "specSha256": spec}, rollout)
         self.outputs: dict[str, Any] = {
             "url": cache.url,
@@ -164,13 +165,6 @@ class MsrCache(pulumi.ComponentResource):
 def _digest(args: dict[str, Any]) -> pulumi.Output[str]:
     text = pulumi.Output.json_dumps(args, sort_keys=True)
     return text.apply(lambda known: hashlib.sha256(known.encode()).hexdigest())
-
-
-def _sha256(certificate_pem: str) -> str:
-    # cryptography takes 0.1 s to import, which a preview that changes no certificate still pays only here.
-    from msr_cache.pem import sha256_of
-
-    return sha256_of(certificate_pem)
 
 
 def _warn(text: str | None) -> None:

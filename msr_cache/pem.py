@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+# Imported where it is used: a run that looks into no certificate saves the time.
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_END = "-----END CERTIFICATE-----"
 
 
 def certificates(pem: str) -> list[x509.Certificate]:
     """Return the certificates in `pem`, one at least; ValueError says why there is none."""
+    from cryptography import x509
+
     if "PRIVATE KEY" in pem:
         message = "found a private key, allowed is the PEM text of a certificate"
         raise ValueError(message)
@@ -50,6 +57,8 @@ def life_problem(certificate: x509.Certificate) -> str | None:
 
 def may_sign(certificate: x509.Certificate) -> bool:
     """Whether a certificate is one of a CA (RFC 5280, 4.2.1.9 and 4.2.1.3)."""
+    from cryptography import x509
+
     extensions = certificate.extensions
     try:
         is_ca = bool(extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
@@ -74,20 +83,26 @@ def name(certificate: x509.Certificate) -> str:
 
 def text(*chain: x509.Certificate) -> str:
     """PEM text of certificates, in their order."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in chain)
 
 
 def sha256(certificate: x509.Certificate) -> str:
     """The certificate's fingerprint: SHA-256 of its DER form, in lower-case hexadecimal digits."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
 def key_sha256(certificate: x509.Certificate) -> str:
     """SHA-256 of the public key (SubjectPublicKeyInfo), which a re-issued certificate keeps, as kubeadm writes it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256:{hashlib.sha256(key).hexdigest()}"
 
 
 def sha256_of(pem: str) -> str:
-    """The fingerprint of the first certificate in `pem`."""
-    return sha256(certificates(pem)[0])
+    """The fingerprint of the first certificate in `pem`, which begins with it."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.partition(_END)[0] + _END)).hexdigest()

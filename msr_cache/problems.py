@@ -7,12 +7,9 @@ from collections.abc import Iterable
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, Tag
-
-from msr_cache.field_types import Secret
-
+# Pulumi's host for dynamic resources needs nothing but Refusal: pydantic is imported where a mistake is told.
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
@@ -73,6 +70,8 @@ def inside(annotation: object, part: int | str) -> object:
     if get_origin(plain) in _CONTAINERS:
         return get_args(plain)[-1]
     if _is_union(plain):
+        from pydantic import Tag
+
         return next((branch for branch in get_args(plain) if Tag(str(part)) in get_args(branch)), None)
     field = _fields(plain).get(str(part))
     return field.annotation if field else None
@@ -80,6 +79,8 @@ def inside(annotation: object, part: int | str) -> object:
 
 def is_secret(annotation: object, part: int | str) -> bool:
     """Whether `part` is a field that is marked Secret in the model that `annotation` means."""
+    from msr_cache.field_types import Secret
+
     field = _fields(annotation).get(str(part))
     return field is not None and any(isinstance(mark, Secret) for mark in field.metadata)
 
@@ -105,6 +106,8 @@ def _fields(annotation: object) -> dict[str, FieldInfo]:
 
 
 def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
+    from pydantic import BaseModel
+
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pulumi.runtime.config import is_config_secret
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -17,9 +17,12 @@ from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from msr_cache import problems
-from msr_cache.certificate_checks import Given, ca_mistakes, server_mistakes
 from msr_cache.field_types import GoDuration, HttpOrigin, HttpsOrigin, PemText, Port, Secret, is_host
 from msr_cache.pem import ca_problem
+
+# Imported where it is used: a stack that is given no certificate saves the time.
+if TYPE_CHECKING:
+    from msr_cache.certificate_checks import Given
 
 LONGEST_CACHE_NAME = 32
 """Swarm limits names of secrets to 64 and of services to 63 characters; ours add up to 30 to the cache's."""
@@ -243,6 +246,8 @@ class Tls(_Section):
         """The certificate that the operator gives, if so."""
         if self.certificate is None:
             return None
+        from msr_cache.certificate_checks import Given
+
         return Given(self.certificate, self.intermediates, self.ca, self.key, self.renew_days)
 
     def words(self) -> dict[str, Any]:
@@ -259,6 +264,8 @@ class LocalCa(_Section):
 
     def given(self, window: int) -> Given:
         """Return it as what the checks take; `window` in days."""
+        from msr_cache.certificate_checks import Given
+
         return Given(self.certificate, key=self.key, window=window)
 
 
@@ -455,9 +462,13 @@ class Settings(_Section):
         found = []
         for name, cache in self.caches.items():
             if given := cache.tls.given:
+                from msr_cache.certificate_checks import server_mistakes
+
                 at = f"msr-cache:caches.{name}.tls"
                 found += [f"{at}.{key}: {problem}" for key, problem in server_mistakes(given, cache.hosts)]
         if self.local_ca:
+            from msr_cache.certificate_checks import ca_mistakes
+
             given = self.local_ca.given(max((tls.renew_days for tls in self.signed_locally()), default=0))
             found += [f"msr-cache:localCa.{key}: {problem}" for key, problem in ca_mistakes(given)]
         return found

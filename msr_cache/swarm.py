@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from msr_cache.problems import Refusal
@@ -39,8 +36,11 @@ class Address:
     def from_config(cls, swarm: Mapping[str, Any]) -> Address:
         """Read `msr-cache:swarm`, unpacking a bundle's zip file beside itself when it is new."""
         if bundle := swarm.get("clientBundle"):
-            folder = _bundle_folder(Path(bundle).expanduser())
-            return cls(host=_bundle_host(folder), cert_path=str(folder))
+            # Only here: it reads zip files, and what does that is slow to import.
+            from msr_cache import client_bundle
+
+            folder = client_bundle.unpacked(Path(bundle).expanduser())
+            return cls(host=client_bundle.host(folder), cert_path=str(folder))
         if context := swarm.get("context"):
             return cls(context=context)
         return cls(host=swarm["host"])
@@ -161,67 +161,6 @@ def _innermost(error: BaseException) -> str:
     while error.__context__ is not None:
         error = error.__context__
     return str(error) or type(error).__name__
-
-
-def _bundle_folder(bundle: Path) -> Path:
-    if bundle.suffix != ".zip":
-        folder = bundle
-    else:
-        # The provider is a process of its own and its inputs are compared run by run: it needs a path that stays.
-        folder = bundle.with_suffix("")
-        if bundle.is_file():
-            _unpack(bundle, folder)
-        elif not folder.is_dir():
-            message = f"msr-cache:swarm.clientBundle: found no file {bundle}, allowed is what MKE gives out as one"
-            raise Refusal(message)
-    missing = [name for name in ("ca.pem", "cert.pem", "key.pem", "env.sh") if not (folder / name).is_file()]
-    if missing:
-        message = (
-            f"msr-cache:swarm.clientBundle: found no {', '.join(missing)} in {folder}, "
-            "allowed is the folder or zip file that MKE gives out as a client bundle"
-        )
-        raise Refusal(message)
-    return folder
-
-
-def _unpack(bundle: Path, folder: Path) -> None:
-    """Let `folder` hold what the zip file does: a renewed bundle bears the name of the old one."""
-    try:
-        with zipfile.ZipFile(bundle) as archive:
-            if all(_holds(folder, entry) for entry in archive.infolist()):
-                return
-            with TemporaryDirectory(dir=folder.parent) as scratch:  # which nobody else may look into
-                archive.extractall(scratch)
-                _move_all(Path(scratch), folder)
-    except (OSError, zipfile.BadZipFile) as error:
-        message = f"msr-cache:swarm.clientBundle: found {bundle}, which can't be unpacked ({error}): download it anew"
-        raise Refusal(message) from None
-
-
-def _move_all(source: Path, folder: Path) -> None:
-    """Others may read `folder` meanwhile: no file of it is ever half written, or open to others."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    for path in sorted(source.rglob("*")):  # folders come before what is in them
-        place = folder / path.relative_to(source)
-        if path.is_dir():
-            place.mkdir(mode=0o700, exist_ok=True)
-        else:
-            path.chmod(0o600)
-            path.replace(place)
-
-
-def _holds(folder: Path, entry: zipfile.ZipInfo) -> bool:
-    path = folder / entry.filename
-    return path.is_dir() if entry.is_dir() else path.is_file() and zlib.crc32(path.read_bytes()) == entry.CRC
-
-
-def _bundle_host(folder: Path) -> str:
-    for line in (folder / "env.sh").read_text().splitlines():
-        name, _, value = line.strip().removeprefix("export ").partition("=")
-        if name == "DOCKER_HOST":
-            return value.strip("\"'")
-    message = f"msr-cache:swarm.clientBundle: found no DOCKER_HOST in {folder / 'env.sh'}"
-    raise Refusal(message)
 
 
 def address_from_json(text: str | None) -> Address:

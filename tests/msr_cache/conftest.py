@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -178,6 +179,14 @@ def swarm(clock: Clock) -> ScriptedSwarm:
 def swarm_of(clock: Clock) -> Callable[[int], ScriptedSwarm]:
     """Make a swarm whose service has so many replicas."""
     return lambda replicas: ScriptedSwarm(clock, replicas)
+
+
+def message(act: Callable[[], object]) -> str:
+    """Return the one line that `act` refuses with."""
+    with pytest.raises(Refusal) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 # Dynamic providers, called as the engine's plugin host calls them.
@@ -391,3 +400,29 @@ def _declared(config: str) -> Program:
     finally:
         pulumi.log.warn = warn
     return recorder.program
+
+
+# Client bundles
+
+
+# What MKE gives out: beside the four files that are needed, some more, and folders for `docker context import`.
+BUNDLE = {
+    "ca.pem": "CA",
+    "cert.pem": "certificate",
+    "key.pem": "private key",
+    "env.sh": 'export DOCKER_TLS_VERIFY=1\nexport DOCKER_CERT_PATH="$(pwd)"\nexport DOCKER_HOST=tcp://mke.example.com:443\n',
+    "env.cmd": "set DOCKER_HOST=tcp://mke.example.com:443\n",
+    "tls/docker/key.pem": "private key",
+}
+
+
+def bundle_folder(folder: Path, **changes: str | None) -> Path:
+    for name, text in {**BUNDLE, **changes}.items():
+        if text is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+    return folder
+
+
+def from_bundle(path: Path) -> Address:
+    return Address.from_config({"host": None, "context": None, "clientBundle": str(path)})
