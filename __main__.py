@@ -1,8 +1,13 @@
 """Entry point of `pulumi up`: an MSR content cache for each entry of msr-cache:caches."""
 
+import pulumi
 from pulumi.runtime.config import CONFIG
 
-from msr_cache.stack import declare, end_quietly_when_interrupted
+from msr_cache.short_lived import collect_no_garbage
+
+collect_no_garbage()
+
+from msr_cache.stack import declare, end_quietly_when_interrupted  # noqa: E402 - the most of what is imported
 
 end_quietly_when_interrupted()
-declare(CONFIG.get())
+pulumi.run(lambda: declare(CONFIG.get()))

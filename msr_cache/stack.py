@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 import signal
 from typing import TYPE_CHECKING
 
 import pulumi
+from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache import registry_config, trial
-from msr_cache.cache import MsrCache, Site
 from msr_cache.probe import probe
 from msr_cache.problems import Refusal
 from msr_cache.resources.msr_ca import MsrCa
@@ -34,7 +36,7 @@ def end_quietly_when_interrupted() -> None:
     signal.signal(signal.SIGINT, leave)
 
 
-def declare(config: Mapping[str, str]) -> None:
+async def declare(config: Mapping[str, str]) -> None:
     """Declare all that `config` asks for; a mistake in it ends the run before anything is declared."""
     try:
         settings, address = checked(config)
@@ -45,11 +47,17 @@ def declare(config: Mapping[str, str]) -> None:
     for warning in settings.warnings():
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
+    # In a thread: meanwhile the engine hears of MSR's CA, and starts the plugin host that it needs.
+    await asyncio.to_thread(importlib.import_module, "msr_cache.cache")
+    from msr_cache.cache import MsrCache, Site
+
     site = Site(settings, address, msr_ca)
     caches = {name: MsrCache(name, site) for name in settings.caches}
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
     pulumi.export("caches", {name: cache.outputs for name, cache in caches.items()})
+    # Left to itself, the SDK looks at all outputs that are still open each time one of them is known.
+    await wait_for_rpcs(await_all_outstanding_tasks=False)
 
 
 def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:

@@ -15,6 +15,7 @@ from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from msr_cache.problems import Refusal
+from msr_cache.short_lived import collect_no_garbage
 from msr_cache.swarm import Manager, address_from_json
 
 Props = dict[str, Any]
@@ -25,8 +26,8 @@ def is_unknown(value: object) -> bool:
     return isinstance(value, Unknown) or value == rpc.UNKNOWN
 
 
-def _refusals_without_traceback() -> None:
-    """Let the SDK's plugin host answer a Refusal with its text alone.
+def _fit_the_host() -> None:
+    """Let the SDK's plugin host answer a Refusal with its text alone, and end at once when the engine ends it.
 
     The host (pulumi.dynamic.__main__) sends `traceback.format_exc()` for whatever a provider raises.
     """
@@ -38,6 +39,7 @@ def _refusals_without_traceback() -> None:
 
     if getattr(host, "traceback", None) is traceback:
         host.traceback = SimpleNamespace(format_exc=text_of_current_exception)  # type: ignore[union-attr]
+        collect_no_garbage()
 
 
 class SwarmProvider(ResourceProvider):
@@ -58,7 +60,7 @@ class SwarmProvider(ResourceProvider):
 
         `refresh` and `destroy` hand over the config of the last `up`, unless run with --run-program.
         """
-        _refusals_without_traceback()
+        _fit_the_host()
         self._swarm_config = req.config.get("swarm")
         self._local = threading.local()
 
