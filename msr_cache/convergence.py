@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from msr_cache.swarm import Manager
 
-POLL = 0.2
+POLL = 0.1
 """Seconds between two looks."""
 UNPLACED = 5.0
 """Seconds for which the scheduler may find no node, say because a label was set just now."""
