@@ -7,7 +7,9 @@ from msr_cache.short_lived import collect_no_garbage
 
 collect_no_garbage()
 
-from msr_cache.stack import declare, end_quietly_when_interrupted  # noqa: E402 - the most of what is imported
+# Only now, for it imports the most.
+from msr_cache.stack import declare, end_quietly_when_interrupted, send_no_debug_messages  # noqa: E402
 
 end_quietly_when_interrupted()
+send_no_debug_messages()
 pulumi.run(lambda: declare(CONFIG.get()))

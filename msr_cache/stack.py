@@ -36,6 +36,11 @@ def end_quietly_when_interrupted() -> None:
     signal.signal(signal.SIGINT, leave)
 
 
+def send_no_debug_messages() -> None:
+    """Keep to itself what the SDK would tell `pulumi up --debug`: five messages a resource, and it waits for each."""
+    pulumi.log.debug = lambda *_args, **_options: None
+
+
 async def declare(config: Mapping[str, str]) -> None:
     """Declare all that `config` asks for; a mistake in it ends the run before anything is declared."""
     try:
