@@ -76,7 +76,8 @@ def changed_line(site: Site, folder: Path) -> bool:
 
     def up() -> None:
         stack.configure({"blobTtl": f"{next(hours)}h"})
-        stack.deploy()
+        # By the command itself: the Automation API reads outputs and history after it, by three more commands.
+        stack.ask("up", "--yes", "--skip-preview")
 
     def by_hand() -> None:
         swarm.docker("service", "update", "--force", f"{CACHE}_cache")
