@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from msr_cache.swarm import Manager
 
 RESOURCE = "trial"
+_HEALTH_TIMES = {"Interval": 200_000_000, "Timeout": 10_000_000_000, "Retries": 300}
+"""Nanoseconds. Somebody waits for it, and it does not last: it is looked at more often than a service's own task."""
 SERVICE_REMOVED = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
 
 
@@ -85,12 +87,19 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
     part = f"{RESOURCE}-{node['ID'][:12]}"  # several nodes may be tried at once
     sweep(manager, spec["Labels"], part)
     template = spec["TaskTemplate"]
+    container = {**template["ContainerSpec"]}
+    container["Healthcheck"] = {**container["Healthcheck"], **_HEALTH_TIMES}
     here = {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]}
     trial = {
         "Name": f"{spec['Name']}-{part}",
         "Labels": with_part(spec["Labels"], part),
         "Mode": {"Replicated": {"Replicas": 1}},
-        "TaskTemplate": {**template, "Placement": here, "RestartPolicy": {"Condition": "none"}},
+        "TaskTemplate": {
+            **template,
+            "ContainerSpec": container,
+            "Placement": here,
+            "RestartPolicy": {"Condition": "none"},
+        },
         "EndpointSpec": {"Ports": [port for port in spec["EndpointSpec"]["Ports"] if port["PublishMode"] == "host"]},
     }
     hostname = node["Description"]["Hostname"]
@@ -133,7 +142,6 @@ def sweep(manager: Manager, labels: Mapping[str, str], part: str = RESOURCE) -> 
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Turn docker.Service's inputs into the Engine API's spec of one task, not restarted, reserving nothing."""
     container = inputs["taskSpec"]["containerSpec"]
-    health = container["healthcheck"]
     limits = inputs["taskSpec"]["resources"]["limits"]
     endpoint = inputs["endpointSpec"]
     return {
@@ -144,12 +152,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             "ContainerSpec": {
                 "Image": container["image"],
                 "Command": container["commands"],
-                "Healthcheck": {
-                    "Test": health["tests"],
-                    "Interval": _nanoseconds(health["interval"]),
-                    "Timeout": _nanoseconds(health["timeout"]),
-                    "Retries": int(health["retries"]),
-                },
+                "Healthcheck": {"Test": container["healthcheck"]["tests"], **_HEALTH_TIMES},
                 "Configs": [
                     {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
                     for file in container["configs"]
@@ -175,10 +178,6 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             ]
         },
     }
-
-
-def _nanoseconds(seconds: str) -> int:
-    return int(seconds.removesuffix("s")) * 10**9
 
 
 def _target(file: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,9 +56,9 @@ SPEC: dict[str, Any] = {
             "Command": ["/start.sh", "/config.yml"],
             "Healthcheck": {
                 "Test": ["CMD-SHELL", "exit 0"],
-                "Interval": 2_000_000_000,
+                "Interval": 200_000_000,
                 "Timeout": 10_000_000_000,
-                "Retries": 30,
+                "Retries": 300,
             },
             "Configs": [
                 {"ConfigID": "c1", "ConfigName": "asia_config.yml-1", "File": {"Name": "config.yml", **TARGET}}
@@ -233,7 +233,10 @@ def serving(ours: ScriptedSwarm) -> dict[str, Any]:
     ports = [{"PublishMode": mode, "PublishedPort": port} for mode, port in (("host", 443), ("ingress", 444))]
     ours.service["Spec"] |= {
         "TaskTemplate": {
-            "ContainerSpec": {"Image": "cache:1"},
+            "ContainerSpec": {
+                "Image": "cache:1",
+                "Healthcheck": {"Test": ["CMD-SHELL", "exit 0"], "Interval": 2_000_000_000, "Retries": 30},
+            },
             "Placement": {"Constraints": ["node.labels.dtr.cache == true"], "Platforms": [{"OS": "linux"}]},
             "RestartPolicy": {"Condition": "on-failure"},
         },
@@ -249,7 +252,7 @@ def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_por
     assert spec["Name"] == "asia_cache-trial-0123456789ab"
     assert spec["Labels"] == ASIA.labels("trial-0123456789ab")
     assert spec["TaskTemplate"] == {
-        "ContainerSpec": {"Image": "cache:1"},
+        "ContainerSpec": {"Image": "cache:1", "Healthcheck": SPEC["TaskTemplate"]["ContainerSpec"]["Healthcheck"]},
         "Placement": {"Constraints": [f"node.id == {NODE['ID']}"], "Platforms": [{"OS": "linux"}]},
         "RestartPolicy": {"Condition": "none"},
     }
