@@ -77,8 +77,7 @@ def changed_line(site: Site, folder: Path) -> bool:
 
     def up() -> None:
         stack.configure({"blobTtl": f"{next(hours)}h"})
-        # By the command itself: the Automation API reads outputs and history after it, by three more commands.
-        stack.ask("up", "--yes", "--skip-preview")
+        stack.deploy()
 
     def by_hand() -> None:
         swarm.docker("service", "update", "--force", f"{CACHE}_cache")

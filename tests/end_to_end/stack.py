@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
-from pulumi import automation
 
 from lab.client import PullResult, pull
 from lab.msr_api import ACCESS_TOKENS, PASSWORDS
@@ -57,73 +57,17 @@ class Run:
         return {type_.rpartition("/")[2].rpartition(":")[2] for _, type_, _ in self.operations}
 
 
-class Engine(Protocol):
-    """What carries out a stack's commands."""
+class Engine(ABC):
+    """What carries out a stack's commands: Pulumi's own, or what takes its place."""
 
     name: str
 
     def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         """Run preview, up, refresh or destroy."""
-
-    def command(self, stack: Stack, *words: str) -> list[str]:
-        """Return the command line of the same, for a run that is to be killed, or of any other command."""
-
-
-class RealEngine:
-    """Pulumi's own, through its Automation API."""
-
-    name = "pulumi"
-
-    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
-        lines: list[str] = []
-        operations: list[Operation] = []
-
-        def note(event: automation.EngineEvent) -> None:
-            if (step := event.resource_pre_event) and step.metadata.op not in ("same", "refresh"):
-                operations.append((step.metadata.op.value, step.metadata.type, step.metadata.urn.rpartition("::")[2]))
-
-        flags: dict[str, Any] = {
-            "on_output": lines.append,
-            "on_error": lines.append,
-            "on_event": note,
-            "color": "never",
-        }
-        if command != "refresh":
-            flags |= {"refresh": refresh}
-        if command in ("preview", "up"):
-            flags |= {"diff": True}
-        if command != "destroy":
-            flags |= {"expect_no_changes": expect_no_changes}
-        started = time.monotonic()
-        try:
-            getattr(self._automation(stack), command)(**flags)
-        except automation.CommandError as error:
-            return Run(False, "\n".join([*lines, str(error)]), operations, time.monotonic() - started)
-        return Run(True, "\n".join(lines), operations, time.monotonic() - started)
-
-    def command(self, stack: Stack, *words: str) -> list[str]:
-        self._automation(stack)
-        if words[0] in ("preview", "up", "refresh", "destroy"):
-            words = (*words, "--non-interactive")
-        return ["pulumi", *words, "--stack", NAME]
-
-    @staticmethod
-    def _automation(stack: Stack) -> automation.Stack:
-        if stack.automation is None:
-            options = automation.LocalWorkspaceOptions(env_vars=stack.environment)
-            stack.automation = automation.create_or_select_stack(NAME, work_dir=str(stack.folder), opts=options)
-        return stack.automation
-
-
-class RehearsalEngine:
-    """The lab's, by its commands."""
-
-    name = "rehearsal"
-
-    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         log = stack.folder / "events.log"
         log.unlink(missing_ok=True)
         flags = {
+            "--yes": command != "preview",
             "--diff": command in ("preview", "up"),
             "--skip-preview": command == "up",
             "--refresh": refresh,
@@ -140,14 +84,55 @@ class RehearsalEngine:
             check=False,
         )
         seconds = time.monotonic() - started
-        steps = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        log.unlink(missing_ok=True)
         operations = [
-            (step["op"], step["type"], step["name"]) for step in steps if step["op"] not in ("same", "refresh")
+            step for event in events if (step := self.operation(event)) and step[0] not in ("same", "refresh")
         ]
         return Run(run.returncode == 0, run.stdout + run.stderr, operations, seconds)
 
+    @abstractmethod
+    def command(self, stack: Stack, *words: str) -> list[str]:
+        """Return the command line of a command."""
+
+    @abstractmethod
+    def operation(self, event: dict[str, Any]) -> Operation | None:
+        """Return the operation that a line of the event log tells, if it does."""
+
+
+class RealEngine(Engine):
+    """Pulumi's own."""
+
+    name = "pulumi"
+
+    def command(self, stack: Stack, *words: str) -> list[str]:
+        if not any((stack.folder / "state").iterdir()):
+            subprocess.run(
+                ["pulumi", "stack", "init", NAME],
+                cwd=stack.folder,
+                env=os.environ | stack.environment,
+                capture_output=True,
+                check=True,
+            )
+        if words[0] in ("preview", "up", "refresh", "destroy"):
+            words = (*words, "--non-interactive", "--color=never")
+        return ["pulumi", *words, "--stack", NAME]
+
+    def operation(self, event: dict[str, Any]) -> Operation | None:
+        step = event.get("resourcePreEvent", {}).get("metadata")
+        return step and (step["op"], step["type"], step["urn"].rpartition("::")[2])
+
+
+class RehearsalEngine(Engine):
+    """The lab's."""
+
+    name = "rehearsal"
+
     def command(self, _stack: Stack, *words: str) -> list[str]:
         return [sys.executable, "-m", "lab.rehearsal", *words, "--stack", NAME]
+
+    def operation(self, event: dict[str, Any]) -> Operation | None:
+        return event["op"], event["type"], event["name"]
 
 
 @dataclass
@@ -157,7 +142,6 @@ class Stack:
     folder: Path
     site: Site
     engine: Engine
-    automation: automation.Stack | None = None
     printed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -175,6 +159,7 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_STACK": NAME,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
             "PYTHONPATH": str(CHECKOUT),
         }
 
