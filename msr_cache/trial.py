@@ -87,8 +87,9 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
     part = f"{RESOURCE}-{node['ID'][:12]}"  # several nodes may be tried at once
     sweep(manager, spec["Labels"], part)
     template = spec["TaskTemplate"]
-    container = {**template["ContainerSpec"]}
-    container["Healthcheck"] = {**container["Healthcheck"], **_HEALTH_TIMES}
+    container = template["ContainerSpec"]
+    health = {**(container.get("Healthcheck") or {}), **_HEALTH_TIMES}
+    ports = spec["EndpointSpec"].get("Ports") or []
     here = {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]}
     trial = {
         "Name": f"{spec['Name']}-{part}",
@@ -96,11 +97,11 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
         "Mode": {"Replicated": {"Replicas": 1}},
         "TaskTemplate": {
             **template,
-            "ContainerSpec": container,
+            "ContainerSpec": {**container, "Healthcheck": health},
             "Placement": here,
             "RestartPolicy": {"Condition": "none"},
         },
-        "EndpointSpec": {"Ports": [port for port in spec["EndpointSpec"]["Ports"] if port["PublishMode"] == "host"]},
+        "EndpointSpec": {"Ports": [port for port in ports if port["PublishMode"] == "host"]},
     }
     hostname = node["Description"]["Hostname"]
     _try(manager, trial, f"node {hostname} was not labelled: one task of service {spec['Name']} was tried there")

@@ -126,7 +126,8 @@ def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
     """Return the cache's service if it runs only where the label is; None before its first and after its last day."""
     constraint = f"node.labels.{props['key']} == {props['value']}"
     for service in manager.get("/services", **service_filter(props["owner"])):
-        if constraint in service["Spec"]["TaskTemplate"]["Placement"]["Constraints"]:
+        placement = service["Spec"]["TaskTemplate"].get("Placement") or {}
+        if constraint in (placement.get("Constraints") or []):  # none, where somebody has removed them by hand
             return dict(service)
     return None
 

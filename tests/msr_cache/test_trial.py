@@ -260,6 +260,15 @@ def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_por
     assert ours.removed == ["services/created-1"]
 
 
+def test_a_service_of_which_port_and_health_check_were_removed_by_hand_is_tried_as_it_is(ours: ScriptedSwarm) -> None:
+    service = serving(ours)
+    del service["Spec"]["EndpointSpec"]["Ports"], service["Spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
+    trial.on_node(ours, service, NODE)
+    (spec,) = ours.created
+    assert spec["EndpointSpec"] == {"Ports": []}
+    assert "Test" not in spec["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
+
+
 def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: ScriptedSwarm) -> None:
     ours.then(0, [task("t", "rejected", "No such image: cache:1")])
     with pytest.raises(Refusal) as caught:

@@ -277,10 +277,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def serving(*nodes: str, key: str = KEY) -> Busy:
+def serving(*nodes: str, key: str | None = KEY) -> Busy:
     """Return a manager of node n whose service runs where the label is, by now on `nodes`."""
     manager = Busy()
-    placement = {"Constraints": [f"node.labels.{key} == true"]}
+    placement = {"Constraints": [f"node.labels.{key} == true"]} if key else {}
     manager.services = [{"ID": "s", "Spec": {"TaskTemplate": {"Placement": placement}}}]
     manager.tasks = [{**task(f"on-{node}", "running"), "NodeID": node} for node in nodes]
     return manager
@@ -315,6 +315,7 @@ def test_a_node_where_the_cache_would_not_run_is_not_labelled(monkeypatch: pytes
         pytest.param(serving(), id="it serves nowhere: the label is what it waits for"),
         pytest.param(serving("n"), id="it serves there already"),
         pytest.param(serving("m", key="other"), id="it hangs on another label"),
+        pytest.param(serving("m", key=None), id="somebody has let it run anywhere"),
     ],
 )
 def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) -> None:
