@@ -42,7 +42,7 @@ check: .venv/installed  ## formatting, lint, types, layers
 	.venv/bin/lint-imports
 
 test: check  ## the checks, then all tests; end-to-end on the real engine where pulumi is on PATH
-	$(PYTHON) -m pytest --numprocesses 6 --dist loadscope
+	$(PYTHON) -m pytest --numprocesses 6 --dist loadscope --no-loadscope-reorder
 
 bench: .venv/installed  ## the speeds that are promised, as ratios in one run
 	$(PYTHON) -m bench
