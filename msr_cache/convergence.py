@@ -72,9 +72,10 @@ def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
     while time.monotonic() < deadline:
         tasks = current_tasks(manager, manager.get(f"/services/{service_id}"))
         if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
-            break
+            return wait(manager, service_id)
         time.sleep(POLL)
-    wait(manager, service_id)
+    message = f"service {service_id} has not left node {node_id} in {PATIENCE:.0f} s: docker service ps {service_id}"
+    raise Refusal(message)
 
 
 class _Watch:
@@ -86,7 +87,7 @@ class _Watch:
 
     def ended_since(self, tasks: list[diagnosis.Task]) -> list[diagnosis.Task]:
         """Return the tasks that have ended since the first look: those before may have had reasons long gone."""
-        ended = {task["ID"]: task for task in tasks if diagnosis.is_hopeless(task)}
+        ended = {task["ID"]: task for task in tasks if diagnosis.is_hopeless(task) and not diagnosis.was_moved(task)}
         if self._history is None:
             self._history = set(ended)
         return [task for id_, task in ended.items() if id_ not in self._history]

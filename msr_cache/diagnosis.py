@@ -43,6 +43,11 @@ def is_hopeless(task: Task) -> bool:
     return task["Status"]["State"] in (*FAILED_STATES, "complete")
 
 
+def was_moved(task: Task) -> bool:
+    """Whether the swarm has ended a task since its node lost the label."""
+    return "no longer meets constraints" in task["Status"].get("Err", "")
+
+
 def is_unplaced(task: Task) -> bool:
     """Whether the scheduler has looked for a node and found none."""
     return task["Status"]["State"] == "pending" and _NO_NODE in task["Status"].get("Err", "")

@@ -37,6 +37,9 @@ def render(settings: Settings, name: str, http_secret: str = _SECRET_PLACE) -> d
             "addr": f"0.0.0.0:{cache.port}",
             "secret": http_secret,
             "host": cache.url,
+            # Without it the registry ends at once, in the middle of pulls and handshakes; a second less than the
+            # service's stop_grace_period, which is the end of it anyway.
+            "draintimeout": "9s",
             "tls": {"certificate": f"{SECRETS}/cache.cert.pem", "key": f"{SECRETS}/cache.key.pem"},
         },
         "middleware": {"registry": [{"name": "downstream", "options": options}]},

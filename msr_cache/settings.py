@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LONGEST_CACHE_NAME = 32
 """Swarm limits names of secrets to 64 and of services to 63 characters; ours add up to 30 to the cache's."""
 _EVERY_NODE = "every node"
+_ABSENT = object()
 
 
 def _checked(pattern: str, allowed: str) -> BeforeValidator:
@@ -348,17 +349,6 @@ class Cache(_Section):
             raise ValueError(message)
         return self
 
-    @model_validator(mode="after")
-    def _listens_where_it_publishes(self) -> Cache:
-        http = self.registry_config.get("http")
-        if isinstance(http, dict) and "addr" in http and str(http["addr"]).rpartition(":")[2] != str(self.port):
-            message = (
-                f"found registryConfig.http.addr {http['addr']!r}, allowed is one with port {self.port}, "
-                "which is published: `port` changes both"
-            )
-            raise ValueError(message)
-        return self
-
     @property
     def hosts(self) -> list[str]:
         """Whom the certificate must be for: the FQDN first, each once."""
@@ -457,6 +447,18 @@ class Settings(_Section):
             ]
         return found
 
+    def unpublished(self) -> list[str]:
+        """One line per cache that would listen where nothing is published."""
+        found = []
+        for name, cache in self.caches.items():
+            http = cache.registry_config.get("http")
+            addr = http.get("addr", _ABSENT) if isinstance(http, dict) else _ABSENT
+            if addr is not _ABSENT and str(addr).rpartition(":")[2] != str(cache.port):
+                where = f"msr-cache:caches.{name}.registryConfig.http.addr"
+                published = f"port {cache.port}, which is published: `port` changes both"
+                found.append(f"{where}: found {addr!r}, allowed is one with {published}")
+        return found
+
     def certificate_mistakes(self) -> list[str]:
         """Name what would keep clients from trusting a cache by the certificates that are given."""
         found = []
@@ -523,7 +525,8 @@ def judge(raw: Mapping[str, Any], project: str) -> tuple[Settings | None, list[s
             # A mistake in one cache hides none that two others make together.
             told += judge({**raw, "caches": others}, project)[1]
         return None, list(dict.fromkeys(told))
-    return settings, settings.conflicts() + settings.lacks_account() + settings.certificate_mistakes() + found
+    told = settings.conflicts() + settings.unpublished() + settings.lacks_account() + settings.certificate_mistakes()
+    return settings, told + found
 
 
 def _in_the_open(raw: Mapping[str, Any], project: str) -> list[str]:

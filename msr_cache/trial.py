@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from msr_cache.swarm import Manager
 
 RESOURCE = "trial"
+_GRACE = 1_000_000_000
+"""Nanoseconds. What it serves is nothing to wait for, and its port is wanted."""
 _HEALTH_TIMES = {"Interval": 200_000_000, "Timeout": 10_000_000_000, "Retries": 300}
 """Nanoseconds. Somebody waits for it, and it does not last: it is looked at more often than a service's own task."""
 SERVICE_REMOVED = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
@@ -97,14 +99,15 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
         "Mode": {"Replicated": {"Replicas": 1}},
         "TaskTemplate": {
             **template,
-            "ContainerSpec": {**container, "Healthcheck": health},
+            "ContainerSpec": {**container, "Healthcheck": health, "StopGracePeriod": _GRACE},
             "Placement": here,
             "RestartPolicy": {"Condition": "none"},
         },
         "EndpointSpec": {"Ports": [port for port in ports if port["PublishMode"] == "host"]},
     }
     hostname = node["Description"]["Hostname"]
-    _try(manager, trial, f"node {hostname} was not labelled: one task of service {spec['Name']} was tried there")
+    what = f"node {hostname} was not labelled: one task of service {spec['Name']}, as it is now, was tried there"
+    _try(manager, trial, what)
 
 
 def _try(manager: Manager, spec: dict[str, Any], what: str) -> None:
@@ -135,9 +138,14 @@ def end_all() -> None:
 
 def sweep(manager: Manager, labels: Mapping[str, str], part: str = RESOURCE) -> None:
     """Remove trials that a killed run has left: all of the owner of `labels`, or those of a part."""
-    for service in manager.get("/services", **filters(labels)):
-        if resource_in(service["Spec"]["Labels"]).startswith(part):
-            manager.remove("services", service["ID"])
+    for trial in left(manager, labels, part):
+        manager.remove("services", trial)
+
+
+def left(manager: Manager, labels: Mapping[str, str], part: str = RESOURCE) -> list[str]:
+    """Return the ids of these trials."""
+    services = manager.get("/services", **filters(labels))
+    return [service["ID"] for service in services if resource_in(service["Spec"]["Labels"]).startswith(part)]
 
 
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -153,6 +161,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             "ContainerSpec": {
                 "Image": container["image"],
                 "Command": container["commands"],
+                "StopGracePeriod": _GRACE,
                 "Healthcheck": {"Test": container["healthcheck"]["tests"], **_HEALTH_TIMES},
                 "Configs": [
                     {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}

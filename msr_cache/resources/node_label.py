@@ -132,10 +132,10 @@ def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
     return None
 
 
-def _serves_elsewhere(manager: Manager, service: dict[str, Any], node_id: str) -> bool:
+def _nodes_of(manager: Manager, service: dict[str, Any]) -> set[str]:
+    """Return the ids of the nodes that it runs on."""
     tasks = convergence.current_tasks(manager, service)
-    nodes = {task["NodeID"] for task in tasks if task["ID"] in convergence.running(tasks)}
-    return bool(nodes) and node_id not in nodes
+    return {task["NodeID"] for task in tasks if task["ID"] in convergence.running(tasks)}
 
 
 class NodeLabelProvider(SwarmProvider):
@@ -152,7 +152,8 @@ class NodeLabelProvider(SwarmProvider):
         node = find(self.manager, props)
         node_id = node["ID"]
         service = _service(self.manager, props)
-        if service and _serves_elsewhere(self.manager, service, node_id):
+        serving = _nodes_of(self.manager, service) if service else set()
+        if service and serving and node_id not in serving:
             trial.on_node(self.manager, service, node)
         change_labels(self.manager, node_id, lambda labels: take(labels, props))
         return CreateResult(f"{node_id}/{props['key']}", {**props, "nodeId": node_id})
@@ -182,16 +183,31 @@ class NodeLabelProvider(SwarmProvider):
     def delete(self, _id: str, props: Props) -> None:
         """Put the node's label back, and see the cache, where it stays, run on the nodes that are left to it."""
         node_id = props["nodeId"]
+        service = _service(self.manager, props)
+        if service and node_id in _nodes_of(self.manager, service):
+            self._refuse_paused(node_id)
         try:
             change_labels(self.manager, node_id, lambda labels: give_back(labels, props))
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
-        node = self.manager.find(f"/nodes/{node_id}")
-        still_allowed = node is not None and node["Spec"].get("Labels", {}).get(props["key"]) == props["value"]
-        service = _service(self.manager, props)
-        if service and not still_allowed:
+        # With no node left the cache is on its way out, or its service was made by a run that was killed.
+        if service and (left := self._labelled(props)) and node_id not in left:
             convergence.wait_off(self.manager, service["ID"], node_id)
+
+    def _refuse_paused(self, node_id: str) -> None:
+        node = self.manager.get(f"/nodes/{node_id}")
+        if node["Spec"]["Availability"] == "pause":
+            name = node["Description"]["Hostname"]
+            message = (
+                f"node {name} is set to pause, so the swarm would leave the cache's task there: "
+                f"docker node update --availability active {name}"
+            )
+            raise Refusal(message)
+
+    def _labelled(self, props: Props) -> set[str]:
+        nodes = self.manager.get("/nodes")
+        return {node["ID"] for node in nodes if (node["Spec"].get("Labels") or {}).get(props["key"]) == props["value"]}
 
 
 class NodeLabel(Tracked, module="msr", name="NodeLabel"):

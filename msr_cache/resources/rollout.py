@@ -50,7 +50,9 @@ class RolloutProvider(SwarmProvider):
             return DiffResult(changes=True)
         service = self._service(olds)
         settled = service is not None and convergence.is_settled(self.manager, service)
-        return DiffResult(changes=not settled or bool(leftovers(self.manager, news["labels"])))
+        labels = news["labels"]
+        left = settled and (leftovers(self.manager, labels) or trial.left(self.manager, labels))
+        return DiffResult(changes=not settled or bool(left))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Be gone with the service: there is nothing left to see through."""

@@ -109,7 +109,7 @@ def test_service_config_and_files_equal_what_the_manual_page_gives(
     ours = look(swarm, "config.yml")
     unlike = differences(by_file_name(by_hand["service"]), by_file_name(ours["service"]))
     assert sorted(unlike) == sorted(MEANT)
-    assert differences(by_hand["config"], ours["config"]) == {".http.secret"}
+    assert differences(by_hand["config"], ours["config"]) == {".http.secret", ".http.draintimeout"}
     assert re.fullmatch("[0-9a-f]{64}", ours["config"]["http"]["secret"])
     assert ours["files"] == by_hand["files"]
     assert ours["dtr.cert.pem"] == by_hand["dtr.cert.pem"]

@@ -251,3 +251,19 @@ def test_a_service_that_is_put_off_its_last_node_is_told(swarm: ScriptedSwarm) -
     swarm.then(0, [task("a", "running")], "completed").then(1, [task("b", "pending", NO_NODE)], "completed")
     with pytest.raises(Refusal, match="the swarm finds no node for it"):
         convergence.wait_off(swarm, "service-1", "node-1")
+
+
+def test_tasks_that_other_nodes_lose_at_the_same_time_are_no_failures(swarm_of: SwarmOf) -> None:
+    swarm = swarm_of(3)
+    lost = "assigned node no longer meets constraints"
+    moved = [task(id_, "rejected", lost, desired="shutdown") for id_ in ("a", "b", "c")]
+    swarm.then(0, [task(id_, "running") | {"NodeID": "node-9"} for id_ in ("a", "b", "c")])
+    swarm.then(0.5, moved[:1]).then(1, moved).then(7, [*moved, *(task(id_, "running") for id_ in ("d", "e", "f"))])
+    convergence.wait_off(swarm, "service-1", "node-9")
+    assert 7 <= swarm.seconds < 7 + LOOK
+
+
+def test_a_service_that_never_leaves_the_node_is_given_up(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running")])
+    with pytest.raises(Refusal, match="service service-1 has not left node node-1 in 600 s"):
+        convergence.wait_off(swarm, "service-1", "node-1")

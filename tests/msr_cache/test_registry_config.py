@@ -39,7 +39,9 @@ def in_order(value: Any) -> Any:
 
 
 def test_three_facts_give_the_seeds_config_field_by_field_in_its_order() -> None:
+    """And the time to end pulls in, which the seed lacks."""
     config = rendered({"msr.url": "https://msr.example.com:443"})
+    assert config["http"].pop("draintimeout") == "9s"
     assert in_order(config) == in_order(yaml.safe_load(SEED))
     assert in_order(yaml.safe_load(registry_config.to_yaml(config))) == in_order(yaml.safe_load(SEED))
 

@@ -174,7 +174,7 @@ def test_start_first_on_a_host_port_is_refused() -> None:
 def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
     (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
     assert line == (
-        f"msr-cache:caches.asia: found registryConfig.http.addr {addr!r}, allowed is one with port 8443, "
+        f"msr-cache:caches.asia.registryConfig.http.addr: found {addr!r}, allowed is one with port 8443, "
         "which is published: `port` changes both"
     )
 

@@ -54,6 +54,7 @@ SPEC: dict[str, Any] = {
         "ContainerSpec": {
             "Image": "cache:1@sha256:0a",
             "Command": ["/start.sh", "/config.yml"],
+            "StopGracePeriod": 1_000_000_000,
             "Healthcheck": {
                 "Test": ["CMD-SHELL", "exit 0"],
                 "Interval": 200_000_000,
@@ -252,7 +253,11 @@ def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_por
     assert spec["Name"] == "asia_cache-trial-0123456789ab"
     assert spec["Labels"] == ASIA.labels("trial-0123456789ab")
     assert spec["TaskTemplate"] == {
-        "ContainerSpec": {"Image": "cache:1", "Healthcheck": SPEC["TaskTemplate"]["ContainerSpec"]["Healthcheck"]},
+        "ContainerSpec": {
+            "Image": "cache:1",
+            "Healthcheck": SPEC["TaskTemplate"]["ContainerSpec"]["Healthcheck"],
+            "StopGracePeriod": 1_000_000_000,
+        },
         "Placement": {"Constraints": [f"node.id == {NODE['ID']}"], "Platforms": [{"OS": "linux"}]},
         "RestartPolicy": {"Condition": "none"},
     }
@@ -274,7 +279,7 @@ def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: ScriptedSw
     with pytest.raises(Refusal) as caught:
         trial.on_node(ours, serving(ours), NODE)
     told = str(caught.value)
-    assert told.startswith("node worker-8 was not labelled: one task of service asia_cache was tried there, and would")
+    assert told.startswith("node worker-8 was not labelled: one task of service asia_cache, as it is now, was tried")
     assert "rejected: No such image: cache:1" in told
     assert ours.removed == ["services/created-1"]
 

@@ -235,15 +235,18 @@ class Busy(Manager):
         super().__init__(Address(host=NOWHERE))
         self.conflicts = conflicts
         self.labels = {"rack": "0"}
+        self.others: dict[str, str] = {}
+        self.availability = "active"
         self.services: list[dict[str, Any]] = []
         self.tasks: list[dict[str, Any]] = []
 
     def get(self, path: str, **_: list[str]) -> Any:
         if path in ("/services", "/tasks"):
             return self.services if path == "/services" else self.tasks
-        spec = {"Labels": dict(self.labels), "Availability": "active", "Role": "worker"}
+        spec = {"Labels": dict(self.labels), "Availability": self.availability, "Role": "worker"}
         node = {"ID": "n", "Spec": spec, "Description": {"Hostname": "a"}, "Status": {"State": "ready"}}
-        return node if path == "/nodes/n" else [node]
+        other = {"ID": "m", "Spec": {**spec, "Labels": self.others}, "Description": {"Hostname": "b"}}
+        return node if path == "/nodes/n" else [node, other]
 
     def update(self, _kind: str, _known: Any, spec: Any) -> None:
         if self.conflicts:
@@ -326,6 +329,7 @@ def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) ->
 def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -> None:
     manager = serving("n")
     manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.others = {KEY: "true"}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert manager.labels == {"rack": "0"}
     assert told == ["seen to run without the node"]
@@ -337,12 +341,24 @@ def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -
         pytest.param(Busy(), {}, id="the service is gone first"),
         pytest.param(serving("n", key="other"), {}, id="it hangs on another label by now"),
         pytest.param(serving("n"), {f"msr-cache.before.{KEY}": "true"}, id="the label was there before us"),
+        pytest.param(serving("n"), {}, id="its last node: a killed run made the service, and no state knows of it"),
     ],
 )
 def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: Busy, before: dict[str, str]) -> None:
     manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, **before}
+    manager.others = {KEY: "true"} if before else {}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert told == []
+
+
+def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_nothing_off_it() -> None:
+    """swarmkit, constraint enforcer: tasks of a paused node are left."""
+    manager = serving("n")
+    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.availability = "pause"
+    with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
+        with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
+    assert manager.labels[KEY] == "true"
 
 
 # Nodes that cannot run a cache
