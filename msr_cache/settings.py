@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 LONGEST_CACHE_NAME = 32
 """Swarm limits names of secrets to 64 and of services to 63 characters; ours add up to 30 to the cache's."""
 _EVERY_NODE = "every node"
-_ABSENT = object()
 
 
 def _checked(pattern: str, allowed: str) -> BeforeValidator:
@@ -451,12 +450,11 @@ class Settings(_Section):
         """One line per cache that would listen where nothing is published."""
         found = []
         for name, cache in self.caches.items():
-            http = cache.registry_config.get("http")
-            addr = http.get("addr", _ABSENT) if isinstance(http, dict) else _ABSENT
-            if addr is not _ABSENT and str(addr).rpartition(":")[2] != str(cache.port):
+            http = as_map(cache.registry_config.get("http"))
+            if "addr" in http and str(http["addr"]).rpartition(":")[2] != str(cache.port):
                 where = f"msr-cache:caches.{name}.registryConfig.http.addr"
                 published = f"port {cache.port}, which is published: `port` changes both"
-                found.append(f"{where}: found {addr!r}, allowed is one with {published}")
+                found.append(f"{where}: found {http['addr']!r}, allowed is one with {published}")
         return found
 
     def certificate_mistakes(self) -> list[str]:

@@ -138,14 +138,14 @@ def end_all() -> None:
 
 def sweep(manager: Manager, labels: Mapping[str, str], part: str = RESOURCE) -> None:
     """Remove trials that a killed run has left: all of the owner of `labels`, or those of a part."""
-    for trial in left(manager, labels, part):
-        manager.remove("services", trial)
+    for service in manager.get("/services", **filters(labels)):
+        if is_trial(service, part):
+            manager.remove("services", service["ID"])
 
 
-def left(manager: Manager, labels: Mapping[str, str], part: str = RESOURCE) -> list[str]:
-    """Return the ids of these trials."""
-    services = manager.get("/services", **filters(labels))
-    return [service["ID"] for service in services if resource_in(service["Spec"]["Labels"]).startswith(part)]
+def is_trial(service: Mapping[str, Any], part: str = RESOURCE) -> bool:
+    """Whether a service that carries an owner's labels is a trial, or one of a part."""
+    return resource_in(service["Spec"]["Labels"]).startswith(part)
 
 
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:

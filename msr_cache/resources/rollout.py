@@ -40,7 +40,6 @@ class RolloutProvider(SwarmProvider):
             if error.status != NOT_FOUND:
                 raise
             raise Refusal(trial.SERVICE_REMOVED) from None
-        trial.sweep(self.manager, props["labels"])
         for kind, id_ in leftovers(self.manager, props["labels"]):
             self.manager.remove(kind, id_)
 
@@ -50,9 +49,7 @@ class RolloutProvider(SwarmProvider):
             return DiffResult(changes=True)
         service = self._service(olds)
         settled = service is not None and convergence.is_settled(self.manager, service)
-        labels = news["labels"]
-        left = settled and (leftovers(self.manager, labels) or trial.left(self.manager, labels))
-        return DiffResult(changes=not settled or bool(left))
+        return DiffResult(changes=not settled or bool(leftovers(self.manager, news["labels"])))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Be gone with the service: there is nothing left to see through."""

@@ -15,6 +15,7 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult
 from pulumi.runtime import rpc
 
+from msr_cache import trial
 from msr_cache.ownership import filters, is_same_owner, owner_in
 from msr_cache.problems import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown
@@ -37,22 +38,29 @@ def mounted(service: dict[str, Any], kind: Kind) -> set[str]:
     return {reference[id_field] for reference in container.get(field) or []}
 
 
-def leftovers(manager: Manager, labels: dict[str, str]) -> list[tuple[Kind, str]]:
-    """Return kind and id of the cache's own configs and secrets that no service mounts.
+def leftovers(manager: Manager, labels: dict[str, str]) -> list[tuple[str, str]]:
+    """Return kind and id of the cache's own trials, and of its configs and secrets that no other service mounts.
 
-    They are former generations, or what a killed run has created without noting it.
+    They are former generations, or what a killed run has created without noting it. Trials come first: what they
+    mount can be removed only after them.
     """
     own = filters(labels)
     objects: list[tuple[Kind, str]] = [
         (kind, item["ID"]) for kind in _REFERENCES for item in manager.get(f"/{kind}", **own)
     ]
-    unused = _unmounted(objects, manager.get("/services", **own))
+    services = manager.get("/services", **own)
+    trials = {service["ID"] for service in services if trial.is_trial(service)}
+    unused = _unmounted(objects, services, trials)
     # Somebody else's service may mount one: rare, and reading a large swarm's services at each preview is slow.
-    return _unmounted(unused, manager.get("/services")) if unused else []
+    unused = _unmounted(unused, manager.get("/services"), trials) if unused else []
+    return [*(("services", id_) for id_ in trials), *unused]
 
 
-def _unmounted(objects: list[tuple[Kind, str]], services: list[dict[str, Any]]) -> list[tuple[Kind, str]]:
-    return [(kind, id_) for kind, id_ in objects if not any(id_ in mounted(service, kind) for service in services)]
+def _unmounted(
+    objects: list[tuple[Kind, str]], services: list[dict[str, Any]], trials: set[str]
+) -> list[tuple[Kind, str]]:
+    lasting = [service for service in services if service["ID"] not in trials]
+    return [(kind, id_) for kind, id_ in objects if not any(id_ in mounted(service, kind) for service in lasting)]
 
 
 class SwarmFileProvider(SwarmProvider):

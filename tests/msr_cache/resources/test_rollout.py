@@ -122,6 +122,14 @@ def test_a_service_of_which_too_few_tasks_run_is_work_to_do(provider: RolloutPro
 
 
 @on_a_swarm
+def test_a_trial_that_a_killed_run_has_left_is_work_to_do(provider: RolloutProvider, service: Service) -> None:
+    id_ = service()
+    assert not provider.diff(id_, props(id_), props(id_)).changes
+    service(part="trial-0123456789ab")
+    assert provider.diff(id_, props(id_), props(id_)).changes
+
+
+@on_a_swarm
 def test_leftovers_of_a_killed_run_are_work_to_do(by_hand: Swarm, provider: RolloutProvider, service: Service) -> None:
     id_ = service()
     config(by_hand, "unit-theirs", THEIRS)
