@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tests.end_to_end.background import repeatedly
 from tests.end_to_end.stack import FQDN, PORT, Stack
 
 PERIOD = 0.05
@@ -48,41 +48,35 @@ def connecting(*addresses: str) -> Iterator[list[Handshake]]:
     and then failed is a failure.
     """
     seen: list[Handshake] = []
-    over = threading.Event()
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # which certificate is served is what is asked for
 
-    def once(count: int) -> Handshake:
+    def shake_hands() -> None:
         began = time.monotonic()
-        error = ""
+        served, error = "", ""
         for turn in range(len(addresses)):
-            address = addresses[(count + turn) % len(addresses)]
-            connected = False
+            address = addresses[(len(seen) + turn) % len(addresses)]
             try:
-                with socket.create_connection((address, PORT), timeout=1) as plain:
-                    connected = True
-                    with context.wrap_socket(plain, server_hostname=FQDN) as secured:
-                        served = ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").strip()
-                return Handshake(began, time.monotonic(), address, served)
-            except OSError as failure:
-                error = repr(failure)
-                if connected:
-                    break
-        return Handshake(began, time.monotonic(), address, error=error)
+                plain = socket.create_connection((address, PORT), timeout=1)
+            except OSError as refused:
+                error = repr(refused)
+                continue
+            served, error = _served(plain, context)
+            break
+        seen.append(Handshake(began, time.monotonic(), address, served, error))
 
-    def go_on() -> None:
-        while not over.is_set():
-            seen.append(once(len(seen)))
-            over.wait(max(0, seen[-1].began + PERIOD - time.monotonic()))
-
-    client = threading.Thread(target=go_on)
-    client.start()
-    try:
+    with repeatedly(shake_hands, PERIOD):
         yield seen
-    finally:
-        over.set()
-        client.join()
+
+
+def _served(plain: socket.socket, context: ssl.SSLContext) -> tuple[str, str]:
+    """Return the certificate that is served, or the error."""
+    try:
+        with plain, context.wrap_socket(plain, server_hostname=FQDN) as secured:
+            return ssl.DER_cert_to_PEM_cert(secured.getpeercert(binary_form=True) or b"").strip(), ""
+    except OSError as error:
+        return "", repr(error)
 
 
 @dataclass(frozen=True)

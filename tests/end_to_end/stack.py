@@ -85,7 +85,6 @@ class Engine(ABC):
         )
         seconds = time.monotonic() - started
         events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        log.unlink(missing_ok=True)
         operations = [
             step for event in events if (step := self.operation(event)) and step[0] not in ("same", "refresh")
         ]

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,6 +16,7 @@ from lab.client import PullError, PullResult
 from lab.msr_api import ADMIN, PASSWORDS
 from lab.registry import tar
 from lab.site import Site
+from tests.end_to_end.background import repeatedly
 from tests.end_to_end.msr import MsrPage, pull_as_user, register, trust_bundle, url_of
 from tests.end_to_end.stack import CACHE, CHECKOUT, PORT, Stack
 
@@ -102,22 +101,14 @@ def watched(look: Callable[[], str | None], pause: float) -> Iterator[list[str]]
     """Look again and again; what is found wrong is collected, and nothing may be."""
     wrong: list[str] = []
     looks: list[None] = []
-    over = threading.Event()
 
-    def go_on() -> None:
-        while not over.is_set():
-            if problem := look():
-                wrong.append(problem)
-            looks.append(None)
-            time.sleep(pause)
+    def note() -> None:
+        if problem := look():
+            wrong.append(problem)
+        looks.append(None)
 
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
+    with repeatedly(note, pause):
         yield wrong
-    finally:
-        over.set()
-        thread.join()
     assert not wrong
     assert len(looks) > 10
 
