@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lab.site import Site
-from tests.end_to_end.stack import CACHE, CHECKOUT, RealEngine, Stack
+from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
 from tests.end_to_end.swarm import Swarm
 
 RUNS = 7
@@ -39,10 +39,10 @@ def promise(what: str, found: float, most: float, unit: str, of_what: str) -> bo
 
 def one_cache_and_none(site: Site, folder: Path) -> tuple[bool, float]:
     """A no-op preview of one cache against that of a program that only imports pulumi."""
-    empty = Stack(folder / "empty", site, RealEngine())
+    empty = Stack(folder / "empty", site)
     (empty.folder / "__main__.py").unlink()
     (empty.folder / "__main__.py").write_text(EMPTY_PROGRAM)
-    one = Stack(folder / "one", site, RealEngine())
+    one = Stack(folder / "one", site)
     for stack in (empty, one):
         stack.deploy()
     seconds = {name: median(lambda s=stack: s.ask("preview")) for name, stack in (("empty", empty), ("one", one))}
@@ -54,7 +54,7 @@ def one_cache_and_none(site: Site, folder: Path) -> tuple[bool, float]:
 
 def fleet(site: Site, folder: Path, one: float) -> bool:
     """A no-op preview of many caches."""
-    stack = Stack(folder / "fleet", site, RealEngine())
+    stack = Stack(folder / "fleet", site)
     template = stack.config()["caches"][CACHE] | {"replicas": 0, "tls": {"keyType": "ecdsaP256"}}
     stack.configure(
         caches={
@@ -71,7 +71,7 @@ def fleet(site: Site, folder: Path, one: float) -> bool:
 
 def changed_line(site: Site, folder: Path) -> bool:
     """`up` of one changed line of config.yml against the swarm's own update of the same service."""
-    stack, swarm = Stack(folder / "changed", site, RealEngine()), Swarm(site)
+    stack, swarm = Stack(folder / "changed", site), Swarm(site)
     stack.deploy()
     hours = iter(range(1, 100))
 

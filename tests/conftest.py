@@ -1,15 +1,21 @@
-"""What all tests share: one site, and a summary that says whether the real engine ran."""
+"""What all tests share: one site, and a summary that says what of Pulumi's the scenarios ran on."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from lab.site import Site
 
-HAS_PULUMI = shutil.which("pulumi") is not None
+BIN = Path(sys.prefix) / "bin"
+# Last, as make has it, for whoever runs pytest itself.
+os.environ["PATH"] += f"{os.pathsep}{BIN}"
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +27,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--both-engines", action="store_true", help="scenarios on Pulumi's engine and on the lab's")
+    parser.addoption("--both-plugins", action="store_true", help="scenarios on installed plugins, and on the stand-ins")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    engines = ["Pulumi's own engine"] if HAS_PULUMI else []
-    if config.getoption("both_engines") or not HAS_PULUMI:
-        engines.append("the lab's rehearsal engine")
-    left_out = "" if HAS_PULUMI else "; NOT on Pulumi's own: pulumi is not on PATH"
-    terminalreporter.write_line(f"End-to-end scenarios run on {' and '.join(engines)}{left_out}.")
+    pulumi = shutil.which("pulumi")
+    version = subprocess.run([pulumi, "version"], capture_output=True, text=True, check=True).stdout if pulumi else "no"
+    plugins = "the lab's stand-ins for plugins" if stand_ins_only() else "the installed plugins"
+    also = ", and once more on the lab's stand-ins" if config.getoption("both_plugins") else ""
+    terminalreporter.write_line(f"End-to-end scenarios run on Pulumi {version.strip()} with {plugins}{also}.")
+
+
+def stand_ins_only() -> bool:
+    """Whether plugins can't be installed here: `make engine` has put stand-ins in their place."""
+    found = shutil.which("pulumi-resource-docker")
+    return found is not None and Path(found).parent == BIN

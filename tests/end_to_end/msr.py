@@ -9,8 +9,6 @@ from lab.msr_api import ADMIN, PASSWORDS
 from lab.site import Site
 from tests.end_to_end.stack import CACHE, PORT, Stack
 
-"""The lab's own engine has no `config set`, by which an operator encrypts MSR's password."""
-
 
 @dataclass(frozen=True)
 class MsrPage:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import yaml
 
 from lab.client import PullResult, pull
 from lab.msr_api import ACCESS_TOKENS, PASSWORDS
+from lab.pulumi.plugins import LAUNCHERS
 from lab.site import Site
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,8 @@ PORT = 9443
 
 _LINES_OF_EC_KEY = 6
 """At most, up to P-521; an RSA key of 2048 bits has 26."""
+
+INSTALLED, STAND_INS = "installed plugins", "the lab's stand-ins for plugins"
 
 Operation = tuple[str, str, str]
 """What was done, to which type of resource, of which name."""
@@ -57,90 +59,13 @@ class Run:
         return {type_.rpartition("/")[2].rpartition(":")[2] for _, type_, _ in self.operations}
 
 
-class Engine(ABC):
-    """What carries out a stack's commands: Pulumi's own, or what takes its place."""
-
-    name: str
-
-    def run(self, stack: Stack, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
-        """Run preview, up, refresh or destroy."""
-        log = stack.folder / "events.log"
-        log.unlink(missing_ok=True)
-        flags = {
-            "--yes": command != "preview",
-            "--diff": command in ("preview", "up"),
-            "--skip-preview": command == "up",
-            "--refresh": refresh,
-            "--expect-no-changes": expect_no_changes,
-        }
-        words = self.command(stack, command, *(flag for flag, wanted in flags.items() if wanted))
-        started = time.monotonic()
-        run = subprocess.run(
-            [*words, "--event-log", str(log)],
-            cwd=stack.folder,
-            env=os.environ | stack.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        seconds = time.monotonic() - started
-        events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        operations = [
-            step for event in events if (step := self.operation(event)) and step[0] not in ("same", "refresh")
-        ]
-        return Run(run.returncode == 0, run.stdout + run.stderr, operations, seconds)
-
-    @abstractmethod
-    def command(self, stack: Stack, *words: str) -> list[str]:
-        """Return the command line of a command."""
-
-    @abstractmethod
-    def operation(self, event: dict[str, Any]) -> Operation | None:
-        """Return the operation that a line of the event log tells, if it does."""
-
-
-class RealEngine(Engine):
-    """Pulumi's own."""
-
-    name = "pulumi"
-
-    def command(self, stack: Stack, *words: str) -> list[str]:
-        if not any((stack.folder / "state").iterdir()):
-            subprocess.run(
-                ["pulumi", "stack", "init", NAME],
-                cwd=stack.folder,
-                env=os.environ | stack.environment,
-                capture_output=True,
-                check=True,
-            )
-        if words[0] in ("preview", "up", "refresh", "destroy"):
-            words = (*words, "--non-interactive", "--color=never")
-        return ["pulumi", *words, "--stack", NAME]
-
-    def operation(self, event: dict[str, Any]) -> Operation | None:
-        step = event.get("resourcePreEvent", {}).get("metadata")
-        return step and (step["op"], step["type"], step["urn"].rpartition("::")[2])
-
-
-class RehearsalEngine(Engine):
-    """The lab's."""
-
-    name = "rehearsal"
-
-    def command(self, _stack: Stack, *words: str) -> list[str]:
-        return [sys.executable, "-m", "lab.rehearsal", *words, "--stack", NAME]
-
-    def operation(self, event: dict[str, Any]) -> Operation | None:
-        return event["op"], event["type"], event["name"]
-
-
 @dataclass
 class Stack:
     """Stack `it` in a folder of its own; by default with one cache on host port 9443 of the site's node."""
 
     folder: Path
     site: Site
-    engine: Engine
+    plugins: str = INSTALLED
     printed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -150,16 +75,18 @@ class Stack:
         (self.folder / ".venv").symlink_to(sys.prefix)
         (self.folder / "state").mkdir()
         self.configure()
+        self.ask("stack", "init", NAME)
 
     @property
     def environment(self) -> dict[str, str]:
+        path = os.environ["PATH"]
         return {
+            "PATH": f"{LAUNCHERS}:{path}" if self.plugins == STAND_INS else path,
             "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_STACK": NAME,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
-            "PYTHONPATH": str(CHECKOUT),
         }
 
     @property
@@ -211,10 +138,41 @@ class Stack:
     def destroy(self, *, refresh: bool = False) -> Run:
         return self._run("destroy", refresh=refresh)
 
-    def _run(self, command: str, **flags: bool) -> Run:
-        run = self.engine.run(self, command, **flags)
+    def _run(self, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        log = self.folder / "events.log"
+        log.unlink(missing_ok=True)
+        flags = {
+            "--yes": command != "preview",
+            "--diff": command in ("preview", "up"),
+            "--skip-preview": command == "up",
+            "--refresh": refresh,
+            "--expect-no-changes": expect_no_changes,
+        }
+        words = [command, *(flag for flag, wanted in flags.items() if wanted), "--event-log", str(log)]
+        started = time.monotonic()
+        answer = self._pulumi(*words, "--non-interactive", "--color=never")
+        seconds = time.monotonic() - started
+        events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        steps = [event["resourcePreEvent"]["metadata"] for event in events if "resourcePreEvent" in event]
+        operations = [
+            (step["op"], step["type"], step["urn"].rpartition("::")[2])
+            for step in steps
+            if step["op"] not in ("same", "refresh")
+        ]
+        run = Run(answer.returncode == 0, answer.stdout + answer.stderr, operations, seconds)
         self.printed.append(run.text)
         return run
+
+    def _pulumi(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["pulumi", *words],
+            cwd=self.folder,
+            env=os.environ | self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def must(self, run: Run) -> Run:
         """Return the run, which must have succeeded."""
@@ -240,15 +198,7 @@ class Stack:
 
     def ask(self, *words: str, keep: bool = True, stdin: str | None = None) -> str:
         """Run any other command of Pulumi's, which must succeed; return what it prints."""
-        answer = subprocess.run(
-            self.engine.command(self, *words),
-            cwd=self.folder,
-            env=os.environ | self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        answer = self._pulumi(*words, stdin=stdin)
         assert answer.returncode == 0, answer.stderr
         if keep:
             self.printed += [answer.stdout, answer.stderr]
@@ -259,7 +209,7 @@ class Stack:
         log = self.folder / "killed.log"
         with log.open("wb") as output:
             run = subprocess.Popen(
-                self.engine.command(self, command, "--yes"),
+                ["pulumi", command, "--yes"],
                 cwd=self.folder,
                 env=os.environ | self.environment,
                 stdout=output,
@@ -282,16 +232,8 @@ class Stack:
                     os.kill(int(process.name), signal.SIGKILL)
 
     def unlock(self) -> None:
-        """`pulumi cancel`, as Pulumi asks for after a killed run; the lab's engine leaves no lock behind."""
-        if self.engine.name != "pulumi":
-            return
-        subprocess.run(
-            [*self.engine.command(self, "cancel"), "--yes"],
-            cwd=self.folder,
-            env=os.environ | self.environment,
-            capture_output=True,
-            check=False,
-        )
+        """`pulumi cancel`, as Pulumi asks for after a killed run."""
+        self._pulumi("cancel", "--yes")
 
     def pull(self, cache: str = CACHE) -> PullResult:
         """Pull the site's image through a cache, trusting what the stack's outputs say to trust and nothing else."""

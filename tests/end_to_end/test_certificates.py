@@ -16,10 +16,10 @@ from lab.site import Site
 from tests.certificates import Made, make, rsa_key
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.renewal import age, connecting, the_gap
-from tests.end_to_end.stack import CACHE, FQDN, PORT, Engine, Stack, key_pieces
+from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack, key_pieces
 from tests.end_to_end.swarm import Swarm
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 KEYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "rsa2048": ("Public-Key: (2048 bit)", lambda: rsa_key(2048)),
@@ -139,9 +139,9 @@ def test_each_source_with_each_key_type_serves_and_is_moved_to_and_from_without_
 
 
 @pytest.fixture(scope="module")
-def waiting(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
+def waiting(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
     """Give a cache that runs on a self-signed certificate until its CSR is signed."""
-    for stack in lifetime(Stack(tmp_path_factory.mktemp("waiting") / "stack", site, engine)):
+    for stack in lifetime(Stack(tmp_path_factory.mktemp("waiting") / "stack", site, plugins)):
         stack.configure(WAITING)
         assert "runs on a self-signed certificate" in stack.deploy().words
         yield stack

@@ -8,7 +8,7 @@ import pytest
 
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
-from tests.end_to_end.stack import CACHE, Engine, Stack
+from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -18,9 +18,9 @@ LABEL = "dtr.cache"
 
 
 @pytest.fixture(scope="module")
-def deployed(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
+def deployed(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
     """One cache for the whole module: each drift is mended before the next."""
-    stack = Stack(tmp_path_factory.mktemp("drift") / "stack", site, engine)
+    stack = Stack(tmp_path_factory.mktemp("drift") / "stack", site, plugins)
     for given in lifetime(stack):
         stack.deploy()
         yield given

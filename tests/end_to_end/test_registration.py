@@ -20,7 +20,7 @@ from tests.end_to_end.background import repeatedly
 from tests.end_to_end.msr import MsrPage, pull_as_user, register, trust_bundle, url_of
 from tests.end_to_end.stack import CACHE, CHECKOUT, PORT, Stack
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 ALL = {"users": ["alice", ADMIN]}
 

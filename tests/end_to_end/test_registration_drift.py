@@ -10,18 +10,18 @@ from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.msr import MsrPage, register, url_of
-from tests.end_to_end.stack import CACHE, Engine, Stack
+from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.test_settled import openssl_sha256
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 USERS = {"users": ["alice", ADMIN]}
 
 
 @pytest.fixture(scope="module")
-def registered(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
+def registered(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
     """One cache for all drifts: each is mended before the next."""
-    stack = Stack(tmp_path_factory.mktemp("registered") / "stack", site, engine)
+    stack = Stack(tmp_path_factory.mktemp("registered") / "stack", site, plugins)
     for given in lifetime(stack):
         register(stack, USERS, secret=ACCESS_TOKENS[ADMIN], kind="token")
         stack.deploy()

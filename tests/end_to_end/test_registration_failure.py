@@ -10,18 +10,18 @@ from lab.msr_api import ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.msr import MsrPage, register, url_of
-from tests.end_to_end.stack import CACHE, Engine, Stack
+from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.test_failure import must_fail
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 USERS = {"users": ["alice"]}
 
 
 @pytest.fixture(scope="module")
-def served(site: Site, tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Iterator[Stack]:
+def served(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
     """A cache that serves and is not registered, once for all failures."""
-    stack = Stack(tmp_path_factory.mktemp("served") / "stack", site, engine)
+    stack = Stack(tmp_path_factory.mktemp("served") / "stack", site, plugins)
     for given in lifetime(stack):
         stack.configure({"fqdn": site.engine_address})
         stack.deploy()

@@ -15,7 +15,7 @@ from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_settled import openssl_sha256
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.pulumi_only]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
 def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a_pin_names_it(

@@ -33,7 +33,6 @@ def pair(stack: Stack, **changes: object) -> None:
     stack.deploy()
 
 
-@pytest.mark.pulumi_only
 def test_while_a_certificate_is_renewed_no_handshake_fails(
     stack: Stack, record_property: Callable[[str, object], None]
 ) -> None:

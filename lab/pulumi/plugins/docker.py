@@ -1,4 +1,4 @@
-"""pulumi-docker's Service and ServiceConfig over the docker SDK, odd where the real ones are odd.
+"""A stand-in for pulumi-docker's plugin: Service over the docker SDK, odd where the real one is odd.
 
 What the daemon fills in is an output, and differs from an input that is not stated, unless the field is one of those
 that the real provider computes: that is how a program that never settles on the real engine doesn't settle here.
@@ -6,24 +6,22 @@ that the real provider computes: that is how a program that never settles on the
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lab.rehearsal.errors import EngineError, InitError, StepError
-from lab.rehearsal.project import refuse_other_swarms
-from lab.rehearsal.provider import Declared, Diff, Failures, Provider, refuse_unknown
-from lab.rehearsal.values import UNKNOWN, Props
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from requests.exceptions import RequestException
 
-if TYPE_CHECKING:
-    from docker import APIClient
+from lab.pulumi.plugins.provider import Diff, InitError, Provider, StepError, refuse_unknown
+from lab.pulumi.plugins.server import serve
+from lab.pulumi.plugins.values import UNKNOWN, Props
 
 Fields = Mapping[str, "Field"]
 _NANO = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -48,6 +46,7 @@ class Field:
 
 
 _ZEROS = {"text": "", "number": 0, "duration": "0s", "flag": False, "texts": [], "textset": [], "map": {}, "env": {}}
+_LAB_DAEMON = re.compile(r"unix:///run/msr-cache-lab[^/]*/(?!.*\.\./).+")
 _BLOCKS = ("block", "list", "set")
 
 
@@ -152,15 +151,6 @@ rollbackConfig      RollbackConfig   block
   maxFailureRatio   MaxFailureRatio  ratio     ="0.0"
   order             Order            text      ="stop-first"
 """)
-_CONFIG = _table("""
-name      Name     text    replaces
-data      Data     text    replaces
-dataRaw   DataRaw  text    replaces
-labels    Labels   labels  replaces
-  label   label    text
-  value   value    text
-""")
-
 
 # Inputs and outputs as the Engine API has them, and back.
 
@@ -338,60 +328,82 @@ def _map_differences(old: Any, new: Any, path: str) -> Iterator[_Change]:  # noq
 def _diff(fields: Fields, outs: Props, news: Props) -> Diff:
     changes = list(_compare(fields, outs, news))
     if not any(change.real for change in changes):
-        return Diff(changes=False)
-    anew = any(change.replaces and change.real for change in changes)
-    detail, replaces = {}, set()
-    for change in changes:
-        detail[change.path] = f"{change.kind}-replace" if anew and change.replaces else change.kind
-        if anew and change.replaces:
-            replaces.add(re.split(r"[.\[]", change.path)[0])
+        return Diff()
+    replaced = {change.path for change in changes if change.replaces and change.real}
+    detail = {change.path: f"{change.kind}-replace" if change.path in replaced else change.kind for change in changes}
     # The bridge: a name given by the program can't be had twice, so what has it goes first.
-    named = "name" in news and "name" not in news.get("__defaults", [])
     return Diff(
-        changes=True, replaces=sorted(replaces), delete_before_replace=named, detail=dict(sorted(detail.items()))
+        detail, sorted({re.split(r"[.\[]", path)[0] for path in replaced}), delete_before_replace="name" in news
     )
 
 
-# The resources.
+# The resource.
 
 
-class Connection(Declared):
-    """The provider resource: how the swarm's manager is reached, which can only be a lab's."""
+class Service(Provider):
+    """docker:index/service:Service."""
 
-    def check(self, name: str, _olds: Props, news: Props) -> tuple[Props, Failures]:
-        refuse_unknown(f"docker provider {name}", news, {"host", "version"})
-        try:
-            refuse_other_swarms(f"docker provider {name}", news.get("host"))
-        except EngineError as error:
-            raise StepError(str(error)) from None
-        return news, []
-
-
-class _Docker(Provider):
-    fields: Fields
-    type: str
+    type = "docker:index/service:Service"
 
     def __init__(self, host: str) -> None:
-        refuse_other_swarms(self.type, host)
         self._host = host
 
-    def check(self, name: str, _olds: Props, news: Props) -> tuple[Props, Failures]:
-        return _with_defaults(f"{self.type} {name}", self.fields, news), []
+    def check(self, name: str, news: Props) -> Props:
+        return _with_defaults(f"{self.type} {name}", _SERVICE, news)
 
-    def diff(self, _id: str, outs: Props, news: Props) -> Diff:
-        return _diff(self.fields, outs, news)
+    def diff(self, outs: Props, news: Props) -> Diff:
+        return _diff(_SERVICE, outs, news)
 
     def planned(self, outs: Props, news: Props) -> Props:
         """Return what the bridge knows of a planned state: unset fields that the daemon fills in are not known."""
-        known = _planned(self.fields, outs, news)
-        return {key: value for key, value in known.items() if value is not None}
+        return {key: value for key, value in _planned(_SERVICE, outs, news).items() if value is not None}
+
+    def create(self, news: Props) -> tuple[str, Props]:
+        spec = _full_spec(_planned(_SERVICE, {}, news))
+        with self._client() as client:
+            _resolve(client, spec["TaskTemplate"])
+            id_ = client.create_service(**_arguments(spec))["ID"]
+            outs = self._outputs(client, id_)
+        container = outs["taskSpec"]["containerSpec"]
+        for name in ("env", "sysctl"):
+            container[name] = container[name] or None
+        return id_, outs
+
+    def read(self, id_: str, outs: Props) -> Props | None:
+        with self._client() as client:
+            # By name, too: the real plugin takes a service of that name for its own.
+            found = [item for item in client.services() if item["ID"] == id_ or item["Spec"]["Name"] == outs["name"]]
+            return self._outputs(client, found[0]["ID"]) if found else None
+
+    def update(self, id_: str, outs: Props, news: Props) -> Props:
+        planned = _planned(_SERVICE, outs, news)
+        try:
+            with self._client() as client:
+                version = client.inspect_service(id_)["Version"]["Index"]
+                client.update_service(id_, version, **_arguments(_full_spec(planned)))
+                return self._outputs(client, id_)
+        except StepError as error:
+            raise InitError(str(error), outs | planned) from None
+
+    def delete(self, id_: str) -> None:
+        with self._client() as client:
+            client.remove_service(id_)
+
+    def _outputs(self, client: APIClient, id_: str) -> Props:
+        deadline = time.monotonic() + _PATIENCE
+        while not (service := client.inspect_service(id_)).get("Endpoint", {}).get("Spec", {}).get("Mode"):
+            if service["Spec"].get("EndpointSpec", {}).get("Mode") or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        outs = _outputs(_SERVICE, service["Spec"])
+        endpoint = service.get("Endpoint") or {}
+        if endpoint.get("Spec", {}).get("Mode"):
+            now = {"Mode": endpoint["Spec"]["Mode"], "Ports": endpoint.get("Ports")}
+            outs["endpointSpec"] = _outputs(_SERVICE["endpointSpec"].fields, now)
+        return outs | {"id": id_}
 
     @contextmanager
     def _client(self) -> Iterator[APIClient]:
-        from docker import APIClient
-        from docker.errors import APIError, DockerException
-        from requests.exceptions import RequestException
-
         try:
             with closing(APIClient(base_url=self._host)) as client:
                 yield client
@@ -416,59 +428,6 @@ def _with_defaults(where: str, fields: Fields, news: Props) -> Props:
     return checked
 
 
-class Service(_Docker):
-    """docker:index/service:Service."""
-
-    fields = _SERVICE
-    type = "docker:index/service:Service"
-
-    def create(self, news: Props) -> tuple[str, Props]:
-        spec = _full_spec(_planned(self.fields, {}, news))
-        with self._client() as client:
-            _resolve(client, spec["TaskTemplate"])
-            id_ = client.create_service(**_arguments(spec))["ID"]
-            outs = self._outputs(client, id_)
-        container = outs["taskSpec"]["containerSpec"]
-        for name in ("env", "sysctl"):
-            container[name] = container[name] or None
-        return id_, outs
-
-    def read(self, id_: str, outs: Props, inputs: Props) -> tuple[Props, Props] | None:
-        with self._client() as client:
-            # By name, too: the real provider takes a service of that name for its own.
-            found = [item for item in client.services() if item["ID"] == id_ or item["Spec"]["Name"] == outs["name"]]
-            return (inputs, self._outputs(client, found[0]["ID"])) if found else None
-
-    def update(self, id_: str, outs: Props, news: Props) -> Props:
-        planned = _planned(self.fields, outs, news)
-        try:
-            with self._client() as client:
-                version = client.inspect_service(id_)["Version"]["Index"]
-                spec = _arguments(_full_spec(planned))
-                client.update_service(id_, version, **spec)
-                return self._outputs(client, id_)
-        except StepError as error:
-            raise InitError(str(error), outs | planned) from None
-
-    def delete(self, id_: str, outs: Props) -> None:
-        del outs
-        with self._client() as client:
-            client.remove_service(id_)
-
-    def _outputs(self, client: APIClient, id_: str) -> Props:
-        deadline = time.monotonic() + _PATIENCE
-        while not (service := client.inspect_service(id_)).get("Endpoint", {}).get("Spec", {}).get("Mode"):
-            if service["Spec"].get("EndpointSpec", {}).get("Mode") or time.monotonic() > deadline:
-                break
-            time.sleep(0.1)
-        outs = _outputs(self.fields, service["Spec"])
-        endpoint = service.get("Endpoint") or {}
-        if endpoint.get("Spec", {}).get("Mode"):
-            now = {"Mode": endpoint["Spec"]["Mode"], "Ports": endpoint.get("Ports")}
-            outs["endpointSpec"] = _outputs(self.fields["endpointSpec"].fields, now)
-        return outs | {"id": id_}
-
-
 def _full_spec(planned: Props) -> Props:
     """Return the service's spec, with the empty blocks that the real provider sends, too."""
     spec = _spec(_SERVICE, planned)
@@ -484,8 +443,6 @@ def _arguments(spec: Props) -> Props:
 
 def _resolve(client: APIClient, task: Props) -> None:
     """Pin the image, and take its platforms, as docker's own client does at a create, and only then."""
-    from docker.errors import APIError
-
     image = task["ContainerSpec"]["Image"]
     try:
         found = client.inspect_distribution(image)
@@ -499,46 +456,23 @@ def _resolve(client: APIClient, task: Props) -> None:
         ]
 
 
-class ServiceConfig(_Docker):
-    """docker:index/serviceConfig:ServiceConfig, of which nothing can be changed in place."""
-
-    fields = _CONFIG
-    type = "docker:index/serviceConfig:ServiceConfig"
-
-    def check(self, name: str, olds: Props, news: Props) -> tuple[Props, Failures]:
-        checked, failures = super().check(name, olds, news)
-        if "name" not in news:
-            checked["name"] = olds["name"] if "name" in olds.get("__defaults", []) else f"{name}-{uuid.uuid4().hex[:7]}"
-            checked["__defaults"] = ["name"]
-        return checked, failures
-
-    def create(self, news: Props) -> tuple[str, Props]:
-        data = news["dataRaw"].encode() if "dataRaw" in news else base64.b64decode(news["data"])
-        labels = {item["label"]: item["value"] for item in news.get("labels", [])}
-        with self._client() as client:
-            return client.create_config(news["name"], data, labels)["ID"], self.planned({}, news)
-
-    def read(self, id_: str, outs: Props, inputs: Props) -> tuple[Props, Props] | None:
-        try:
-            with self._client() as client:
-                found = client.inspect_config(id_)["Spec"]
-        except StepError:
-            # As the real provider has it: any error counts as gone.
-            return None
-        text = found.get("Data", "")
-        kept = {"dataRaw": base64.b64decode(text).decode()} if "dataRaw" in outs else {"data": text}
-        return inputs, outs | kept | {"name": found["Name"]}
-
-    def update(self, id_: str, outs: Props, news: Props) -> Props:
-        raise NotImplementedError
-
-    def delete(self, id_: str, outs: Props) -> None:
-        del outs
-        with self._client() as client:
-            client.remove_config(id_)
+def _connect(name: str, news: Props) -> Props:
+    """Refuse options that are not known, and every swarm but a lab's."""
+    where = f"docker provider {name}"
+    refuse_unknown(where, news, {"host", "version"})
+    host = news.get("host")
+    if not _LAB_DAEMON.fullmatch(host or ""):
+        raise StepError(
+            f"{where}: found {host or 'no host'}, expected a lab's docker host (unix:///run/msr-cache-lab...): "
+            "this is the lab's stand-in for pulumi-docker's plugin; any other swarm needs the real one, "
+            "which `pulumi plugin install resource docker` installs"
+        )
+    return news
 
 
-def provider_of(type_: str, config: Mapping[str, Any]) -> Provider | None:
-    """Return the provider of a type of the package."""
-    kinds = {kind.type: kind for kind in (Service, ServiceConfig)}
-    return kinds[type_](config["host"]) if type_ in kinds else None
+def _find(type_: str, config: Props) -> Provider | None:
+    return Service(config["host"]) if type_ == Service.type else None
+
+
+if __name__ == "__main__":
+    serve("pulumi-docker", "5.2.0", _connect, _find)

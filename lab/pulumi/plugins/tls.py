@@ -1,4 +1,4 @@
-"""pulumi-tls's keys, requests and certificates over `cryptography`; a certificate that is due is replaced."""
+"""A stand-in for pulumi-tls's plugin: keys, requests and certificates; a certificate that is due is replaced."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lab.rehearsal.errors import StepError
-from lab.rehearsal.provider import Diff, Failures, Provider, refuse_unknown
-from lab.rehearsal.values import UNKNOWN, Props
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from lab.pulumi.plugins.provider import Diff, Provider, StepError, refuse_unknown
+from lab.pulumi.plugins.server import serve
+from lab.pulumi.plugins.values import UNKNOWN, Props
 
-    _Key = RSAPrivateKey | EllipticCurvePrivateKey
+_Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+_CURVES = {"P256": ec.SECP256R1, "P384": ec.SECP384R1}
 
 _SAN = {"dnsNames": None, "ipAddresses": None, "uris": None}
 _REQUEST = {"privateKeyPem": None, "subject": None, **_SAN}
@@ -50,23 +57,21 @@ class _Tls(Provider):
     type: str
     fields: Mapping[str, Any]
 
-    def check(self, name: str, _olds: Props, news: Props) -> tuple[Props, Failures]:
+    def check(self, name: str, news: Props) -> Props:
         where = f"{self.type} {name}"
         refuse_unknown(where, news, self.fields)
-        refuse_unknown(f"{where}.allowedUses", dict.fromkeys(_list(news, "allowedUses")), _USES | _EXTENDED_USES)
-        if isinstance(news.get("subject"), dict):
-            refuse_unknown(f"{where}.subject", news["subject"], _SUBJECT)
-        return news, []
+        for key, known in (("allowedUses", {*_USES, *_EXTENDED_USES}), ("subject", set(_SUBJECT))):
+            if (found := news.get(key, UNKNOWN)) != UNKNOWN:
+                refuse_unknown(f"{where}.{key}", dict.fromkeys(item for item in found if item != UNKNOWN), known)
+        return news
 
-    def diff(self, _id: str, outs: Props, news: Props) -> Diff:
-        changed = [key for key, default in self.fields.items() if outs.get(key) != news.get(key, default)]
-        anew = {key for key in changed if key != "earlyRenewalHours"} | (
-            {"readyForRenewal"} if _is_due(outs, news) else set()
-        )
-        kinds = {key: "update-replace" if key in anew else "update" for key in {*changed, *anew}}
-        return Diff(bool(kinds), sorted(anew), detail=kinds)
+    def diff(self, outs: Props, news: Props) -> Diff:
+        changed = {key for key, default in self.fields.items() if outs.get(key) != news.get(key, default)}
+        anew = (changed - {"earlyRenewalHours"}) | ({"readyForRenewal"} if _is_due(outs, news) else set())
+        return Diff({key: "update-replace" if key in anew else "update" for key in changed | anew}, sorted(anew))
 
-    def update(self, _id: str, outs: Props, news: Props) -> Props:
+    def update(self, id_: str, outs: Props, news: Props) -> Props:
+        del id_
         return outs | news
 
     def planned(self, outs: Props, news: Props) -> Props:
@@ -80,51 +85,38 @@ class _Tls(Provider):
 class PrivateKey(_Tls):
     """An RSA or ECDSA key."""
 
-    def _generate(self, news: Props) -> _Key:
-        from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-        if news["algorithm"] == "RSA":
-            return rsa.generate_private_key(65537, news.get("rsaBits", self.fields["rsaBits"]))
-        curves = {"P256": ec.SECP256R1, "P384": ec.SECP384R1}
-        curve = news.get("ecdsaCurve", self.fields["ecdsaCurve"])
-        if news["algorithm"] != "ECDSA" or curve not in curves:
-            what = f"algorithm {news['algorithm']}, curve {curve}"
-            raise StepError(f"{self.type}: {what}: not implemented by the rehearsal engine")
-        return ec.generate_private_key(curves[curve]())
-
     def create(self, news: Props) -> tuple[str, Props]:
-        from cryptography.hazmat.primitives import serialization as forms
-
-        key = self._generate(news)
-        form = forms.PrivateFormat
-        private = {
-            "privateKeyPem": form.TraditionalOpenSSL,
-            "privateKeyPemPkcs8": form.PKCS8,
-            "privateKeyOpenssh": form.OpenSSH,
+        key = self._generate({**self.fields, **news})
+        forms = {
+            "privateKeyPem": PrivateFormat.TraditionalOpenSSL,
+            "privateKeyPemPkcs8": PrivateFormat.PKCS8,
+            "privateKeyOpenssh": PrivateFormat.OpenSSH,
         }
-        texts = {
-            name: key.private_bytes(forms.Encoding.PEM, kind, forms.NoEncryption()).decode()
-            for name, kind in private.items()
-        }
-        public = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo).decode()
+        texts = {name: key.private_bytes(Encoding.PEM, form, NoEncryption()).decode() for name, form in forms.items()}
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         id_ = hashlib.sha1(public.strip().encode(), usedforsecurity=False).hexdigest()
         return id_, self._outputs(news, id=id_, publicKeyPem=public, **texts)
+
+    def _generate(self, about: Props) -> _Key:
+        algorithm, curve = about["algorithm"], about["ecdsaCurve"]
+        if algorithm == "RSA":
+            return rsa.generate_private_key(65537, about["rsaBits"])
+        if algorithm == "ECDSA" and curve in _CURVES:
+            return ec.generate_private_key(_CURVES[curve]())
+        raise StepError(f"{self.type}: the lab's stand-in for this plugin does not know {algorithm} keys on {curve}")
 
 
 class CertRequest(_Tls):
     """A request to sign a certificate."""
 
     def create(self, news: Props) -> tuple[str, Props]:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import serialization as forms
-
         key = _key(news["privateKeyPem"])
         builder = x509.CertificateSigningRequestBuilder().subject_name(_name(news.get("subject")))
         if names := _names(news):
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         request = builder.sign(key, _hash(key))
-        id_ = hashlib.sha1(request.public_bytes(forms.Encoding.DER), usedforsecurity=False).hexdigest()
-        text = request.public_bytes(forms.Encoding.PEM).decode()
+        id_ = hashlib.sha1(request.public_bytes(Encoding.DER), usedforsecurity=False).hexdigest()
+        text = request.public_bytes(Encoding.PEM).decode()
         return id_, self._outputs(news, id=id_, keyAlgorithm=_algorithm(key), certRequestPem=text)
 
 
@@ -142,8 +134,6 @@ class LocallySignedCert(_Tls):
     """A certificate that a CA at hand signs for a request."""
 
     def create(self, news: Props) -> tuple[str, Props]:
-        from cryptography import x509
-
         request = x509.load_pem_x509_csr(news["certRequestPem"].encode())
         ca = x509.load_pem_x509_certificate(news["caCertPem"].encode())
         key = _key(news["caPrivateKeyPem"])
@@ -155,11 +145,6 @@ class LocallySignedCert(_Tls):
         return signed["id"], self._outputs(news, caKeyAlgorithm=_algorithm(key), **signed)
 
 
-def _list(news: Props, key: str) -> list[Any]:
-    found = news.get(key)
-    return [item for item in found if item != UNKNOWN] if isinstance(found, list) else []
-
-
 def _is_due(outs: Props, news: Props) -> bool:
     if "validityEndTime" not in outs:
         return False
@@ -168,13 +153,9 @@ def _is_due(outs: Props, news: Props) -> bool:
 
 
 def _key(pem: str) -> _Key:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
     key = load_pem_private_key(pem.encode(), None)
-    if not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
-        raise StepError("keys other than RSA and ECDSA are not implemented by the rehearsal engine")
+    if not isinstance(key, _Key):
+        raise StepError("the lab's stand-in for this plugin knows RSA and ECDSA keys only")
     return key
 
 
@@ -183,21 +164,16 @@ def _algorithm(key: _Key) -> str:
 
 
 def _hash(key: _Key) -> hashes.SHA256 | hashes.SHA384:
-    from cryptography.hazmat.primitives import hashes
-
     return hashes.SHA384() if _algorithm(key) == "ECDSA" and key.key_size > 256 else hashes.SHA256()  # noqa: PLR2004 - bits
 
 
 def _name(subject: Mapping[str, str] | None) -> x509.Name:
-    from cryptography.x509 import Name, NameAttribute, NameOID
-
     parts = subject or {}
-    return Name([NameAttribute(getattr(NameOID, oid), parts[key]) for key, oid in _SUBJECT.items() if key in parts])
+    known = [(getattr(NameOID, oid), parts[key]) for key, oid in _SUBJECT.items() if key in parts]
+    return x509.Name([x509.NameAttribute(*pair) for pair in known])
 
 
 def _names(news: Props) -> list[x509.GeneralName]:
-    from cryptography import x509
-
     dns = [x509.DNSName(text) for text in news.get("dnsNames") or []]
     ips = [x509.IPAddress(ipaddress.ip_address(text)) for text in news.get("ipAddresses") or []]
     return [*dns, *ips, *(x509.UniformResourceIdentifier(text) for text in news.get("uris") or [])]
@@ -212,10 +188,6 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     key: _Key,
     ca: x509.Certificate | None,
 ) -> Props:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
     start = datetime.now(UTC)
     end = start + timedelta(hours=news["validityPeriodHours"])
     serial = secrets.randbits(127) or 1
@@ -249,16 +221,23 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     }
 
 
-def provider_of(type_: str, _config: Mapping[str, Any]) -> Provider | None:
-    """Return the provider of a type of the package."""
-    local = {"certRequestPem": None, "caPrivateKeyPem": None, "caCertPem": None}
-    kinds: dict[str, tuple[type[_Tls], dict[str, Any]]] = {
-        "tls:index/privateKey:PrivateKey": (PrivateKey, {"algorithm": None, "rsaBits": 2048, "ecdsaCurve": "P224"}),
-        "tls:index/certRequest:CertRequest": (CertRequest, _REQUEST),
-        "tls:index/selfSignedCert:SelfSignedCert": (SelfSignedCert, _REQUEST | _CERTIFICATE),
-        "tls:index/locallySignedCert:LocallySignedCert": (LocallySignedCert, local | _CERTIFICATE),
-    }
-    if type_ not in kinds:
-        return None
-    kind, fields = kinds[type_]
-    return kind(type_, fields)
+_LOCAL = {"certRequestPem": None, "caPrivateKeyPem": None, "caCertPem": None}
+_TYPES = [
+    PrivateKey("tls:index/privateKey:PrivateKey", {"algorithm": None, "rsaBits": 2048, "ecdsaCurve": "P224"}),
+    CertRequest("tls:index/certRequest:CertRequest", _REQUEST),
+    SelfSignedCert("tls:index/selfSignedCert:SelfSignedCert", _REQUEST | _CERTIFICATE),
+    LocallySignedCert("tls:index/locallySignedCert:LocallySignedCert", _LOCAL | _CERTIFICATE),
+]
+
+
+def _connect(name: str, news: Props) -> Props:
+    refuse_unknown(f"tls provider {name}", news, {"version"})
+    return news
+
+
+def _find(type_: str, _config: Props) -> Provider | None:
+    return next((provider for provider in _TYPES if provider.type == type_), None)
+
+
+if __name__ == "__main__":
+    serve("pulumi-tls", "5.6.2", _connect, _find)
