@@ -11,50 +11,33 @@ from pathlib import Path
 import pytest
 
 from lab.site import Site
-from tests.conftest import HAS_PULUMI
+from tests.conftest import BIN
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.timeout(900)]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(params=["pulumi", "rehearsal"])
-def clone(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Path]:
-    if request.param == "pulumi" and not HAS_PULUMI:
-        pytest.skip("needs Pulumi's CLI, which is not on PATH")
-    if Site.find():
-        pytest.skip("the lab is in use: `make down` first")
+@pytest.fixture
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    assert Site.find() is None, "the lab is in use: `make down` first"
     folder = tmp_path_factory.mktemp("clone")
     listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard")
     for name in subprocess.run(listed, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines():
         if (CHECKOUT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(CHECKOUT / name, folder / name)
-    if request.param == "rehearsal":
-        without_pulumi(os.environ["PATH"], folder)
     yield folder
     if Site.find():
         make(folder, "down")
-
-
-def without_pulumi(path: str, folder: Path) -> str:
-    """Return a PATH on which all that `path` has is found, except Pulumi."""
-    found = folder / "path"
-    found.mkdir(exist_ok=True)
-    for entry in reversed([Path(part) for part in path.split(":") if Path(part).is_dir()]):
-        for program in entry.iterdir():
-            if not program.name.startswith("pulumi"):
-                (found / program.name).unlink(missing_ok=True)
-                (found / program.name).symlink_to(program)
-    return str(found)
 
 
 def make(folder: Path, target: str) -> str:
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "PYTEST_", "MAKE", "MFLAGS"))
     }
-    if (folder / "path").exists():
-        environment |= {"PATH": str(folder / "path"), "HOME": str(folder)}
+    # Not what `make engine` has put in this checkout's own environment.
+    environment["PATH"] = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != BIN)
     run = subprocess.run(
         ["make", target], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )

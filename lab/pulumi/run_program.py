@@ -42,9 +42,9 @@ def main() -> int:
             return 1
         except Exception as error:  # noqa: BLE001 - whatever the program raises
             frames = traceback.extract_tb(error.__traceback__)
-            here = str(Path.cwd())
-            own = next((number for number, frame in enumerate(frames) if frame.filename.startswith(here)), 0)
-            told = traceback.format_exception(error, limit=own - len(frames))
+            main_file = str(Path(entry).resolve() / "__main__.py")
+            own = [number for number, frame in enumerate(frames) if frame.filename == main_file]
+            told = traceback.format_exception(error, limit=(own or [0])[0] - len(frames))
             pulumi.log.error(f"Program failed with an unhandled exception:\n{''.join(told)}")
             return HAS_TOLD
     return 0

@@ -1,0 +1,76 @@
+"""The stand-in for pulumi-docker's plugin is odd where the real one is odd."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from lab.pulumi.plugins.docker import Service
+
+POLICY = {"condition": "any", "delay": "5s", "maxAttempts": 0, "window": "0s"}
+NEWS: dict[str, Any] = {
+    "name": "s",
+    "taskSpec": {
+        "containerSpec": {
+            "image": "a@sha256:1",
+            "env": {},
+            "sysctl": {},
+            "configs": [{"configId": "1", "configName": "c-1", "fileName": "/config.yml"}],
+        },
+        "restartPolicy": POLICY,
+    },
+}
+service = Service("unix:///run/msr-cache-lab/engine/docker.sock")
+
+
+@pytest.fixture
+def outs() -> dict[str, Any]:
+    """Give a service's state after it was created with NEWS and read again."""
+    return service.planned({}, NEWS)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    news = deepcopy(NEWS)
+    *parents, last = path.split(".")
+    place = news
+    for part in parents:
+        place = place[part]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return news
+
+
+def test_what_is_stated_settles(outs: dict[str, Any]) -> None:
+    assert service.diff(outs, NEWS).detail == {}
+
+
+@pytest.mark.parametrize("field", ["delay", "condition"])
+def test_a_default_of_the_restart_policy_that_is_not_stated_never_settles(outs: dict[str, Any], field: str) -> None:
+    """pulumi-docker 5.2: the daemon's default comes back, and differs from the input that is not there."""
+    path = f"taskSpec.restartPolicy.{field}"
+    assert service.diff(outs, changed(path, None)).detail == {path: "delete"}
+
+
+def test_a_changed_name_replaces_the_service_and_deletes_the_old_one_first(outs: dict[str, Any]) -> None:
+    """The bridge: two objects can't have a name that the program has given."""
+    diff = service.diff(outs, changed("name", "t"))
+    assert (diff.detail, diff.replaces, diff.delete_before_replace) == ({"name": "update-replace"}, ["name"], True)
+
+
+def test_an_item_of_a_set_is_compared_with_the_one_that_it_takes_the_place_of(outs: dict[str, Any]) -> None:
+    news = changed(
+        "taskSpec.containerSpec.configs", [{"configId": "2", "configName": "c-2", "fileName": "/config.yml"}]
+    )
+    assert service.diff(outs, news).detail == {
+        "taskSpec.containerSpec.configs[0].configId": "update",
+        "taskSpec.containerSpec.configs[0].configName": "update",
+    }
+
+
+def test_durations_are_compared_by_their_length_not_their_spelling(outs: dict[str, Any]) -> None:
+    assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "5000ms")).detail == {}
+    assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "6s")).detail
