@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from lab.authority import issue
 from msr_cache import registry_config
@@ -284,14 +285,15 @@ def test_two_caches_that_can_live_together_are_accepted(change: dict[str, Any]) 
 # Trust in MSR.
 
 MSR_TLS, OTHER_TLS = (issue(f"{name} CA", address="192.0.2.1", dns_name="msr.example.com") for name in ("One", "Two"))
+MSR_NAME = x509.load_pem_x509_certificate(MSR_TLS.certificate.encode()).subject.rfc4514_string()
 
 
 @pytest.mark.parametrize(
     ("pem", "found"),
     [
         ("hello", "found 'hello', which is no PEM; allowed is a certificate between BEGIN and END CERTIFICATE lines"),
-        (MSR_TLS.certificate, "found the certificate of CN=msr.example.com, which is no CA; allowed is"),
-        (MSR_TLS.ca + MSR_TLS.certificate, "found the certificate of CN=msr.example.com, which is no CA; allowed is"),
+        (MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA; allowed is"),
+        (MSR_TLS.ca + MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA; allowed is"),
         (MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
         (MSR_TLS.ca + MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
     ],

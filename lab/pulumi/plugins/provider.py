@@ -24,9 +24,9 @@ class InitError(StepError):
 
 @dataclass
 class Diff:
-    """What would change: the paths, each with `add`, `update` or `delete` and perhaps `-replace`; none: no change."""
+    """Whether an update is due, and the inputs for which it must be a replacement."""
 
-    detail: dict[str, str] = field(default_factory=dict)
+    changes: bool
     replaces: list[str] = field(default_factory=list)
     delete_before_replace: bool = False
 

@@ -7,8 +7,8 @@ and can't say that a resource was changed and then failed, which is how the real
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -16,7 +16,7 @@ from pulumi.runtime import proto
 from pulumi.runtime.proto import status_pb2
 
 from lab.errors import LabError
-from lab.pulumi.plugins.provider import Diff, InitError, Provider, StepError
+from lab.pulumi.plugins.provider import InitError, Provider, StepError
 from lab.pulumi.plugins.values import Props, from_struct, to_struct
 from lab.pulumi.serving import until_the_engine_ends
 
@@ -24,8 +24,6 @@ Connect = Callable[[str, Props], Props]
 """Checks the inputs of the plugin's own provider resource, which is named first."""
 Find = Callable[[str, Props], Provider | None]
 """Returns the provider of a resource type, for the provider resource's inputs."""
-
-_KINDS = proto.PropertyDiff
 
 
 class _Plugin(proto.ResourceProviderServicer):
@@ -58,7 +56,12 @@ class _Plugin(proto.ResourceProviderServicer):
 
     def Diff(self, request: proto.DiffRequest, context: grpc.ServicerContext) -> proto.DiffResponse:
         with _Answer(context):
-            return _told(self._of(request.urn).diff(from_struct(request.olds), from_struct(request.news)))
+            diff = self._of(request.urn).diff(from_struct(request.olds), from_struct(request.news))
+            return proto.DiffResponse(
+                changes=proto.DiffResponse.DIFF_SOME if diff.changes else proto.DiffResponse.DIFF_NONE,
+                replaces=diff.replaces,
+                deleteBeforeReplace=diff.delete_before_replace,
+            )
 
     def Create(self, request: proto.CreateRequest, context: grpc.ServicerContext) -> proto.CreateResponse:
         with _Answer(context):
@@ -121,20 +124,6 @@ class _Answer:
 
 def _name(urn: str) -> str:
     return urn.rpartition("::")[2]
-
-
-def _told(diff: Diff) -> proto.DiffResponse:
-    kinds: Mapping[str, Any] = {
-        path: _KINDS(kind=_KINDS.Kind.Value(kind.upper().replace("-", "_"))) for path, kind in diff.detail.items()
-    }
-    return proto.DiffResponse(
-        changes=proto.DiffResponse.DIFF_SOME if kinds else proto.DiffResponse.DIFF_NONE,
-        replaces=diff.replaces,
-        deleteBeforeReplace=diff.delete_before_replace,
-        diffs=sorted({path.partition(".")[0].partition("[")[0] for path in kinds}),
-        detailedDiff=kinds,
-        hasDetailedDiff=True,
-    )
 
 
 def serve(package: str, version: str, connect: Connect, find: Find) -> None:

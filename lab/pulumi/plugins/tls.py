@@ -29,14 +29,12 @@ from lab.pulumi.plugins.values import UNKNOWN, Props
 _Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 _CURVES = {"P256": ec.SECP256R1, "P384": ec.SECP384R1}
 
-_SAN = {"dnsNames": None, "ipAddresses": None, "uris": None}
-_REQUEST = {"privateKeyPem": None, "subject": None, **_SAN}
+_REQUEST = {"privateKeyPem": None, "subject": None, "dnsNames": None, "ipAddresses": None}
 _CERTIFICATE = {
     "allowedUses": None,
     "validityPeriodHours": None,
     "earlyRenewalHours": 0,
     "isCaCertificate": False,
-    "maxPathLength": None,
     "setSubjectKeyId": False,
 }
 _USES = {
@@ -68,7 +66,7 @@ class _Tls(Provider):
     def diff(self, outs: Props, news: Props) -> Diff:
         changed = {key for key, default in self.fields.items() if outs.get(key) != news.get(key, default)}
         anew = (changed - {"earlyRenewalHours"}) | ({"readyForRenewal"} if _is_due(outs, news) else set())
-        return Diff({key: "update-replace" if key in anew else "update" for key in changed | anew}, sorted(anew))
+        return Diff(bool(changed | anew), sorted(anew))
 
     def update(self, id_: str, outs: Props, news: Props) -> Props:
         del id_
@@ -176,7 +174,7 @@ def _name(subject: Mapping[str, str] | None) -> x509.Name:
 def _names(news: Props) -> list[x509.GeneralName]:
     dns = [x509.DNSName(text) for text in news.get("dnsNames") or []]
     ips = [x509.IPAddress(ipaddress.ip_address(text)) for text in news.get("ipAddresses") or []]
-    return [*dns, *ips, *(x509.UniformResourceIdentifier(text) for text in news.get("uris") or [])]
+    return [*dns, *ips]
 
 
 def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
@@ -195,9 +193,7 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
         issuer, subject, public, serial, start.replace(tzinfo=None), end.replace(tzinfo=None)
     )
     is_ca = bool(news.get("isCaCertificate"))
-    builder = builder.add_extension(
-        x509.BasicConstraints(is_ca, news.get("maxPathLength") if is_ca else None), critical=True
-    )
+    builder = builder.add_extension(x509.BasicConstraints(is_ca, None), critical=True)
     uses = {_USES[use] for use in news["allowedUses"] if use in _USES}
     usage = {name: name in uses for name in (*_USES.values(), *_OTHER_USAGES)}
     builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)

@@ -45,32 +45,30 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_what_is_stated_settles(outs: dict[str, Any]) -> None:
-    assert service.diff(outs, NEWS).detail == {}
+    assert service.diff(outs, NEWS).changes is False
 
 
 @pytest.mark.parametrize("field", ["delay", "condition"])
 def test_a_default_of_the_restart_policy_that_is_not_stated_never_settles(outs: dict[str, Any], field: str) -> None:
     """pulumi-docker 5.2: the daemon's default comes back, and differs from the input that is not there."""
     path = f"taskSpec.restartPolicy.{field}"
-    assert service.diff(outs, changed(path, None)).detail == {path: "delete"}
+    assert service.diff(outs, changed(path, None)).changes
 
 
 def test_a_changed_name_replaces_the_service_and_deletes_the_old_one_first(outs: dict[str, Any]) -> None:
     """The bridge: two objects can't have a name that the program has given."""
     diff = service.diff(outs, changed("name", "t"))
-    assert (diff.detail, diff.replaces, diff.delete_before_replace) == ({"name": "update-replace"}, ["name"], True)
+    assert (diff.changes, diff.replaces, diff.delete_before_replace) == (True, ["name"], True)
 
 
-def test_an_item_of_a_set_is_compared_with_the_one_that_it_takes_the_place_of(outs: dict[str, Any]) -> None:
-    news = changed(
-        "taskSpec.containerSpec.configs", [{"configId": "2", "configName": "c-2", "fileName": "/config.yml"}]
-    )
-    assert service.diff(outs, news).detail == {
-        "taskSpec.containerSpec.configs[0].configId": "update",
-        "taskSpec.containerSpec.configs[0].configName": "update",
-    }
+def test_the_order_of_what_has_none_is_no_change_and_other_contents_are(outs: dict[str, Any]) -> None:
+    files = NEWS["taskSpec"]["containerSpec"]["configs"]
+    other = {"configId": "2", "configName": "c-2", "fileName": "/config.yml"}
+    assert service.diff(outs, changed("taskSpec.containerSpec.configs", [other])).changes
+    both = service.planned({}, changed("taskSpec.containerSpec.configs", [*files, other]))
+    assert not service.diff(both, changed("taskSpec.containerSpec.configs", [other, *files])).changes
 
 
 def test_durations_are_compared_by_their_length_not_their_spelling(outs: dict[str, Any]) -> None:
-    assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "5000ms")).detail == {}
-    assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "6s")).detail
+    assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "5000ms")).changes is False
+    assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "6s")).changes
