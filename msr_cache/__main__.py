@@ -13,7 +13,7 @@ def main() -> None:
     """Hand what follows a command's name to that command."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
-    import_module(f"msr_cache.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
+    import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ import pulumi
 import pulumi_docker as docker
 import pulumi_tls as tls
 
-from msr_cache import certificate, registry_config, trial
-from msr_cache.ownership import Owner
-from msr_cache.pem import sha256_of
+from msr_cache import certificate
+from msr_cache.config import registry_config
 from msr_cache.resources.cache_user import CacheUser
 from msr_cache.resources.http_secret import HttpSecret
 from msr_cache.resources.image import Image
@@ -20,12 +19,15 @@ from msr_cache.resources.registration import FormerEntries, Registration
 from msr_cache.resources.rollout import Rollout
 from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
 from msr_cache.resources.verification import PullVerification, Verification
+from msr_cache.rollout import trial
 from msr_cache.service import Parts, service_args
-from msr_cache.swarm import Address, Manager
+from msr_cache.swarm.manager import Address, Manager
+from msr_cache.swarm.ownership import Owner
+from msr_cache.x509.pem import sha256_of
 
 if TYPE_CHECKING:
+    from msr_cache.config.settings import Settings, Tls
     from msr_cache.resources.msr_ca import MsrCa
-    from msr_cache.settings import Settings, Tls
 
 
 class Site:

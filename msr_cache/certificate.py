@@ -13,8 +13,8 @@ import pulumi_tls as tls
 from msr_cache.resources.signed_certificate import SignedCertificate
 
 if TYPE_CHECKING:
-    from msr_cache.certificate_checks import Chain
-    from msr_cache.settings import Cache, Settings, Tls
+    from msr_cache.config.settings import Cache, Settings, Tls
+    from msr_cache.x509.chain import Chain
 
 HOURS = 24
 # Ten years longer than the longest certificate, and made anew as long before its end: what it signs ends before it.
@@ -63,8 +63,8 @@ def authority(settings: Settings, opts: pulumi.ResourceOptions) -> Authority | N
     if not settings.signed_locally():
         return None
     if settings.local_ca:
-        from msr_cache import pem
-        from msr_cache.certificate_checks import chain_of
+        from msr_cache.x509 import pem
+        from msr_cache.x509.chain import chain_of
 
         chain = chain_of(settings.local_ca.given(0))
         return Authority(
@@ -162,7 +162,7 @@ def _of_chain(
     request: pulumi.Output[str] | None = None,
     checks: tuple[pulumi.Resource, ...] = (),
 ) -> Certificate:
-    from msr_cache import pem
+    from msr_cache.x509 import pem
 
     served, root, ends = map(
         pulumi.Output.from_input, (pem.text(*chain.sent), pem.text(chain.root), _rfc3339(chain.ends))
@@ -171,7 +171,7 @@ def _of_chain(
 
 
 def _chain(settings: Tls) -> Chain:
-    from msr_cache.certificate_checks import chain_of
+    from msr_cache.x509.chain import chain_of
 
     assert settings.given is not None  # noqa: S101 - asked for where one is given
     return chain_of(settings.given)

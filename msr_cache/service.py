@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from msr_cache.ownership import Owner
+    from msr_cache.config.settings import ResourceAmount, Settings
     from msr_cache.resources.image import Image
     from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
-    from msr_cache.settings import ResourceAmount, Settings
+    from msr_cache.swarm.ownership import Owner
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _PORT_IS_OPEN = (

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
-from msr_cache import registry_config, trial
-from msr_cache.probe import probe
-from msr_cache.problems import Refusal
+from msr_cache.config import registry_config
+from msr_cache.config.settings import Settings, judge, read
+from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
-from msr_cache.settings import Settings, judge, read
-from msr_cache.swarm import Address
+from msr_cache.rollout import trial
+from msr_cache.swarm.manager import Address
+from msr_cache.swarm.probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.msr import Untrusted
-from msr_cache.problems import Refusal
+from msr_cache.msr.api import Untrusted
+from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
 

@@ -11,9 +11,9 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, UpdateResult
 
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
-from msr_cache.swarm import EngineError, Manager
+from msr_cache.swarm.manager import EngineError, Manager
 
 
 def look_up(manager: Manager, image: str, at: str) -> Props:

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache import pem
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
+from msr_cache.x509 import pem
 
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from msr_cache.settings import Msr
+    from msr_cache.config.settings import Msr
 
 TIMEOUT = 10
 """Seconds until an MSR that does not answer is said to be unreachable."""

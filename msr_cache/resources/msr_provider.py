@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msr_cache.msr import Credentials, Msr
+from msr_cache.msr.api import Credentials, Msr
 from msr_cache.resources.provider import Props, SwarmProvider
 
 if TYPE_CHECKING:

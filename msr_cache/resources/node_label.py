@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache import convergence, trial
-from msr_cache.ownership import service_filter
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
-from msr_cache.swarm import NOT_FOUND, EngineError, Manager
+from msr_cache.rollout import convergence, trial
+from msr_cache.swarm.manager import NOT_FOUND, EngineError, Manager
+from msr_cache.swarm.ownership import service_filter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.short_lived import collect_no_garbage
-from msr_cache.swarm import Manager, address_from_json
+from msr_cache.swarm.manager import Manager, address_from_json
 
 Props = dict[str, Any]
 

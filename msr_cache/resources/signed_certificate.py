@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, UpdateResult
 
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown, unchanged
 
 
@@ -16,7 +16,7 @@ class SignedCertificateProvider(SwarmProvider):
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
         """Only the engine knows the key; the rest was checked with the config."""
-        from msr_cache.certificate_checks import belongs
+        from msr_cache.x509.chain import belongs
 
         if not is_unknown(news["publicKeyPem"]) and not belongs(news["certificatePem"], news["publicKeyPem"]):
             message = (

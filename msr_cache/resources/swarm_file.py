@@ -15,11 +15,10 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult
 from pulumi.runtime import rpc
 
-from msr_cache import trial
-from msr_cache.ownership import filters, is_same_owner, owner_in
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown
-from msr_cache.swarm import CONFLICT, EngineError, Manager
+from msr_cache.swarm.manager import CONFLICT, EngineError, Manager
+from msr_cache.swarm.ownership import filters, is_same_owner, is_trial, owner_in
 
 Kind = Literal["configs", "secrets"]
 DIGITS = 10
@@ -49,7 +48,7 @@ def leftovers(manager: Manager, labels: dict[str, str]) -> list[tuple[str, str]]
         (kind, item["ID"]) for kind in _REFERENCES for item in manager.get(f"/{kind}", **own)
     ]
     services = manager.get("/services", **own)
-    trials = {service["ID"] for service in services if trial.is_trial(service)}
+    trials = {service["ID"] for service in services if is_trial(service)}
     unused = _unmounted(objects, services, trials)
     # Somebody else's service may mount one: rare, and reading a large swarm's services at each preview is slow.
     unused = _unmounted(unused, manager.get("/services"), trials) if unused else []

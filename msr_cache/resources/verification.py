@@ -7,10 +7,10 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.msr_registry import MsrRegistry
+from msr_cache.msr.client_check import Blob, Target, fetch, tls_steps
+from msr_cache.msr.registry import MsrRegistry
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
-from msr_cache.verification import Blob, Target, fetch, tls_steps
 
 TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256")
 

@@ -25,12 +25,12 @@ from pulumi.runtime.proto import resource_pb2
 
 from lab.authority import issue
 from lab.site import Site
-from msr_cache import convergence
-from msr_cache.problems import Refusal
+from msr_cache.config.settings import Settings, judge, read
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import SwarmProvider
-from msr_cache.settings import Settings, judge, read
+from msr_cache.rollout import convergence
 from msr_cache.stack import declare
-from msr_cache.swarm import NOT_FOUND, Address, EngineError, Manager
+from msr_cache.swarm.manager import NOT_FOUND, Address, EngineError, Manager
 from tests.end_to_end.swarm import Swarm
 
 P = TypeVar("P", bound=SwarmProvider)

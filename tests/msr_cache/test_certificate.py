@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from msr_cache.certificate import renewal
-from msr_cache.settings import Tls
+from msr_cache.config.settings import Tls
 from tests.certificates import HOST, make
 from tests.msr_cache.conftest import declared, plain
 

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from msr_cache.ownership import Owner
 from msr_cache.service import Parts, service_args
+from msr_cache.swarm.ownership import Owner
 from tests.msr_cache.conftest import settings_with
 from tests.seed import STACK_YAML
 

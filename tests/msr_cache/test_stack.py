@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from msr_cache import stack
-from msr_cache.pem import sha256_of
+from msr_cache.x509.pem import sha256_of
 from tests.msr_cache.conftest import CACHE_TLS, NOWHERE, declared, plain
 
 EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}

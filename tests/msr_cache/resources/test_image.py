@@ -8,9 +8,9 @@ import pytest
 
 from lab.images import CACHE_TAG, OTHER_TAG
 from lab.site import Site
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.image import ImageProvider, look_up
-from msr_cache.swarm import Address, Manager
+from msr_cache.swarm.manager import Address, Manager
 from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
 
 DIGEST = f"sha256:{'0a' * 32}"

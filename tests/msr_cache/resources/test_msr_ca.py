@@ -13,7 +13,7 @@ import pytest
 from lab.authority import issue
 from lab.msr import Mode
 from lab.site import Site
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCaProvider
 from tests.msr_cache.conftest import NOWHERE, configured, refusal
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from msr_cache import pem
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCaProvider
+from msr_cache.x509 import pem
 from tests.certificates import Made, make
 
 CA = make("MSR CA", ca=True)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from lab.site import Site
-from msr_cache import convergence, trial
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources import node_label
 from msr_cache.resources.node_label import NodeLabelProvider
-from msr_cache.swarm import Address, EngineError, Manager
+from msr_cache.rollout import convergence, trial
+from msr_cache.swarm.manager import Address, EngineError, Manager
 from tests.end_to_end.swarm import Swarm
 from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, task, with_manager
 

@@ -118,7 +118,7 @@ def test_a_host_process_tells_a_refusal_without_its_traceback_and_a_bug_with_it(
     """pulumi.dynamic.__main__ answers with `traceback.format_exc()` whatever a provider raises."""
     host = """
 import json, traceback
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources import provider
 from msr_cache.resources.http_secret import HttpSecretProvider
 from tests.msr_cache.conftest import NOWHERE, configured

@@ -10,10 +10,10 @@ from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
 from lab.site import Site
-from msr_cache.ownership import Owner
-from msr_cache.problems import Refusal
+from msr_cache.refusal import Refusal
 from msr_cache.resources.rollout import RolloutProvider
-from msr_cache.swarm import EngineError
+from msr_cache.swarm.manager import EngineError
+from msr_cache.swarm.ownership import Owner
 from tests.end_to_end.swarm import Swarm
 from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
 

@@ -1,0 +1,1 @@
+"""What a stack's config and config.yml may say: the only place that knows defaults and limits."""

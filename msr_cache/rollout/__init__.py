@@ -1,0 +1,1 @@
+"""Trying, waiting, explaining: what happens around a change of a service."""

@@ -1,0 +1,1 @@
+"""How a manager of the swarm is reached, and whose an object is."""

@@ -1,0 +1,1 @@
+"""Certificates and chains: facts and verdicts."""

@@ -1,0 +1,211 @@
+"""Settings to config.yml: the seed's own file by default, registryConfig merged over it, mistakes where they stand."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.authority import issue
+from msr_cache.config import registry_config
+from tests.msr_cache.conftest import settings_with, with_changes
+from tests.seed import CONFIG_YAML
+
+SEED = CONFIG_YAML.format(url="https://cache.asia.example.com", msr_url="https://msr.example.com:443")
+
+
+def rendered(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    return registry_config.render(settings_with(changes), "asia", "generate-random-secret")
+
+
+def downstream(config: dict[str, Any]) -> dict[str, Any]:
+    (entry,) = config["middleware"]["registry"]
+    assert entry["name"] == "downstream"
+    options: dict[str, Any] = entry["options"]
+    return options
+
+
+def mistakes(changes: dict[str, Any]) -> list[str]:
+    return registry_config.mistakes(with_changes(changes))
+
+
+def in_order(value: Any) -> Any:
+    """Return maps as lists of pairs, so that the order of keys counts too."""
+    if isinstance(value, dict):
+        return [(key, in_order(inner)) for key, inner in value.items()]
+    return [in_order(item) for item in value] if isinstance(value, list) else value
+
+
+def test_three_facts_give_the_seeds_config_field_by_field_in_its_order() -> None:
+    """And the time to end pulls in, which the seed lacks."""
+    config = rendered({"msr.url": "https://msr.example.com:443"})
+    assert config["http"].pop("draintimeout") == "9s"
+    assert in_order(config) == in_order(yaml.safe_load(SEED))
+    assert in_order(yaml.safe_load(registry_config.to_yaml(config))) == in_order(yaml.safe_load(SEED))
+
+
+def test_the_seeds_config_holds_no_mistake() -> None:
+    assert mistakes({}) == []
+
+
+def test_a_port_is_listened_on_and_told_to_clients() -> None:
+    http = rendered({".port": 8443})["http"]
+    assert http["addr"] == "0.0.0.0:8443"
+    assert http["host"] == "https://cache.asia.example.com:8443"
+
+
+def test_each_setting_reaches_its_place() -> None:
+    config = rendered({".blobTtl": "1h30m", ".logLevel": "debug", ".upstreams": ["https://a.example.com"]})
+    assert downstream(config)["blobttl"] == "1h30m"
+    assert config["log"]["level"] == "debug"
+    assert downstream(config)["upstreams"] == ["https://a.example.com"]
+
+
+def test_another_storage_takes_the_place_of_the_container_and_may_still_delete() -> None:
+    config = rendered({".storage": {"s3": {"region": "eu-west-1", "bucket": "b"}}})
+    assert config["storage"] == {"delete": {"enabled": True}, "s3": {"region": "eu-west-1", "bucket": "b"}}
+
+
+def test_the_systems_trust_needs_no_cas() -> None:
+    assert "cas" not in downstream(rendered({"msr.ca": "system"}))
+
+
+@pytest.mark.parametrize("ca", ["pin", "given"])
+def test_a_pinned_or_given_ca_is_mounted_where_the_seed_has_it(ca: str) -> None:
+    tls = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
+    value = {"sha256": "0a" * 32} if ca == "pin" else {"pem": tls.ca}
+    assert downstream(rendered({"msr.ca": value}))["cas"] == ["/run/secrets/dtr.cert.pem"]
+
+
+# registryConfig
+
+
+def test_registry_config_is_merged_map_by_map() -> None:
+    over = {"log": {"formatter": "json"}, "http": {"tls": {"minimumtls": "tls1.2"}}, "redis": {"addr": "r:6379"}}
+    config = rendered({".registryConfig": over})
+    base = rendered()
+    assert config["log"] == {"level": "info", "formatter": "json"}
+    assert config["http"]["tls"] == {**base["http"]["tls"], "minimumtls": "tls1.2"}
+    assert config["redis"] == {"addr": "r:6379"}
+    assert config["middleware"] == base["middleware"]
+
+
+def test_a_value_or_list_of_registry_config_takes_the_seeds_place() -> None:
+    options = {"upstreams": ["https://leaf.example.com"]}
+    over = {"http": {"addr": "127.0.0.1:443"}, "middleware": {"registry": [{"name": "downstream", "options": options}]}}
+    config = rendered({".registryConfig": over})
+    assert config["http"]["addr"] == "127.0.0.1:443"
+    assert downstream(config) == options
+
+
+def test_a_map_takes_the_place_of_a_value_and_a_value_that_of_a_map() -> None:
+    config = rendered({".registryConfig": {"version": {"a": 1}, "log": "info"}})
+    assert (config["version"], config["log"]) == ({"a": 1}, "info")
+
+
+def test_null_removes_a_key() -> None:
+    over = {"log": None, "http": {"tls": {"key": None, "certificate": None}, "net": None}}
+    config = rendered({".registryConfig": over})
+    assert "log" not in config
+    assert config["http"]["tls"] == {}
+    assert "net" not in config["http"]
+
+
+def test_rendering_leaves_the_settings_as_they_are() -> None:
+    over = {"log": {"formatter": "json"}, "storage": {"filesystem": {"maxthreads": 200}}}
+    settings = settings_with({".registryConfig": over})
+    before = deepcopy(settings.model_dump())
+    registry_config.render(settings, "asia")
+    assert settings.model_dump() == before
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({".registryConfig": {"loog": {}}}, "registryConfig.loog: unknown key; did you mean log?"),
+        ({".registryConfig": {"log": {"levle": "info"}}}, "registryConfig.log.levle: unknown key; did you mean level?"),
+        (
+            {".registryConfig": {"http": {"tls": {"certficate": "/x"}}}},
+            "registryConfig.http.tls.certficate: unknown key; did you mean certificate?",
+        ),
+        ({".registryConfig": {"version": 0.2}}, "registryConfig.version: found 0.2, allowed is 0.1"),
+        ({".registryConfig": {"middleware": None}}, "registryConfig.middleware: missing"),
+        ({".registryConfig": {"storage": 5}}, "registryConfig.storage: found no map, allowed is a map"),
+        ({".registryConfig": {"storage": None}}, "registryConfig.storage: missing"),
+        (
+            {".registryConfig": {"storage": {"delete": {"enabled": False}}}},
+            "registryConfig.storage.delete.enabled: found False, allowed is true",
+        ),
+        (
+            {".registryConfig": {"storage": {"s3": {"region": "eu", "bucket": "b"}}}},
+            "registryConfig.storage: found filesystem and s3, allowed is exactly one of",
+        ),
+        (
+            {".registryConfig": {"storage": {"filesystem": {"rootdir": "/x"}}}},
+            "registryConfig.storage.filesystem.rootdir: unknown key; did you mean rootdirectory?",
+        ),
+        # What the operator wrote below `storage` is told there.
+        ({".storage": {"s4": {}}}, "storage"),
+        ({".storage": {}}, "storage: found none, allowed is exactly one of"),
+        ({".storage": {"s3": {"bucket": "b"}}}, "storage.s3.region: missing"),
+        ({".storage": {"filesystem": {"rootdir": "/x"}}}, "storage.filesystem.rootdir: unknown key"),
+        (
+            {".storage": {"filesystem": {}, "delete": {"enabled": False}}},
+            "storage.delete.enabled: found False, allowed is true",
+        ),
+        (
+            {".storage": {"filesystem": {"rootdir": "/x"}}, ".registryConfig": {"storage": {"cache": {}}}},
+            "storage.filesystem.rootdir: unknown key",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_told_at_the_key_where_it_was_written(changes: dict[str, Any], line: str) -> None:
+    found = mistakes(changes)
+    assert found
+    assert all(each.startswith("msr-cache:caches.asia.") for each in found)
+    assert found[0].startswith(f"msr-cache:caches.asia.{line}")
+
+
+def test_every_mistake_of_config_yml_is_told_at_once() -> None:
+    changes = {
+        ".registryConfig": {"loog": {}, "http": {"hots": "x"}},
+        ".storage": {"s3": {"region": "eu", "bukket": "b", "bucket": "b"}},
+    }
+    assert sorted(line.partition(": ")[0].removeprefix("msr-cache:caches.asia.") for line in mistakes(changes)) == [
+        "registryConfig.http.hots",
+        "registryConfig.loog",
+        "storage.s3.bukket",
+    ]
+
+
+# Text
+
+
+def test_secrets_are_masked_and_nothing_else_is() -> None:
+    changes = {
+        ".storage": {"s3": {"region": "eu", "bucket": "b", "accesskey": "hunter2", "secretkey": "hunter3"}},
+        ".registryConfig": {"http": {"secret": "hunter4"}, "redis": {"addr": "r:6379", "password": "hunter5"}},
+    }
+    config = registry_config.render(settings_with(changes), "asia", "hunter6")
+    text = registry_config.masked_yaml(config)
+    assert "hunter" not in text
+    config["http"]["secret"] = config["redis"]["password"] = "[secret]"
+    config["storage"]["s3"] |= {"accesskey": "[secret]", "secretkey": "[secret]"}
+    assert yaml.safe_load(text) == config
+
+
+@pytest.mark.parametrize("text", ["0", "24h", "yes", "1e3", "0x10", "null", "0.0.0.0:443", "12:30:45", "a: b", "- a"])
+def test_text_is_still_text_when_the_registry_reads_it(text: str) -> None:
+    assert yaml.safe_load(registry_config.to_yaml({"key": text})) == {"key": text}
+
+
+def test_one_config_has_one_text() -> None:
+    settings = settings_with({".registryConfig": {"log": {"fields": {"b": "1", "a": "2"}}}})
+    texts = {registry_config.to_yaml(registry_config.render(settings, "asia")) for _ in range(3)}
+    assert len(texts) == 1

@@ -1,0 +1,565 @@
+"""What a stack's config may say: each mistake is a line with key path, found and allowed; defaults are the seed's."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+
+from lab.authority import issue
+from msr_cache.config import registry_config
+from msr_cache.config.settings import LONGEST_CACHE_NAME, judge, read
+from msr_cache.refusal import Refusal
+from tests.msr_cache.conftest import ABSENT, PROJECT, THREE_FACTS, as_engine_gives, load, settings_with, with_changes
+from tests.seed import STACK_YAML
+
+CACHE_KEYS = (
+    "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
+    "resources, storage, tls, update, upstreams, verify"
+)
+ORIGIN = "allowed is https://host[:port] with no path, user or blank"
+HTTP_ORIGIN = "allowed is https://host[:port] or http://host[:port] with no path, user or blank"
+HOST = "allowed is a host name or IP address alone: no scheme, port, path or blank"
+IMAGE = "allowed is an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0"
+DURATION = "allowed is a number with ms, s, m or h, such as 24h or 1h30m"
+VERSION = 'allowed is MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)'
+SWARM_HOST = "allowed is ssh://user@host, tcp://host:port or unix:///path"
+CONTEXT = "allowed is a name that `docker context ls` shows"
+ONE_ACCESS = "allowed is exactly one of host, context and clientBundle"
+MEMORY = "allowed is a number and a unit (k, m, g), such as 512m"
+NODE = "allowed is a node's host name, as `docker node ls` shows it"
+CACHE_NAME = f"allowed is a-z, 0-9 and - inside, {LONGEST_CACHE_NAME} characters at most"
+NO_MAP = "found no map, allowed is a map"
+MISSING = "missing, and there is no default for it"
+
+pytestmark = pytest.mark.usefixtures("secret_config")
+
+# Key path, a wrong value there, and the line; where the line's path is another, it is in full.
+WRONG: list[tuple[str, Any, str]] = [
+    # Unknown keys, at each level, with the nearest known one.
+    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (allowed: caches, localCa, msr, swarm)"),
+    ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (allowed: caches, localCa, msr, swarm)"),
+    ("msr.ulr", "x", "unknown key; did you mean url? (allowed: ca, password, token, url, user, version)"),
+    ("swarm.hots", "x", "unknown key; did you mean host? (allowed: clientBundle, context, host)"),
+    (".blobTTL", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
+    (".blob_ttl", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
+    (".prot", 443, f"unknown key; did you mean port? (allowed: {CACHE_KEYS})"),
+    (".somethingElse", 1, f"unknown key (allowed: {CACHE_KEYS})"),
+    (".resources.limit", {}, "unknown key; did you mean limits? (allowed: limits, reservations)"),
+    (".resources.limits.cpu", 1, "unknown key; did you mean cpus? (allowed: cpus, memory)"),
+    (".update.ordre", "x", "unknown key; did you mean order? (allowed: monitor, order)"),
+    # Missing sections and facts.
+    ("msr", ABSENT, MISSING),
+    ("swarm", ABSENT, MISSING),
+    ("caches", ABSENT, MISSING),
+    ("msr.url", ABSENT, MISSING),
+    (".fqdn", ABSENT, MISSING),
+    (".nodes", ABSENT, MISSING),
+    ("caches", {}, "found none, allowed is at least 1"),
+    # Text or another thing where a map is due.
+    ("msr", "https://msr.example.com", NO_MAP),
+    ("swarm", "ssh://ops@manager-1", NO_MAP),
+    ("swarm", None, NO_MAP),
+    ("caches", "{asia: {}}", NO_MAP),
+    ("caches", ["asia"], NO_MAP),
+    ("caches.asia", None, NO_MAP),
+    ("caches.asia", "cache.asia.example.com", NO_MAP),
+    (".storage", "filesystem", NO_MAP),
+    (".registryConfig", "log", NO_MAP),
+    (".tls", True, NO_MAP),
+    # MSR.
+    ("msr.url", "http://msr.example.com", f"found 'http://msr.example.com', {ORIGIN}"),
+    ("msr.url", "msr.example.com", f"found 'msr.example.com', {ORIGIN}"),
+    ("msr.url", "https://msr.example.com/ca", f"found 'https://msr.example.com/ca', {ORIGIN}"),
+    ("msr.url", "https://msr.example.com:70000", f"found 'https://msr.example.com:70000', {ORIGIN}"),
+    ("msr.url", "https://msr.example.com:0", f"found 'https://msr.example.com:0', {ORIGIN}"),
+    ("msr.url", "https://msr example.com", f"found 'https://msr example.com', {ORIGIN}"),
+    ("msr.url", "", f"found '', {ORIGIN}"),
+    ("msr.version", 2.9, f"found 2.9, {VERSION}"),
+    ("msr.version", 3, f"found 3, {VERSION}"),
+    ("msr.version", "v2.9", f"found 'v2.9', {VERSION}"),
+    ("msr.version", "4.0", f"found '4.0', {VERSION}"),
+    # The swarm.
+    ("swarm.host", "manager-1", f"found 'manager-1', {SWARM_HOST}"),
+    ("swarm.host", "https://manager-1", f"found 'https://manager-1', {SWARM_HOST}"),
+    ("swarm.host", "tcp://manager-1", f"found 'tcp://manager-1', {SWARM_HOST}"),
+    ("swarm", {}, f"found none, {ONE_ACCESS}"),
+    ("swarm.context", "prod", f"msr-cache:swarm: found host and context, {ONE_ACCESS}"),
+    ("swarm.clientBundle", "bundle.zip", f"msr-cache:swarm: found host and clientBundle, {ONE_ACCESS}"),
+    ("swarm", {"context": "my prod"}, f"msr-cache:swarm.context: found 'my prod', {CONTEXT}"),
+    ("swarm", {"clientBundle": ""}, "msr-cache:swarm.clientBundle: found '', allowed is at least 1 character"),
+    # A cache.
+    ("caches.Asia", {"fqdn": "a", "nodes": ["b"]}, f"found 'Asia', {CACHE_NAME}"),
+    ("caches.as_ia", {"fqdn": "a", "nodes": ["b"]}, f"found 'as_ia', {CACHE_NAME}"),
+    (f"caches.{'a' * 33}", {"fqdn": "a", "nodes": ["b"]}, f"found '{'a' * 33}', {CACHE_NAME}"),
+    (".fqdn", "https://cache.example.com", f"found 'https://cache.example.com', {HOST}"),
+    (".fqdn", "cache.example.com:443", f"found 'cache.example.com:443', {HOST}"),
+    (".fqdn", "cache.example.com/", f"found 'cache.example.com/', {HOST}"),
+    (".fqdn", "cache_1.example.com", f"found 'cache_1.example.com', {HOST}"),
+    (".fqdn", "", f"found '', {HOST}"),
+    (".nodes", [], "found none, allowed is at least 1"),
+    (".nodes", "worker-7", "found 'worker-7', allowed is a valid list"),
+    (".nodes", ["a", "b", "a"], "found a more than once, allowed is each node once"),
+    (".registerInMsr", "yes", "found 'yes', allowed is true, false, or a map with users and adopt"),
+    (".registerInMsr", ["alice"], "found ['alice'], allowed is true, false, or a map with users and adopt"),
+    (".verify", "on", "found 'on', allowed is 'off', 'tls' or 'pull'"),
+    (".nodes", ["a", "worker 7"], f"msr-cache:caches.asia.nodes[1]: found 'worker 7', {NODE}"),
+    (".nodes", [7], f"msr-cache:caches.asia.nodes[0]: found 7, {NODE}"),
+    (".port", 0, "found 0, allowed is greater than or equal to 1"),
+    (".port", 70000, "found 70000, allowed is less than or equal to 65535"),
+    (".port", "443", "found '443', allowed is a valid integer"),
+    (".port", True, "found True, allowed is a valid integer"),
+    (".publishMode", "Host", "found 'Host', allowed is 'ingress' or 'host'"),
+    (".replicas", -1, "found -1, allowed is greater than or equal to 0"),
+    (".replicas", True, "found True, allowed is a valid integer"),
+    (".replicas", 1.5, "found 1.5, allowed is a valid integer"),
+    (".image", "mirantis/dtr content-cache:2.9.0", f"found 'mirantis/dtr content-cache:2.9.0', {IMAGE}"),
+    (".image", "mirantis/dtr-content-cache", f"found 'mirantis/dtr-content-cache', {IMAGE}"),
+    (".image", "localhost:5000/dtr-content-cache", f"found 'localhost:5000/dtr-content-cache', {IMAGE}"),
+    (".image", "https://example.com/cache:1", f"found 'https://example.com/cache:1', {IMAGE}"),
+    (".label", "dtr cache", "found 'dtr cache', allowed is a node label's name, such as dtr.cache"),
+    (".label", "dtr.cache=true", "found 'dtr.cache=true', allowed is a node label's name, such as dtr.cache"),
+    (".blobTtl", 24, f"found 24, which without a unit means nanoseconds; {DURATION}"),
+    (".blobTtl", "24", f"found '24', which without a unit means nanoseconds; {DURATION}"),
+    (".blobTtl", "1d", f"found '1d', {DURATION}"),
+    (".blobTtl", "24 h", f"found '24 h', {DURATION}"),
+    (".blobTtl", True, f"found True, {DURATION}"),
+    (".logLevel", "verbose", "found 'verbose', allowed is 'error', 'warn', 'info' or 'debug'"),
+    (".upstreams", [], "found none, allowed is at least 1"),
+    (
+        ".upstreams",
+        ["https://a.example.com", "b.example.com"],
+        f"msr-cache:caches.asia.upstreams[1]: found 'b.example.com', {HTTP_ORIGIN}",
+    ),
+    (".resources.limits.memory", "512", f"found '512', {MEMORY}"),
+    (".resources.limits.memory", 512, f"found 512, {MEMORY}"),
+    (".resources.reservations.memory", "1GiB", f"found '1GiB', {MEMORY}"),
+    (".resources.limits.cpus", 0, "found 0, allowed is greater than 0"),
+    (".resources.limits.cpus", "inf", "found 'inf', allowed is a finite number"),
+    (".update.order", "start first", "found 'start first', allowed is 'start-first' or 'stop-first'"),
+    (".update.monitor", 5, f"found 5, which without a unit means nanoseconds; {DURATION}"),
+]
+
+
+def mistakes(config: dict[str, Any]) -> list[str]:
+    with pytest.raises(Refusal) as caught:
+        load(as_engine_gives(config))
+    return str(caught.value).splitlines()
+
+
+def full(path: str, line: str) -> str:
+    if line.startswith("msr-cache:"):
+        return line
+    return f"msr-cache:{f'caches.asia{path}' if path.startswith('.') else path}: {line}"
+
+
+@pytest.mark.parametrize(("path", "value", "line"), WRONG, ids=[f"{path}-{value!r:.30}" for path, value, _ in WRONG])
+def test_a_mistake_is_one_line_with_key_path_found_and_allowed(path: str, value: Any, line: str) -> None:
+    (found,) = mistakes(with_changes({path: value}))
+    assert found == full(path, line)
+
+
+def test_start_first_on_a_host_port_is_refused() -> None:
+    (line,) = mistakes(with_changes({".publishMode": "host", ".update.order": "start-first"}))
+    assert line == (
+        "msr-cache:caches.asia: found update.order start-first with publishMode host, allowed is stop-first there: "
+        "two tasks cannot share a node's port"
+    )
+
+
+@pytest.mark.parametrize("addr", ["0.0.0.0:5001", ":https", None])
+def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
+    (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
+    assert line == (
+        f"msr-cache:caches.asia.registryConfig.http.addr: found {addr!r}, allowed is one with port 8443, "
+        "which is published: `port` changes both"
+    )
+
+
+def test_a_registry_may_listen_on_the_published_port_of_one_address() -> None:
+    over = {"http": {"addr": "10.0.0.7:8443"}}
+    assert settings_with({".registryConfig": over, ".port": 8443}).caches["asia"].registry_config == over
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    changes = {"msr.url": "http://msr", "swarm": {}, ".port": 0, ".nodes": [], ".fqdn": "a:1", ".prot": 1, "x": "{"}
+    found = mistakes(with_changes({**changes, "caches.eu": {"nodes": ["b"], "blobTtl": 24}}))
+    assert sorted(line.partition(": ")[0].removeprefix("msr-cache:") for line in found) == [
+        "caches.asia.fqdn",
+        "caches.asia.nodes",
+        "caches.asia.port",
+        "caches.asia.prot",
+        "caches.eu.blobTtl",
+        "caches.eu.fqdn",
+        "msr.url",
+        "swarm",
+        "x",
+    ]
+
+
+def test_an_empty_config_names_all_that_is_missing() -> None:
+    assert mistakes({}) == [f"msr-cache:{key}: {MISSING}" for key in ("msr", "swarm", "caches")]
+
+
+def test_json_that_is_cut_off_is_no_map() -> None:
+    cut = as_engine_gives(THREE_FACTS) | {"msr-cache:msr": '{"url": "https://msr.example.com"'}
+    with pytest.raises(Refusal, match=r"msr-cache:msr: found no map, allowed is a map$"):
+        load(cut)
+
+
+def test_another_projects_config_is_left_alone() -> None:
+    others = {"docker:host": "ssh://elsewhere", "msr-cache-2:msr": "x", "other:swarm": "{}"}
+    assert load(as_engine_gives(THREE_FACTS) | others) == settings_with()
+
+
+# Two caches on one swarm.
+
+
+def two(**both: Any) -> dict[str, Any]:
+    """Return caches asia and europe, on one node, each with a label of its own."""
+    caches = {
+        name: {"fqdn": f"{name}.example.com", "nodes": ["worker-7"], "label": f"cache.{name}", **both}
+        for name in ("asia", "europe")
+    }
+    return {**THREE_FACTS, "caches": caches}
+
+
+def test_one_label_for_two_caches_is_refused() -> None:
+    config = two(label="dtr.cache")
+    config["caches"]["europe"]["port"] = 444
+    (line,) = mistakes(config)
+    assert line == (
+        "msr-cache:caches.europe.label: found 'dtr.cache', which places cache asia too: "
+        "allowed is a label of its own, such as dtr.cache.europe"
+    )
+
+
+def test_one_port_of_one_node_for_two_caches_is_refused() -> None:
+    (line,) = mistakes(two(publishMode="host"))
+    assert line == (
+        "msr-cache:caches.europe.port: found 443, which cache asia publishes on worker-7 too: "
+        "allowed is a port of its own, or other nodes"
+    )
+
+
+@pytest.mark.parametrize("modes", [("ingress", "ingress"), ("ingress", "host"), ("host", "ingress")])
+def test_an_ingress_port_is_taken_on_every_node_so_other_nodes_do_not_help(modes: tuple[str, str]) -> None:
+    config = two()
+    for cache, mode, node in zip(config["caches"].values(), modes, ("worker-7", "worker-8"), strict=True):
+        cache |= {"publishMode": mode, "nodes": [node]}
+    (line,) = mistakes(config)
+    assert "found 443, which cache" in line
+    assert line.endswith("allowed is a port of its own, or publishMode host for both, on different nodes")
+
+
+def test_three_caches_on_one_port_are_one_line_for_each_but_the_first() -> None:
+    config = two()
+    config["caches"]["europe"] |= {"publishMode": "host"}
+    config["caches"]["africa"] = config["caches"]["asia"] | {"label": "cache.africa"}
+    paths = [line.partition(": ")[0] for line in mistakes(config)]
+    assert sorted(paths) == ["msr-cache:caches.africa.port", "msr-cache:caches.europe.port"]
+
+
+def test_a_mistake_in_one_cache_hides_none_that_two_others_make_together() -> None:
+    config = two()
+    config["caches"]["africa"] = {"fqdn": "africa.example.com", "nodes": [], "label": "cache.asia"}
+    paths = [line.partition(": ")[0] for line in mistakes(config)]
+    assert paths == ["msr-cache:caches.africa.nodes", "msr-cache:caches.europe.port"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"port": 444}, {"publishMode": "host", "nodes": ["worker-8"]}],
+    ids=["a port of its own", "host ports of different nodes"],
+)
+def test_two_caches_that_can_live_together_are_accepted(change: dict[str, Any]) -> None:
+    config = two(publishMode="host")
+    config["caches"]["europe"] |= change
+    assert len(load(as_engine_gives(config)).caches) == 2
+
+
+# Trust in MSR.
+
+MSR_TLS, OTHER_TLS = (issue(f"{name} CA", address="192.0.2.1", dns_name="msr.example.com") for name in ("One", "Two"))
+MSR_NAME = x509.load_pem_x509_certificate(MSR_TLS.certificate.encode()).subject.rfc4514_string()
+
+
+@pytest.mark.parametrize(
+    ("pem", "found"),
+    [
+        ("hello", "found 'hello', which is no PEM; allowed is a certificate between BEGIN and END CERTIFICATE lines"),
+        (MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA; allowed is"),
+        (MSR_TLS.ca + MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA; allowed is"),
+        (MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
+        (MSR_TLS.ca + MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
+    ],
+    ids=["no PEM", "a leaf", "a leaf after the CA", "a private key", "a CA with its key"],
+)
+def test_a_ca_that_is_none_is_refused_and_a_key_never_shown(pem: str, found: str) -> None:
+    (line,) = mistakes(with_changes({"msr.ca": {"pem": pem}}))
+    assert line.startswith(f"msr-cache:msr.ca.pem: {found}")
+    assert not any(part in line for part in MSR_TLS.key.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize(
+    "pin", ["AB:CD", "a" * 63, "A" * 64, ":".join(["ab"] * 32), f"sha1:{'a' * 64}", [], ["a" * 64, "b"], 7]
+)
+def test_a_pin_of_another_form_is_refused(pin: object) -> None:
+    (line,) = mistakes(with_changes({"msr.ca": {"sha256": pin}}))
+    assert line.startswith("msr-cache:msr.ca.sha256: found ")
+    assert "allowed is the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons" in line
+
+
+@pytest.mark.parametrize("ca", [{}, {"sha256": "a" * 64, "pem": MSR_TLS.ca}])
+def test_a_pin_and_a_given_ca_exclude_each_other(ca: dict[str, str]) -> None:
+    (line,) = mistakes(with_changes({"msr.ca": ca}))
+    assert line.startswith("msr-cache:msr.ca: ")
+    assert "exactly one of sha256" in line
+
+
+@pytest.mark.parametrize("ca", ["auto", True, 1])
+def test_another_word_for_trust_is_refused(ca: object) -> None:
+    (line,) = mistakes(with_changes({"msr.ca": ca}))
+    assert line.startswith(f"msr-cache:msr.ca: found {ca!r}, allowed is fetch, system, or a map")
+
+
+@pytest.mark.parametrize(
+    "ca",
+    [
+        "fetch",
+        "system",
+        {"sha256": "0123456789abcdef" * 4},
+        {"sha256": ["0123456789abcdef" * 4, f"sha256:{'a' * 64}"]},
+        {"pem": MSR_TLS.ca},
+        {"pem": MSR_TLS.ca + OTHER_TLS.ca},
+    ],
+)
+def test_each_way_to_trust_msr_is_accepted(ca: object) -> None:
+    settings_with({"msr.ca": ca})
+
+
+# The cache's own certificate.
+
+
+@pytest.mark.parametrize(("validity", "renew"), [(10, 10), (10, 30), (20, 365)])
+def test_a_certificate_that_would_always_be_due_for_renewal_is_refused(validity: int, renew: int) -> None:
+    (line,) = mistakes(with_changes({".tls": {"validityDays": validity, "renewDays": renew}}))
+    assert line.startswith("msr-cache:caches.asia.tls")
+    assert f"found renewDays {renew}, allowed is less than validityDays ({validity})" in line
+
+
+def test_an_unknown_key_of_tls_is_named() -> None:
+    (line,) = mistakes(with_changes({".tls.validity": 10}))
+    assert line.startswith("msr-cache:caches.asia.tls.validity: unknown key; did you mean validityDays?")
+
+
+# Secrets.
+
+
+S3 = {"region": "eu-west-1", "bucket": "b"}
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "told"),
+    [
+        (".registryConfig.http.secret", ["hunter2"], ""),
+        (".registryConfig.http.secret", {"hunter2": 1}, ""),
+        (".registryConfig.http", "hunter2", ""),
+        (".registryConfig", "hunter2", ""),
+        (".storage", "hunter2", ""),
+        (".storage", {"s3": {**S3, "secretkey": ["hunter2"]}}, ".s3.secretkey"),
+        (".storage", {"s3": {**S3, "secretkeys": "hunter2"}}, ".s3.secretkeys"),
+        (".storage", {"s3": "hunter2"}, ".s3"),
+        (".secretkey", "hunter2", ""),
+        ("msr.passwort", "hunter2", ""),
+        ("msr.password", ["hunter2"], ""),
+        ("msr.token", {"hunter2": 1}, ""),
+        ("msr.url", "https://ops:hunter2@msr.example.com", ""),
+        ("msr.url", "https://ops:a@hunter2@msr.example.com", ""),
+        ("msr.url", "https://ops:a/hunter2@msr.example.com", ""),
+        (".upstreams", ["https://ops:hunter2@msr.example.com"], "[0]"),
+    ],
+)
+def test_a_secret_is_never_echoed_by_the_line_of_a_mistake(at: str, value: Any, told: str) -> None:
+    raw = read(as_engine_gives(with_changes({at: value})), PROJECT)
+    (line,) = [*judge(raw, PROJECT)[1], *registry_config.mistakes(raw)]
+    assert line.startswith(full(at + told, ""))
+    assert "hunter2" not in line
+
+
+# What is right.
+
+SEED_STACK = yaml.safe_load(STACK_YAML)["services"]["cache"]
+
+
+def test_three_facts_are_enough_and_give_the_seeds_defaults() -> None:
+    settings = settings_with()
+    cache = settings.caches["asia"]
+    assert [f"{cache.port}:{cache.port}"] == SEED_STACK["ports"]
+    assert cache.publish_mode == "ingress"  # what `443:443` means to docker stack deploy
+    assert cache.replicas == SEED_STACK["deploy"]["replicas"]
+    assert [f"node.labels.{settings.label_of('asia')} == true"] == SEED_STACK["deploy"]["placement"]["constraints"]
+    # The page's tag is 2.8.2, below the rule that the cache's tag equals MSR's own; the version is 2.9.
+    assert settings.image_of("asia").split(":") == [SEED_STACK["image"].split(":")[0], "2.9.0"]
+    assert (cache.blob_ttl, cache.log_level) == ("24h", "info")
+    assert cache.storage == {"filesystem": {"rootdirectory": "/var/lib/registry"}}
+    assert settings.upstreams_of("asia") == ["https://msr.example.com"]
+    assert cache.url == "https://cache.asia.example.com"
+    assert settings.warnings() == []
+
+
+def test_a_value_is_read_as_pulumi_stores_it() -> None:
+    stored = {
+        "msr-cache:msr": json.dumps({"url": "https://msr.example.com:4443/", "version": "2.9.4"}),
+        "msr-cache:swarm": json.dumps({"context": "prod"}),
+        "msr-cache:caches": json.dumps({"asia": {"fqdn": "10.1.2.3", "nodes": ["n1", "n2"], "replicas": 0}}),
+    }
+    settings = load(stored)
+    assert settings.msr.url == "https://msr.example.com:4443"
+    assert settings.image_of("asia") == "mirantis/dtr-content-cache:2.9.4"
+    assert settings.caches["asia"].nodes == ["n1", "n2"]
+    assert settings.caches["asia"].replicas == 0
+
+
+@pytest.mark.parametrize(
+    ("fqdn", "port", "url"),
+    [
+        ("cache.example.com", 443, "https://cache.example.com"),
+        ("cache.example.com", 8443, "https://cache.example.com:8443"),
+        ("10.1.2.3", 8443, "https://10.1.2.3:8443"),
+        ("2001:db8::1", 443, "https://[2001:db8::1]"),
+        ("2001:db8::1", 8443, "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_the_url_is_what_a_client_can_use(fqdn: str, port: int, url: str) -> None:
+    settings = settings_with({".fqdn": fqdn, ".port": port})
+    assert settings.caches["asia"].url == url
+    assert registry_config.render(settings, "asia")["http"]["host"] == url
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.1", "3.1.11"])
+def test_msr_3_has_names_of_its_own(version: str) -> None:
+    """Mirantis, MSR 3.1 documentation: label msr.cache, secret msr.cert.pem, image msr-content-cache."""
+    settings = settings_with({"msr.version": version})
+    assert settings.label_of("asia") == "msr.cache"
+    assert settings.image_of("asia").startswith("registry.mirantis.com/msr/msr-content-cache:" + version)
+    (downstream,) = registry_config.render(settings, "asia")["middleware"]["registry"]
+    assert downstream["options"]["cas"] == ["/run/secrets/msr.cert.pem"]
+    assert settings.warnings() == []
+
+
+def test_what_is_stated_takes_the_place_of_each_default() -> None:
+    settings = settings_with(
+        {
+            ".image": "localhost:5000/cache:2.9.1",
+            ".label": "rack.cache",
+            ".upstreams": ["https://leaf.example.com:444", "http://10.0.0.1:5000"],
+            ".update.order": "stop-first",
+        }
+    )
+    assert settings.image_of("asia") == "localhost:5000/cache:2.9.1"
+    assert settings.label_of("asia") == "rack.cache"
+    assert settings.upstreams_of("asia") == ["https://leaf.example.com:444", "http://10.0.0.1:5000"]
+    assert settings.caches["asia"].update_order == "stop-first"
+
+
+@pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])
+def test_a_change_is_no_outage_where_the_port_can_be_shared(mode: str, order: str) -> None:
+    assert settings_with({".publishMode": mode}).caches["asia"].update_order == order
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "cache:1",
+        "mirantis/dtr-content-cache:2.9.0",
+        "registry.example.com:5000/a/b_c/d--e:v1.0_x-y",
+        f"mirantis/dtr-content-cache@sha256:{'0a' * 32}",
+        f"mirantis/dtr-content-cache:2.9.0@sha256:{'0a' * 32}",
+    ],
+)
+def test_an_image_reference_of_dockers_grammar_is_accepted(image: str) -> None:
+    assert settings_with({".image": image}).image_of("asia") == image
+
+
+@pytest.mark.parametrize("image", ["mirantis/dtr-content-cache:2.8.2", f"other/cache:2.90.0@sha256:{'0a' * 32}"])
+def test_a_tag_of_another_version_than_msrs_is_a_warning_that_says_what_happens(image: str) -> None:
+    (warning,) = settings_with({".image": image}).warnings()
+    tag = image.partition("@")[0].partition(":")[2]
+    assert warning.startswith(f"msr-cache:caches.asia.image: tag {tag} differs from msr.version 2.9. ")
+    # The registry's own words (Docker KB, "Troubleshooting common DTR content cache issues").
+    assert "error unmarshaling response from upstream" in warning
+
+
+@pytest.mark.parametrize(
+    ("version", "tag"), [("2.9", "2.9.0"), ("2.9", "2.9.12"), ("2.9.4", "2.9.4"), ("3.1", "3.1.2")]
+)
+def test_a_tag_of_msrs_version_is_no_warning(version: str, tag: str) -> None:
+    assert settings_with({"msr.version": version, ".image": f"cache:{tag}"}).warnings() == []
+
+
+def test_the_longest_cache_name_still_gives_names_that_the_swarm_takes() -> None:
+    """swarmkit: 63 characters for a service's name, 64 for a secret's."""
+    name = "a" * LONGEST_CACHE_NAME
+    config = {**THREE_FACTS, "caches": {name: THREE_FACTS["caches"]["asia"]}}
+    assert load(as_engine_gives(config)).caches
+    assert len(f"{name}_cache-trial") <= 63
+    assert len(f"{name}_cache.cert.pem-0123456789") <= 64
+
+
+def test_the_key_in_these_tests_is_one_to_openssl() -> None:
+    """The test that no key is shown would prove nothing with a text that is none."""
+    openssl = ["openssl", "pkey", "-noout", "-in", "/dev/stdin"]
+    assert subprocess.run(openssl, input=MSR_TLS.key, text=True, check=False).returncode == 0
+
+
+ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({".registerInMsr": True}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for registerInMsr: "),
+        ({".verify": "pull"}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for verify: pull: "),
+        ({"msr.user": "admin"}, "msr-cache:msr: found a user and no password or token, "),
+        ({"msr.password": "hunter2"}, "msr-cache:msr: found no user and password, "),
+        ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found a user and password and token, "),
+        (
+            {**ACCOUNT, ".registerInMsr": {"users": ["a b"]}},
+            "msr-cache:caches.asia.registerInMsr.users[0]: found 'a b'",
+        ),
+        (
+            {**ACCOUNT, ".registerInMsr": {"users": ["a", "a"]}},
+            "msr-cache:caches.asia.registerInMsr.users: found a more",
+        ),
+        (
+            {
+                **ACCOUNT,
+                ".registerInMsr": {"users": ["alice"]},
+                "caches.b": {
+                    "fqdn": "b",
+                    "nodes": ["n"],
+                    "label": "b",
+                    "port": 1,
+                    "registerInMsr": {"users": ["alice"]},
+                },
+            },
+            "msr-cache:caches.b.registerInMsr.users: found alice, who pulls through cache asia too",
+        ),
+    ],
+)
+def test_a_registration_that_cannot_be_is_one_line_that_names_no_secret(changes: dict[str, Any], line: str) -> None:
+    (found,) = mistakes(with_changes(changes))
+    assert found.startswith(line)
+    assert "hunter2" not in found
+
+
+def test_a_cache_is_verified_by_default_only_when_msr_is_about_to_send_people_to_it() -> None:
+    assert settings_with().verify_of("asia") == "off"
+    assert settings_with({**ACCOUNT, ".registerInMsr": True}).verify_of("asia") == "tls"
+    assert settings_with({**ACCOUNT, ".registerInMsr": True, ".verify": "off"}).verify_of("asia") == "off"
+    assert settings_with({".registerInMsr": False}).caches["asia"].register_in_msr is None

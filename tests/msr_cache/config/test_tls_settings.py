@@ -1,0 +1,182 @@
+"""What a stack's config may say of certificates: by source, each mistake at its key, and no key in the open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from pulumi.runtime import config as pulumi_config
+
+from msr_cache.refusal import Refusal
+from tests.certificates import HOST, make
+from tests.msr_cache.conftest import settings_with
+
+ROOT = make("Root", ca=True)
+LEAF = ROOT.sign(HOST, sans=(HOST, "lb.example.com"))
+PROVIDED = {"source": "provided", "certificate": LEAF.pem, "ca": ROOT.pem, "key": LEAF.key}
+SIGNED = {"source": "csr", "certificate": LEAF.pem, "ca": ROOT.pem}
+LOCAL_CA = {"certificate": ROOT.pem, "key": ROOT.key}
+AT = "msr-cache:caches.asia.tls"
+
+pytestmark = pytest.mark.usefixtures("secret_config")
+
+
+@pytest.fixture
+def in_the_open(secret_config: None) -> Iterator[None]:  # noqa: ARG001 - which it undoes
+    """As a key is that was set without --secret."""
+    token = pulumi_config._SECRET_KEYS.set(set())
+    yield
+    pulumi_config._SECRET_KEYS.reset(token)
+
+
+def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def mistakes(changes: dict[str, Any]) -> list[str]:
+    with pytest.raises(Refusal) as caught:
+        settings_with(changes)
+    return str(caught.value).splitlines()
+
+
+RIGHT: list[dict[str, Any]] = [
+    {".tls": {"source": "selfSigned", "keyType": "ecdsaP384", "sans": ["lb.example.com", "192.0.2.7", "2001:db8::7"]}},
+    {".tls": {"source": "localCa", "keyType": "rsa2048"}},
+    {".tls": {"source": "localCa"}, "localCa": LOCAL_CA},
+    {".tls": PROVIDED},
+    {".tls": PROVIDED | {"sans": ["lb.example.com"]}},
+    {".tls": {"source": "csr"}},
+    {".tls": SIGNED},
+]
+
+
+@pytest.mark.parametrize("changes", RIGHT)
+def test_each_source_is_accepted_with_what_it_needs(changes: dict[str, Any]) -> None:
+    assert settings_with(changes).caches["asia"].tls.source == changes[".tls"]["source"]
+
+
+NONE_OF = "none of certificate, intermediates, ca and key"
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "another source": ({".tls.source": "acme"}, f"{AT}.source: found 'acme', allowed is 'selfSigned', 'localCa', "),
+    "another key type": ({".tls.keyType": "rsa1024"}, f"{AT}.keyType: found 'rsa1024', allowed is 'rsa2048', "),
+    "a SAN with a scheme": ({".tls.sans": ["https://a.example.com"]}, f"{AT}.sans[0]: found 'https://a.example.com'"),
+    "provided without key": (
+        {".tls": without(PROVIDED, "key")},
+        f"{AT}: found no key, which source provided needs",
+    ),
+    "provided without anything": (
+        {".tls": {"source": "provided"}},
+        f"{AT}: found no certificate and no key, which source provided needs",
+    ),
+    "provided with a key type": (
+        {".tls": PROVIDED | {"keyType": "rsa2048"}},
+        f"{AT}: found keyType, allowed with source provided: ca, certificate, intermediates, key",
+    ),
+    "self-signed with a certificate": (
+        {".tls": without(PROVIDED, "source", "key", "ca")},
+        f"{AT}: found certificate, allowed with source selfSigned: {NONE_OF}",
+    ),
+    "localCa with a CA of the cache's own": (
+        {".tls": {"source": "localCa", "ca": ROOT.pem}},
+        f"{AT}: found ca, allowed with source localCa: {NONE_OF}",
+    ),
+    "a CSR's certificate with a key": (
+        {".tls": PROVIDED | {"source": "csr"}},
+        f"{AT}: found key, allowed with source csr: ca, certificate, intermediates",
+    ),
+    "a CSR's root without certificate": (
+        {".tls": {"source": "csr", "ca": ROOT.pem}},
+        f"{AT}: found no certificate, which source csr needs",
+    ),
+    "a file that is not there": (
+        {".tls": PROVIDED | {"certificate": "certs/none.pem"}},
+        f"{AT}.certificate: found neither PEM text nor a file that can be read (No such file or directory)",
+    ),
+    "localCa without key": ({"localCa": without(LOCAL_CA, "key")}, "msr-cache:localCa.key: missing"),
+    "localCa with another's key": (
+        {"localCa": LOCAL_CA | {"key": LEAF.key}},
+        "msr-cache:localCa.key: found the key of another certificate",
+    ),
+    "a certificate that does not cover a SAN": (
+        {".tls": PROVIDED | {"sans": ["192.0.2.7"]}},
+        f"{AT}.certificate: found {HOST}, lb.example.com, which does not cover 192.0.2.7",
+    ),
+    "a signed certificate within a larger window": (
+        {".tls": SIGNED | {"validityDays": 400, "renewDays": 399}},
+        f"{AT}.certificate: found CN={HOST}, which ends on ",
+    ),
+    "a CA that ends within the window of what it signs": (
+        {".tls": {"source": "localCa", "validityDays": 400, "renewDays": 399}, "localCa": LOCAL_CA},
+        "msr-cache:localCa.certificate: found CN=Root, which ends on ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_is_told_at_its_key(case: str) -> None:
+    changes, start = WRONG[case]
+    found = mistakes(changes)
+    assert found[0].startswith(start), found
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter2 is a password", LEAF.key[30:], ""], ids=["a password", "a key without its head", "nothing"]
+)
+def test_what_stands_in_a_keys_place_is_never_shown(text: str) -> None:
+    (line,) = mistakes({".tls": PROVIDED | {"key": text}})
+    assert line.startswith(f"{AT}.key: found neither PEM text nor a file that can be read")
+    assert "hunter2" not in line
+    assert not [part for part in LEAF.key.splitlines()[1:-1] if part in line]
+
+
+def test_a_number_in_a_keys_place_is_not_shown() -> None:
+    (line,) = mistakes({".tls": PROVIDED | {"key": 1337}})
+    assert line.startswith(f"{AT}.key: ")
+    assert "1337" not in line
+
+
+def test_files_are_read(tmp_path: Path) -> None:
+    for name, text in {"certificate": LEAF.pem, "ca": ROOT.pem, "key": LEAF.key}.items():
+        (tmp_path / name).write_text(text)
+    files = {name: str(tmp_path / name) for name in ("certificate", "ca", "key")}
+    assert settings_with({".tls": PROVIDED | files}).caches["asia"].tls.key == LEAF.key
+
+
+def test_a_der_file_is_told_from_pem(tmp_path: Path) -> None:
+    file = tmp_path / "cache.der"
+    file.write_bytes(LEAF.certificate.public_bytes(Encoding.DER))
+    (line,) = mistakes({".tls": PROVIDED | {"certificate": str(file)}})
+    assert line.startswith(f"{AT}.certificate: found a file that is no PEM text; a DER file is made one by")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({".tls": PROVIDED}, f"{AT}.key"), ({"localCa": LOCAL_CA}, "msr-cache:localCa.key")],
+)
+@pytest.mark.usefixtures("in_the_open")
+def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(changes: dict[str, Any], key: str) -> None:
+    (line,) = mistakes(changes)
+    assert line.startswith(f"{key}: found a private key in plain text")
+    assert f"pulumi config set --path --secret {key} < FILE" in line
+
+
+@pytest.mark.usefixtures("in_the_open")
+def test_a_key_given_by_file_needs_no_secret_config(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(LEAF.key)
+    settings_with({".tls": PROVIDED | {"key": str(tmp_path / "key")}})
+
+
+def test_a_preview_shows_no_key_and_nothing_that_nobody_set() -> None:
+    words = {index: settings_with(changes).caches["asia"].tls.words() for index, changes in enumerate(RIGHT)}
+    assert settings_with().caches["asia"].tls.words() == {"validityDays": 365, "renewDays": 30}
+    assert words[3]["certificate"] == LEAF.pem
+    assert not [shown for shown in words.values() if "key" in shown or "PRIVATE" in str(shown)]
+
+
+def test_a_csr_that_waits_is_said() -> None:
+    (warning,) = settings_with({".tls": {"source": "csr"}}).warnings()
+    assert warning.startswith(f"{AT}: the cache runs on a self-signed certificate of the same key, until")
+    assert settings_with({".tls": SIGNED}).warnings() == []

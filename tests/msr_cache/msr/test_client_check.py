@@ -1,0 +1,268 @@
+"""Each way in which a cache can be unusable is told apart from the others, and said with what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.authority import Issued, issue
+from msr_cache.commands import verify
+from msr_cache.msr import client_check
+from msr_cache.msr.api import Credentials, Msr, Untrusted
+from msr_cache.msr.client_check import Blob, Target
+from msr_cache.msr.registry import MsrRegistry
+from msr_cache.refusal import Refusal
+from msr_cache.x509.pem import sha256_of
+
+CONTENT = b"a layer"
+BLOB = Blob("library/app", f"sha256:{hashlib.sha256(CONTENT).hexdigest()}")
+REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0"}
+Answers = dict[str, tuple[int, dict[str, str], bytes]]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_check, "TIMEOUT", 0.5)
+    monkeypatch.setattr(client_check, "START", 0.3)
+
+
+@pytest.fixture(scope="module")
+def certificate() -> Issued:
+    return issue("Cache CA", address="127.0.0.1", dns_name="localhost")
+
+
+@contextmanager
+def serving(tls: Issued | None, answers: Answers, folder: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Answer each path as told, over TLS if there is a certificate; give the port and what was asked."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append({"path": self.path, "authorization": self.headers.get("Authorization")})
+            status, headers, body = answers.get(self.path, (404, {}, b"not here"))
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients that refuse us are what is tested
+    if tls:
+        tls.write(folder)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(folder / "server.pem", folder / "server.key")
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        yield server.server_port, asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def target(certificate: Issued, port: int, host: str = "127.0.0.1", **changed: str) -> Target:
+    trust, sha256 = certificate.ca, sha256_of(certificate.certificate)
+    return Target("asia", f"https://{host}:{port}", changed.get("trust", trust), changed.get("sha256", sha256))
+
+
+def walk(seen: Target) -> list[str]:
+    done = []
+    for what, step in client_check.tls_steps(seen):
+        step()
+        done.append(what)
+    return done
+
+
+def refusal(seen: Target) -> str:
+    with pytest.raises(Refusal) as caught:
+        walk(seen)
+    return str(caught.value)
+
+
+def test_a_cache_that_is_as_deployed_passes_every_step(certificate: Issued, tmp_path: Path) -> None:
+    for status in (200, 401):
+        with serving(certificate, {"/v2/": (status, REGISTRY, b"{}")}, tmp_path) as (port, _):
+            assert len(walk(target(certificate, port))) == 5
+
+
+def test_a_name_that_does_not_resolve_is_told(certificate: Issued) -> None:
+    said = refusal(target(certificate, 443, host="cache.nowhere.invalid"))
+    assert "the name cache.nowhere.invalid does not resolve here" in said
+    assert "DNS entry" in said
+
+
+def test_a_closed_port_is_told(certificate: Issued) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    said = refusal(target(certificate, port))
+    assert f"port {port} is closed" in said
+    assert "does not publish the cache's port" in said
+
+
+def test_a_firewall_that_drops_is_told(certificate: Issued) -> None:
+    """A listener whose queue is full drops what else comes, as a firewall does."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(3)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        said = refusal(target(certificate, address[1]))
+        for one in waiting:
+            one.close()
+    assert "no answer from port" in said
+    assert "a firewall drops TCP port" in said
+
+
+def test_a_port_without_tls_is_told(certificate: Issued, tmp_path: Path) -> None:
+    with serving(None, {}, tmp_path) as (port, _):
+        assert "no TLS is spoken on port" in refusal(target(certificate, port))
+
+
+def test_another_certificate_than_the_one_deployed_is_told(certificate: Issued, tmp_path: Path) -> None:
+    other = issue("Other CA", address="127.0.0.1", dns_name="localhost")
+    with serving(other, {}, tmp_path) as (port, _):
+        said = refusal(target(certificate, port))
+    assert f"the certificate served has SHA-256 {sha256_of(other.certificate)}" in said
+    assert "another server answers under this name (wrong host" in said
+
+
+@pytest.mark.parametrize(
+    ("served", "host", "words"),
+    [
+        (issue("CA", address="127.0.0.1", dns_name="other.example.com"), "localhost", "Hostname mismatch"),
+        (issue("CA", address="127.0.0.1", dns_name="localhost", days=0), "127.0.0.1", "certificate has expired"),
+    ],
+)
+def test_a_certificate_that_no_client_would_trust_is_told(
+    served: Issued, host: str, words: str, tmp_path: Path
+) -> None:
+    with serving(served, {}, tmp_path) as (port, _):
+        said = refusal(target(served, port, host=host))
+    assert words in said
+    assert "no client will trust the cache" in said
+
+
+def test_trust_that_does_not_fit_the_certificate_is_told(certificate: Issued, tmp_path: Path) -> None:
+    stranger = issue("Stranger", address="127.0.0.1", dns_name="localhost").ca
+    with serving(certificate, {}, tmp_path) as (port, _):
+        assert "TLS does not verify with certificatePem" in refusal(target(certificate, port, trust=stranger))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((200, {}, b"<html>"), "what answers there is no registry"),
+        ((404, REGISTRY, b""), "what answers there is no registry"),
+        ((503, REGISTRY, b""), "storage fails its health check"),
+    ],
+)
+def test_what_answers_otherwise_than_a_registry_is_told(
+    certificate: Issued, answer: tuple[int, dict[str, str], bytes], words: str, tmp_path: Path
+) -> None:
+    with serving(certificate, {"/v2/": answer}, tmp_path) as (port, _):
+        assert words in refusal(target(certificate, port))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (401, b"", "serves only what MSR has signed"),
+        (500, b"", "it does not trust MSR (msr.ca), does not reach it (firewall"),
+        (200, b"something else", "what came is damaged"),
+    ],
+)
+def test_a_blob_that_does_not_come_is_told(
+    certificate: Issued, status: int, body: bytes, words: str, tmp_path: Path
+) -> None:
+    with serving(certificate, {BLOB.path: (status, {}, body)}, tmp_path) as (port, _):
+        seen = target(certificate, port)
+        with pytest.raises(Refusal) as caught:
+            client_check.fetch(seen, BLOB, BLOB.path)
+    assert words in str(caught.value)
+
+
+def test_a_blob_that_comes_as_its_digest_says_passes(certificate: Issued, tmp_path: Path) -> None:
+    with serving(certificate, {BLOB.path: (200, {}, CONTENT)}, tmp_path) as (port, _):
+        client_check.fetch(target(certificate, port), BLOB, BLOB.path)
+
+
+SECRET = "hunter2"
+ME = Credentials("admin", SECRET)
+
+
+def test_nothing_is_sent_to_an_msr_that_does_not_verify(certificate: Issued, tmp_path: Path) -> None:
+    stranger = issue("Stranger", address="127.0.0.1", dns_name="localhost").ca
+    with serving(certificate, {}, tmp_path) as (port, asked):
+        with pytest.raises(Untrusted, match="Nothing was sent"):
+            Msr(f"https://127.0.0.1:{port}", stranger, ME).entries()
+        assert asked == []
+
+
+def test_a_redirect_of_msr_is_not_followed(certificate: Issued, tmp_path: Path) -> None:
+    caches = "/api/v0/content_caches"
+    with serving(certificate, {}, tmp_path / "other") as (other, asked):
+        moved = {caches: (302, {"Location": f"https://127.0.0.1:{other}{caches}"}, b"")}
+        with serving(certificate, moved, tmp_path / "msr") as (port, _), pytest.raises(Refusal):
+            Msr(f"https://127.0.0.1:{port}", certificate.ca, ME).entries()
+        assert asked == []
+
+
+def test_a_password_that_msr_repeats_is_not_shown(certificate: Issued, tmp_path: Path) -> None:
+    answers = {"/api/v0/content_caches": (500, {}, f"bad login {SECRET}".encode())}
+    with serving(certificate, answers, tmp_path) as (port, _), pytest.raises(Refusal) as caught:
+        Msr(f"https://127.0.0.1:{port}", certificate.ca, ME).entries()
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(ME)
+
+
+def test_a_login_elsewhere_than_at_msr_is_refused(certificate: Issued, tmp_path: Path) -> None:
+    with serving(certificate, {}, tmp_path / "other") as (other, asked):
+        challenge = {"WWW-Authenticate": f'Bearer realm="https://127.0.0.1:{other}/token",service="msr"'}
+        with serving(certificate, {"/v2/_catalog?n=50": (401, challenge, b"")}, tmp_path / "msr") as (port, _):
+            registry = MsrRegistry(Msr(f"https://127.0.0.1:{port}", certificate.ca, ME))
+            with pytest.raises(Refusal, match="no password was sent there"):
+                registry.sample()
+        assert asked == []
+
+
+def test_the_smallest_layer_is_what_a_cache_is_tried_with(certificate: Issued, tmp_path: Path) -> None:
+    layers = [{"digest": "sha256:a", "size": 9}, {"digest": "sha256:b", "size": 3}]
+    bodies = {
+        "/v2/_catalog?n=50": {"repositories": ["empty", "app"]},
+        "/v2/empty/tags/list": {"tags": None},
+        "/v2/app/tags/list": {"tags": ["1"]},
+        "/v2/app/manifests/1": {"layers": layers},
+    }
+    answers: Answers = {path: (200, {}, json.dumps(body).encode()) for path, body in bodies.items()}
+    with serving(certificate, answers, tmp_path) as (port, _):
+        registry = MsrRegistry(Msr(f"https://127.0.0.1:{port}", certificate.ca, ME))
+        assert registry.sample() == Blob("app", "sha256:b")
+
+
+def test_the_command_tells_each_step_and_ends_with_an_error_where_one_fails(
+    certificate: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {"certificatePem": certificate.ca, "certificateSha256": sha256_of(certificate.certificate)}
+    with serving(certificate, {"/v2/": (404, {}, b"")}, tmp_path) as (port, _):
+        caches = {"asia": {"url": f"https://127.0.0.1:{port}", **told}}
+        monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
+        with pytest.raises(SystemExit, match="1 of 1 caches can't be used as seen from here"):
+            verify.main([])
+    shown = capsys.readouterr().out
+    assert "asia: TLS verifies with certificatePem\n" in shown
+    assert "asia: NOT so: /v2/ answers as a registry does\ncache asia at https://127.0.0.1" in shown

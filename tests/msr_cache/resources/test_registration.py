@@ -1,0 +1,195 @@
+"""An entry in MSR is made once, is never somebody else's, and is forgotten only where MSR says that it is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from msr_cache.msr.api import Entry, Unanswered, Untrusted
+from msr_cache.refusal import Refusal
+from msr_cache.resources import registration
+from msr_cache.resources.cache_user import CacheUserProvider
+from msr_cache.resources.registration import FormerEntriesProvider, RegistrationProvider
+from tests.msr_cache.conftest import refusal
+
+HOST = "https://cache.asia.example.com"
+WANTED = {"url": "https://msr", "name": "asia", "host": HOST, "adopt": False}
+
+
+class Msr:
+    """An MSR that can be cut off: `lose` loses the answer to the next POST, `error` is what any other call gives."""
+
+    def __init__(self, *known: Entry) -> None:
+        self.known = {entry.id: entry for entry in known}
+        self.settings = {"alice": ""}
+        self.lose = False
+        self.error: Exception | None = None
+
+    def entries(self) -> list[Entry]:
+        if self.error:
+            raise self.error
+        return list(self.known.values())
+
+    def entry(self, id_: str) -> Entry | None:
+        return next((entry for entry in self.entries() if entry.id == id_), None)
+
+    def add(self, name: str, host: str) -> Entry:
+        made = Entry(f"id{len(self.known)}", name, host)
+        self.known[made.id] = made
+        if self.lose:
+            raise Unanswered("no answer")
+        return made
+
+    def remove(self, id_: str) -> None:
+        self.known.pop(id_, None)
+
+    def cache_of(self, user: str) -> str | None:
+        return self.settings.get(user)
+
+    def point(self, user: str, id_: str) -> None:
+        self.settings[user] = id_
+
+
+@pytest.fixture(autouse=True)
+def no_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "DRAIN", 0)
+
+
+def provider_of(kind: type[Any], msr: Msr) -> Any:
+    made = kind()
+    made.msr = lambda _: msr
+    return made
+
+
+def test_a_lost_answer_is_looked_after_and_makes_no_twin() -> None:
+    msr = Msr()
+    msr.lose = True
+    made = provider_of(RegistrationProvider, msr).create(WANTED)
+    assert made.outs["entry"] == "id0"
+    assert list(msr.known) == ["id0"]
+
+
+def test_a_lost_answer_of_an_msr_that_is_gone_then_is_an_error_and_the_next_run_makes_no_twin() -> None:
+    msr = Msr()
+    provider = provider_of(RegistrationProvider, msr)
+    msr.lose = True
+    entries, calls = msr.entries, []
+
+    def down_after_the_first() -> list[Entry]:
+        calls.append(None)
+        if len(calls) > 1:
+            raise Unanswered("down")
+        return entries()
+
+    msr.entries = down_after_the_first  # type: ignore[method-assign]
+    with pytest.raises(Unanswered):
+        provider.create(WANTED)
+    msr.entries, msr.lose = entries, False  # type: ignore[method-assign]
+    with pytest.raises(Refusal, match=r"set registerInMsr\.adopt to true"):
+        provider.create(WANTED)
+    assert provider.create({**WANTED, "adopt": True}).outs["entry"] == "id0"
+    assert len(msr.known) == 1
+
+
+@pytest.mark.parametrize(("name", "host"), [("asia", "https://theirs"), ("theirs", HOST)])
+def test_an_entry_of_the_same_name_or_host_alone_is_refused_even_where_adoption_is_asked_for(
+    name: str, host: str
+) -> None:
+    msr = Msr(Entry("theirs", name, host))
+    provider = provider_of(RegistrationProvider, msr)
+    wanted = {**WANTED, "adopt": True}
+    told = refusal(provider, wanted)
+    assert told.startswith("msr-cache:caches.asia.registerInMsr: MSR holds an entry of the same name or host already")
+    assert f"{name} at {host} (id theirs)" in told
+    with pytest.raises(Refusal, match="the same name or host"):
+        provider.create(wanted)
+    assert list(msr.known) == ["theirs"]
+
+
+def test_a_changed_host_keeps_the_old_entry_until_the_former_ones_are_removed() -> None:
+    msr = Msr()
+    provider = provider_of(RegistrationProvider, msr)
+    olds = provider.create(WANTED).outs
+    moved = {**WANTED, "host": "https://cache.moved.example.com"}
+    assert provider.diff("asia", olds, moved).changes
+    outs = provider.update("asia", olds, moved).outs
+    assert [entry.host for entry in msr.entries()] == [HOST, moved["host"]]
+    provider_of(FormerEntriesProvider, msr).update("", {}, {"former": outs["former"], "entry": outs["entry"]})
+    assert [entry.host for entry in msr.entries()] == [moved["host"]]
+
+
+def test_a_move_onto_somebody_elses_entry_is_refused_in_the_preview() -> None:
+    msr = Msr(Entry("theirs", "europe", "https://theirs"))
+    provider = provider_of(RegistrationProvider, msr)
+    olds = provider.create(WANTED).outs
+    with pytest.raises(Refusal, match=r"europe at https://theirs \(id theirs\)"):
+        provider.diff("asia", olds, {**WANTED, "host": "https://theirs"})
+
+
+def test_another_name_of_the_same_msr_changes_nothing_in_it_and_another_msr_is_refused() -> None:
+    msr = Msr()
+    provider = provider_of(RegistrationProvider, msr)
+    olds = provider.create(WANTED).outs
+    elsewhere = {**WANTED, "url": "https://msr.example.com"}
+    assert provider.update("asia", olds, elsewhere).outs["entry"] == olds["entry"]
+    assert list(msr.known) == [olds["entry"]]
+    msr.known.clear()
+    with pytest.raises(Refusal, match="is another one than that at https://msr,"):
+        provider.update("asia", olds, elsewhere)
+
+
+@pytest.mark.parametrize("error", [Unanswered("down"), Refusal("no JSON")])
+def test_an_msr_that_cannot_be_asked_is_an_error_and_not_a_reason_to_forget(error: Exception) -> None:
+    msr = Msr()
+    provider = provider_of(RegistrationProvider, msr)
+    outs = provider.create(WANTED).outs
+    msr.error = error
+    with pytest.raises(type(error)):
+        provider.read("asia", outs)
+
+
+def test_a_rotated_ca_keeps_what_is_known_until_the_new_one_is_trusted() -> None:
+    msr = Msr()
+    provider = provider_of(RegistrationProvider, msr)
+    outs = provider.create(WANTED).outs
+    msr.error = Untrusted("rotated")
+    assert provider.read("asia", outs).outs == outs
+
+
+def user_of(msr: Msr, cache: str, before: str) -> dict[str, Any]:
+    msr.settings["alice"] = before
+    return provider_of(CacheUserProvider, msr).create({"url": "u", "user": "alice", "cache": cache}).outs
+
+
+def test_a_user_is_put_back_to_the_cache_that_they_had() -> None:
+    msr = Msr(Entry("old", "old", "https://old"))
+    outs = user_of(msr, "new", before="old")
+    assert msr.settings == {"alice": "new"}
+    provider_of(CacheUserProvider, msr).delete("alice", outs)
+    assert msr.settings == {"alice": "old"}
+
+
+def test_a_user_whose_former_cache_is_gone_is_put_back_to_none() -> None:
+    msr = Msr()
+    provider_of(CacheUserProvider, msr).delete("alice", user_of(msr, "new", before="old"))
+    assert msr.settings == {"alice": ""}
+
+
+def test_a_user_who_was_pointed_elsewhere_since_is_left_there() -> None:
+    msr = Msr()
+    outs = user_of(msr, "new", before="")
+    msr.settings["alice"] = "third"
+    provider_of(CacheUserProvider, msr).delete("alice", outs)
+    assert msr.settings == {"alice": "third"}
+
+
+def test_a_user_who_is_gone_is_no_hindrance() -> None:
+    msr = Msr()
+    outs = user_of(msr, "new", before="")
+    del msr.settings["alice"]
+    provider = provider_of(CacheUserProvider, msr)
+    assert provider.read("alice", outs).id is None
+    provider.delete("alice", outs)
+    with pytest.raises(Refusal, match=r"^at\.users: MSR knows no account alice$"):
+        provider.create({"url": "u", "user": "alice", "cache": "new", "at": "at.users"})

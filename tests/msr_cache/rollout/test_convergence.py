@@ -1,0 +1,269 @@
+"""When a service really runs what was asked; the swarm lives by a script and a clock that sleeping makes go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from msr_cache.refusal import Refusal
+from msr_cache.rollout import convergence
+from msr_cache.swarm.manager import EngineError
+from tests.msr_cache.conftest import ScriptedSwarm, task
+
+SwarmOf = Callable[[int], ScriptedSwarm]
+NO_NODE = "no suitable node (scheduling constraints not satisfied on 1 node)"
+LOOK = convergence.POLL + 0.01
+"""Seconds by which a wait may be longer than it must."""
+
+
+def refusal(swarm: ScriptedSwarm) -> str:
+    with pytest.raises(Refusal) as caught:
+        convergence.wait(swarm, "service-1")
+    return str(caught.value)
+
+
+# A service that settles
+
+
+def test_a_new_service_has_settled_when_its_task_runs(swarm: ScriptedSwarm) -> None:
+    swarm.then(1, [task("a", "preparing")]).then(3, [task("a", "running")])
+    convergence.wait(swarm, "service-1")
+    assert 3 <= swarm.seconds < 3 + LOOK
+
+
+def test_all_replicas_must_run(swarm_of: SwarmOf) -> None:
+    swarm = swarm_of(2)
+    swarm.then(0, [task("a", "running"), task("b", "preparing")]).then(9, [task("a", "running"), task("b", "running")])
+    convergence.wait(swarm, "service-1")
+    assert 9 <= swarm.seconds < 9 + LOOK
+
+
+def test_an_update_under_way_is_waited_for_even_if_enough_tasks_run(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running")], "updating").then(30, [task("a", "running")], "completed")
+    convergence.wait(swarm, "service-1")
+    assert 30 <= swarm.seconds < 30 + LOOK
+
+
+def test_tasks_of_the_former_spec_do_not_count(swarm: ScriptedSwarm) -> None:
+    old = task("old", "running", former=True)
+    swarm.then(0, [old, task("new", "preparing")]).then(20, [old, task("new", "running")])
+    convergence.wait(swarm, "service-1")
+    assert swarm.seconds > 20
+
+
+def test_a_task_that_shall_end_does_not_count(swarm: ScriptedSwarm) -> None:
+    ending = task("a", "running", desired="shutdown")
+    swarm.then(0, [ending]).then(20, [ending, task("b", "running")])
+    convergence.wait(swarm, "service-1")
+    assert swarm.seconds > 20
+
+
+def test_no_replicas_have_settled_at_once(swarm_of: SwarmOf) -> None:
+    swarm = swarm_of(0)
+    convergence.wait(swarm, "service-1")
+    assert swarm.seconds == 0
+
+
+# One that does not
+
+
+@pytest.mark.parametrize("end", ["rollback_completed", "rollback_paused", "paused"])
+def test_an_update_that_the_swarm_gave_up_is_refused_with_the_tasks_error(swarm: ScriptedSwarm, end: str) -> None:
+    """After a rollback the spec is the old one again, so the task that failed is one of a former spec."""
+    failed = task("new", "rejected", "No such image: cache:9", desired="shutdown", former=True)
+    old = task("old", "running")
+    swarm.then(0, [old], "updating").then(2, [old, failed], "rollback_started").then(4, [old, failed], end)
+    told = refusal(swarm)
+    assert told.startswith(f"service asia_cache does not run as asked: the swarm's update ended as {end}.\n")
+    assert "task new on worker-7 rejected: No such image: cache:9" in told
+    assert "what to do: check `image`" in told
+    assert "pulumi up" in told.splitlines()[-1]
+
+
+def test_a_rollback_under_way_is_waited_for(swarm: ScriptedSwarm) -> None:
+    old = task("old", "running")
+    swarm.then(0, [old], "rollback_started").then(60, [old], "rollback_completed")
+    refusal(swarm)
+    assert swarm.seconds >= 60
+
+
+def test_the_newest_failure_is_the_one_that_is_told(swarm: ScriptedSwarm) -> None:
+    tasks = [
+        task("first", "failed", "old reason", Timestamp="2024-05-01T10:00:00Z"),
+        task("last", "failed", "new reason", Timestamp="2024-05-02T10:00:00Z"),
+        task("stopped", "shutdown", "", Timestamp="2024-05-03T10:00:00Z"),
+    ]
+    swarm.then(0, tasks, "paused")
+    told = refusal(swarm)
+    assert "new reason" in told
+    assert "old reason" not in told
+
+
+def test_a_failure_without_an_error_points_to_docker(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [], "paused")
+    assert "see docker service ps asia_cache" in refusal(swarm)
+
+
+def test_a_service_for_which_there_is_no_node_is_given_up_after_a_few_seconds(swarm: ScriptedSwarm) -> None:
+    swarm.then(1, [task("a", "pending", NO_NODE)])
+    told = refusal(swarm)
+    assert 1 + convergence.UNPLACED < swarm.seconds < 1 + convergence.UNPLACED + 2 * LOOK
+    assert "the swarm finds no node for it" in told
+    assert NO_NODE in told
+    assert "what to do: no node carries the label" in told
+
+
+def test_a_node_that_is_found_in_time_is_fine(swarm: ScriptedSwarm) -> None:
+    """The scheduler may not have seen a label that was set just now."""
+    waiting = [task("a", "pending", NO_NODE)]
+    swarm.then(0, waiting).then(convergence.UNPLACED - 0.5, [task("a", "running")])
+    convergence.wait(swarm, "service-1")
+
+
+def test_seconds_without_a_node_are_counted_in_a_row(swarm: ScriptedSwarm) -> None:
+    waiting = [task("a", "pending", NO_NODE)]
+    swarm.then(0, waiting).then(4, [task("a", "preparing")]).then(5, waiting).then(9, [task("a", "running")])
+    convergence.wait(swarm, "service-1")
+
+
+def test_an_update_for_which_there_is_no_node_is_given_up_too(swarm: ScriptedSwarm) -> None:
+    """The swarm itself would go on updating for ever."""
+    swarm.then(0, [task("old", "running", former=True), task("new", "pending", NO_NODE)], "updating")
+    assert NO_NODE in refusal(swarm)
+    assert swarm.seconds < convergence.UNPLACED + 2 * LOOK
+
+
+def test_a_task_that_waits_for_something_else_than_a_node_is_waited_for(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "pending")]).then(100, [task("a", "running")])
+    convergence.wait(swarm, "service-1")
+
+
+def test_tasks_that_end_twice_are_given_up_with_the_log(swarm: ScriptedSwarm) -> None:
+    crash = "task: non-zero exit (2)"
+    first, second = (task(id_, "failed", crash, ContainerStatus={"ExitCode": 2}) for id_ in ("one", "two"))
+    swarm.then(1, [task("one", "starting")]).then(2, [first]).then(8, [first, second])
+    swarm.log = bytes([2, 0, 0, 0, 0, 0, 0, 6]) + b"panic!"
+    told = refusal(swarm)
+    assert 8 <= swarm.seconds < 8 + LOOK
+    assert "its tasks end as soon as they start" in told
+    assert crash in told
+    assert "    panic!" in told
+
+
+def test_a_task_that_ends_once_may_be_an_accident(swarm: ScriptedSwarm) -> None:
+    failed = task("one", "failed", "exit")
+    swarm.then(1, [failed]).then(6, [failed, task("two", "running")])
+    convergence.wait(swarm, "service-1")
+
+
+def test_tasks_that_had_ended_before_do_not_count(swarm: ScriptedSwarm) -> None:
+    """Their reasons may be long gone: a port that is free again, an image that has been pushed since."""
+    history = [task(id_, "failed", "exit") for id_ in ("one", "two", "three")]
+    swarm.then(0, history).then(20, [*history, task("four", "failed", "exit")])
+    swarm.then(30, [*history, task("five", "running")])
+    convergence.wait(swarm, "service-1")
+    assert 30 <= swarm.seconds < 30 + LOOK
+
+
+def test_what_is_slow_is_given_up_after_ten_minutes(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "preparing")])
+    assert "has not settled in 600 s: docker service ps service-1" in refusal(swarm)
+    assert 600 <= swarm.seconds < 600 + LOOK
+
+
+def test_a_service_that_is_removed_meanwhile_is_told_as_such(swarm: ScriptedSwarm) -> None:
+    with pytest.raises(EngineError, match="not found"):
+        convergence.wait(swarm, "service-2")
+
+
+# Whether there is something to wait for
+
+
+@pytest.mark.parametrize(
+    ("update", "settled"),
+    [
+        ("", True),
+        ("completed", True),
+        *[(state, False) for state in ("updating", "paused", "rollback_started", "rollback_paused")],
+        ("rollback_completed", False),
+    ],
+)
+def test_a_service_has_settled_unless_an_update_is_under_way_or_failed(
+    swarm: ScriptedSwarm, update: str, settled: bool
+) -> None:
+    swarm.then(0, [task("a", "running")], update)
+    assert convergence.is_settled(swarm, swarm.get("/services/service-1")) is settled
+
+
+def test_a_service_of_which_too_few_tasks_run_has_not_settled(swarm_of: SwarmOf) -> None:
+    swarm = swarm_of(2).then(0, [task("a", "running"), task("b", "failed", "exit"), task("c", "running", former=True)])
+    assert not convergence.is_settled(swarm, swarm.get("/services/service-1"))
+
+
+# One task
+
+
+def wait_for_task(swarm: ScriptedSwarm) -> None:
+    convergence.wait_for_task(swarm, "service-1", lambda cause: f"tried in vain: {cause}")
+
+
+def test_a_single_task_is_waited_for_until_it_runs(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "preparing")]).then(7, [task("a", "running")])
+    wait_for_task(swarm)
+    assert 7 <= swarm.seconds < 7 + LOOK
+
+
+@pytest.mark.parametrize("state", ["failed", "rejected", "complete"])
+def test_a_single_tasks_first_failure_is_enough(swarm: ScriptedSwarm, state: str) -> None:
+    swarm.then(0, [task("a", "starting")]).then(0.5, [task("a", state, "No such image: a:b")])
+    with pytest.raises(Refusal, match=r"^tried in vain: task a on worker-7 \w+: No such image: a:b"):
+        wait_for_task(swarm)
+    assert swarm.seconds < 1
+
+
+def test_a_single_task_without_a_node_is_given_up(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "pending", NO_NODE)])
+    with pytest.raises(Refusal, match="what to do: no node carries the label"):
+        wait_for_task(swarm)
+    assert convergence.UNPLACED < swarm.seconds < convergence.UNPLACED + 2 * LOOK
+
+
+def test_a_single_task_that_never_starts_is_given_up(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "preparing")])
+    with pytest.raises(Refusal, match="tried in vain: it has not started in 600 s"):
+        wait_for_task(swarm)
+
+
+# A node that may not be used any more
+
+
+def test_a_service_that_is_put_off_a_node_is_waited_for_until_it_runs_elsewhere(swarm: ScriptedSwarm) -> None:
+    moved = task("b", "running") | {"NodeID": "node-2"}
+    swarm.then(0, [task("a", "running")], "completed")
+    swarm.then(4, [task("a", "rejected", "not allowed", desired="shutdown")], "completed")
+    swarm.then(9, [moved], "completed")
+    convergence.wait_off(swarm, "service-1", "node-1")
+    assert 9 <= swarm.seconds < 9 + 2 * LOOK
+
+
+def test_a_service_that_is_put_off_its_last_node_is_told(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running")], "completed").then(1, [task("b", "pending", NO_NODE)], "completed")
+    with pytest.raises(Refusal, match="the swarm finds no node for it"):
+        convergence.wait_off(swarm, "service-1", "node-1")
+
+
+def test_tasks_that_other_nodes_lose_at_the_same_time_are_no_failures(swarm_of: SwarmOf) -> None:
+    swarm = swarm_of(3)
+    lost = "assigned node no longer meets constraints"
+    moved = [task(id_, "rejected", lost, desired="shutdown") for id_ in ("a", "b", "c")]
+    swarm.then(0, [task(id_, "running") | {"NodeID": "node-9"} for id_ in ("a", "b", "c")])
+    swarm.then(0.5, moved[:1]).then(1, moved).then(7, [*moved, *(task(id_, "running") for id_ in ("d", "e", "f"))])
+    convergence.wait_off(swarm, "service-1", "node-9")
+    assert 7 <= swarm.seconds < 7 + LOOK
+
+
+def test_a_service_that_never_leaves_the_node_is_given_up(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running")])
+    with pytest.raises(Refusal, match="service service-1 has not left node node-1 in 600 s"):
+        convergence.wait_off(swarm, "service-1", "node-1")

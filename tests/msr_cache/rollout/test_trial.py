@@ -1,0 +1,312 @@
+"""A changed service is tried by one task before it is touched, and what is somebody else's is left alone."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pulumi
+import pytest
+
+from msr_cache.refusal import Refusal
+from msr_cache.rollout import trial
+from msr_cache.swarm.ownership import Owner
+from tests.msr_cache.conftest import ScriptedSwarm, task
+
+ASIA = Owner("msr-cache", "prod", "asia")
+FILE = {"fileUid": "0", "fileGid": "0", "fileMode": 0o444}
+# docker.Service's inputs, as the engine hands them to a hook.
+INPUTS: dict[str, Any] = {
+    "name": "asia_cache",
+    "labels": [{"label": "msr-cache.owner", "value": str(ASIA)}],
+    "mode": {"replicated": {"replicas": 2}},
+    "taskSpec": {
+        "containerSpec": {
+            "healthcheck": {
+                "tests": ["CMD-SHELL", "exit 0"],
+                "interval": "2s",
+                "timeout": "10s",
+                "retries": 30,
+                "startPeriod": "0s",
+            },
+            "image": "cache:1@sha256:0a",
+            "commands": ["/start.sh", "/config.yml"],
+            "env": {},
+            "configs": [{"configId": "c1", "configName": "asia_config.yml-1", "fileName": "config.yml", **FILE}],
+            "secrets": [{"secretId": "s1", "secretName": "asia_cache.key.pem-1", "fileName": "cache.key.pem", **FILE}],
+        },
+        "placement": {"constraints": ["node.labels.dtr.cache == true"]},
+        "resources": {"limits": {"nanoCpus": 500_000_000, "memoryBytes": 1 << 29}, "reservation": {}},
+    },
+    "endpointSpec": {
+        "mode": "vip",
+        "ports": [{"protocol": "tcp", "targetPort": 443, "publishedPort": 443, "publishMode": "host"}],
+    },
+}
+# Engine API 1.41, ServiceSpec.
+TARGET = {"UID": "0", "GID": "0", "Mode": 0o444}
+SPEC: dict[str, Any] = {
+    "Name": "asia_cache-trial",
+    "Labels": ASIA.labels("trial"),
+    "Mode": {"Replicated": {"Replicas": 1}},
+    "TaskTemplate": {
+        "ContainerSpec": {
+            "Image": "cache:1@sha256:0a",
+            "Command": ["/start.sh", "/config.yml"],
+            "StopGracePeriod": 1_000_000_000,
+            "Healthcheck": {
+                "Test": ["CMD-SHELL", "exit 0"],
+                "Interval": 200_000_000,
+                "Timeout": 10_000_000_000,
+                "Retries": 300,
+            },
+            "Configs": [
+                {"ConfigID": "c1", "ConfigName": "asia_config.yml-1", "File": {"Name": "config.yml", **TARGET}}
+            ],
+            "Secrets": [
+                {"SecretID": "s1", "SecretName": "asia_cache.key.pem-1", "File": {"Name": "cache.key.pem", **TARGET}}
+            ],
+        },
+        "Resources": {"Limits": {"NanoCPUs": 500_000_000, "MemoryBytes": 536_870_912}},
+        "RestartPolicy": {"Condition": "none"},
+        "Placement": {"Constraints": ["node.labels.dtr.cache == true"]},
+    },
+    "EndpointSpec": {"Ports": [{"Protocol": "tcp", "TargetPort": 443, "PublishedPort": 443, "PublishMode": "host"}]},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    inputs = deepcopy(INPUTS)
+    *parents, last = path.split(".")
+    place = inputs
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    return inputs
+
+
+@pytest.fixture
+def ours(swarm: ScriptedSwarm) -> ScriptedSwarm:
+    """Give a swarm whose service is ours and publishes host port 443."""
+    swarm.service["Spec"]["Labels"] = ASIA.labels("service")
+    swarm.service["Endpoint"] = {"Ports": [{"PublishMode": "host", "PublishedPort": 443, "TargetPort": 443}]}
+    return swarm.then(0, [task("a", "running")])
+
+
+def before_update(swarm: ScriptedSwarm, new: dict[str, Any], old: dict[str, Any] | None = INPUTS) -> None:
+    args = SimpleNamespace(id="service-1", old_outputs=old, new_inputs=new)
+    trial.before_update(swarm, ASIA, cast("pulumi.ResourceHookArgs", args))
+
+
+# Before a create
+
+
+def refuse_foreign(swarm: ScriptedSwarm, name: str = "asia_cache", *, dry_run: bool = False) -> None:
+    trial.refuse_foreign(swarm, ASIA, name, dry_run=dry_run)
+
+
+def test_a_name_that_nobody_has_is_free(swarm: ScriptedSwarm) -> None:
+    refuse_foreign(swarm, "europe_cache")
+    assert swarm.removed == []
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [
+        (None, "nobody that its labels name"),
+        ({}, "nobody that its labels name"),
+        ({"com.docker.stack.namespace": "asia"}, "docker stack asia"),
+        (Owner("msr-cache", "test", "asia").labels("service"), "msr-cache stack msr-cache/test/asia"),
+    ],
+)
+def test_somebody_elses_service_is_refused_by_name_and_left_in_previews_too(
+    swarm: ScriptedSwarm, dry_run: bool, labels: dict[str, str] | None, whose: str
+) -> None:
+    swarm.service["Spec"]["Labels"] = labels
+    with pytest.raises(Refusal, match=f"service asia_cache is there already and belongs to {whose}: it is left as it"):
+        refuse_foreign(swarm, dry_run=dry_run)
+    assert swarm.removed == []
+
+
+def test_our_own_service_of_which_no_state_knows_is_removed_but_not_by_a_preview(ours: ScriptedSwarm) -> None:
+    refuse_foreign(ours, dry_run=True)
+    assert ours.removed == []
+    refuse_foreign(ours)
+    assert ours.removed == ["services/service-1"]
+
+
+# Before an update
+
+
+def test_a_service_that_has_become_somebody_elses_is_left(ours: ScriptedSwarm) -> None:
+    ours.service["Spec"]["Labels"] = {"com.docker.stack.namespace": "theirs"}
+    with pytest.raises(Refusal, match="service asia_cache belongs to docker stack theirs by now"):
+        before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
+    assert (ours.created, ours.removed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("taskSpec.containerSpec.image", "cache:2"),
+        ("taskSpec.containerSpec.configs", [{**INPUTS["taskSpec"]["containerSpec"]["configs"][0], "configId": "c2"}]),
+        ("taskSpec.containerSpec.secrets", INPUTS["taskSpec"]["containerSpec"]["secrets"] * 2),
+        ("taskSpec.placement.constraints", ["node.labels.rack.cache == true"]),
+        ("taskSpec.resources.limits", {"nanoCpus": 1, "memoryBytes": 1 << 29}),
+        ("endpointSpec.ports", [{**INPUTS["endpointSpec"]["ports"][0], "publishedPort": 8443, "targetPort": 8443}]),
+    ],
+)
+def test_a_change_of_what_runs_is_tried_and_the_trial_removed(ours: ScriptedSwarm, path: str, value: Any) -> None:
+    before_update(ours, changed(path, value))
+    assert [spec["Name"] for spec in ours.created] == ["asia_cache-trial"]
+    assert ours.removed == ["services/created-1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("labels", [{"label": "a", "value": "b"}]), ("mode.replicated.replicas", 5), ("name", "asia_cache")],
+)
+def test_a_change_that_starts_nothing_new_is_not_tried(ours: ScriptedSwarm, path: str, value: Any) -> None:
+    before_update(ours, changed(path, value))
+    assert ours.created == []
+
+
+def test_a_service_of_no_replicas_is_not_tried(ours: ScriptedSwarm) -> None:
+    new = changed("taskSpec.containerSpec.image", "cache:2")
+    new["mode"]["replicated"]["replicas"] = 0
+    before_update(ours, new)
+    assert ours.created == []
+
+
+def test_what_the_daemon_has_filled_in_is_no_change(ours: ScriptedSwarm) -> None:
+    old = changed("taskSpec.containerSpec.stopSignal", "SIGTERM")
+    old["taskSpec"]["networks"] = ["ingress"]
+    before_update(ours, INPUTS, old)
+    assert ours.created == []
+
+
+def test_a_service_whose_old_state_is_unknown_is_tried(ours: ScriptedSwarm) -> None:
+    before_update(ours, INPUTS, None)
+    assert len(ours.created) == 1
+
+
+def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: ScriptedSwarm) -> None:
+    ours.then(0, [task("t", "rejected", "No such image: cache:2")])
+    with pytest.raises(Refusal) as caught:
+        before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
+    told = str(caught.value)
+    assert told.startswith("service asia_cache was not changed: one task of the new settings was tried beside it")
+    assert "task t on worker-7 rejected: No such image: cache:2" in told
+    assert "what to do: check `image`" in told
+    assert ours.removed == ["services/created-1"]
+
+
+# The trial itself
+
+
+def test_a_trial_is_one_task_of_the_new_spec_that_is_not_restarted_and_reserves_nothing() -> None:
+    assert trial.engine_spec(INPUTS, "asia_cache-trial", ASIA.labels("trial")) == SPEC
+
+
+def test_a_trial_takes_no_port_that_the_service_holds_itself(ours: ScriptedSwarm) -> None:
+    more = {"protocol": "tcp", "targetPort": 444, "publishedPort": 444, "publishMode": "host"}
+    before_update(ours, changed("endpointSpec.ports", [*INPUTS["endpointSpec"]["ports"], more]))
+    (spec,) = ours.created
+    assert [port["PublishedPort"] for port in spec["EndpointSpec"]["Ports"]] == [444]
+
+
+def test_a_port_that_is_published_in_another_way_is_tried(ours: ScriptedSwarm) -> None:
+    ingress = {**INPUTS["endpointSpec"]["ports"][0], "publishMode": "ingress"}
+    before_update(ours, changed("endpointSpec.ports", [ingress]))
+    (spec,) = ours.created
+    assert [port["PublishMode"] for port in spec["EndpointSpec"]["Ports"]] == ["ingress"]
+
+
+# On a node that is new to the service
+
+
+NODE = {"ID": "0123456789abcdefghijklmno", "Description": {"Hostname": "worker-8"}}
+
+
+def serving(ours: ScriptedSwarm) -> dict[str, Any]:
+    ports = [{"PublishMode": mode, "PublishedPort": port} for mode, port in (("host", 443), ("ingress", 444))]
+    ours.service["Spec"] |= {
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": "cache:1",
+                "Healthcheck": {"Test": ["CMD-SHELL", "exit 0"], "Interval": 2_000_000_000, "Retries": 30},
+            },
+            "Placement": {"Constraints": ["node.labels.dtr.cache == true"], "Platforms": [{"OS": "linux"}]},
+            "RestartPolicy": {"Condition": "on-failure"},
+        },
+        "EndpointSpec": {"Mode": "vip", "Ports": ports},
+    }
+    return ours.service
+
+
+def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_port(ours: ScriptedSwarm) -> None:
+    """Ports of the ingress are the service's own, on each node of the swarm."""
+    trial.on_node(ours, serving(ours), NODE)
+    (spec,) = ours.created
+    assert spec["Name"] == "asia_cache-trial-0123456789ab"
+    assert spec["Labels"] == ASIA.labels("trial-0123456789ab")
+    assert spec["TaskTemplate"] == {
+        "ContainerSpec": {
+            "Image": "cache:1",
+            "Healthcheck": SPEC["TaskTemplate"]["ContainerSpec"]["Healthcheck"],
+            "StopGracePeriod": 1_000_000_000,
+        },
+        "Placement": {"Constraints": [f"node.id == {NODE['ID']}"], "Platforms": [{"OS": "linux"}]},
+        "RestartPolicy": {"Condition": "none"},
+    }
+    assert spec["EndpointSpec"] == {"Ports": [{"PublishMode": "host", "PublishedPort": 443}]}
+    assert ours.removed == ["services/created-1"]
+
+
+def test_a_service_of_which_port_and_health_check_were_removed_by_hand_is_tried_as_it_is(ours: ScriptedSwarm) -> None:
+    service = serving(ours)
+    del service["Spec"]["EndpointSpec"]["Ports"], service["Spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
+    trial.on_node(ours, service, NODE)
+    (spec,) = ours.created
+    assert spec["EndpointSpec"] == {"Ports": []}
+    assert "Test" not in spec["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
+
+
+def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: ScriptedSwarm) -> None:
+    ours.then(0, [task("t", "rejected", "No such image: cache:1")])
+    with pytest.raises(Refusal) as caught:
+        trial.on_node(ours, serving(ours), NODE)
+    told = str(caught.value)
+    assert told.startswith("node worker-8 was not labelled: one task of service asia_cache, as it is now, was tried")
+    assert "rejected: No such image: cache:1" in told
+    assert ours.removed == ["services/created-1"]
+
+
+def test_nodes_that_are_tried_at_once_do_not_end_each_others_trials(ours: ScriptedSwarm) -> None:
+    parts = ("trial", "trial-0123456789ab", "trial-999999999999")
+    ours.services = [{"ID": part, "Spec": {"Labels": ASIA.labels(part)}} for part in parts]
+    trial.on_node(ours, serving(ours), NODE)
+    assert ours.removed == ["services/trial-0123456789ab", "services/created-1"]
+
+
+def test_trials_that_a_killed_run_has_left_are_removed_and_nothing_else(ours: ScriptedSwarm) -> None:
+    parts = ("service", "trial", "trial-0123456789ab", "rollout")
+    ours.services = [{"ID": part, "Spec": {"Labels": ASIA.labels(part)}} for part in parts]
+    trial.sweep(ours, ASIA.labels("rollout"))
+    assert ours.removed == ["services/trial", "services/trial-0123456789ab"]
+
+
+def test_an_interrupted_run_removes_the_trial_that_runs(ours: ScriptedSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+
+    def interrupt(*_: object) -> None:
+        running = dict(trial._running)
+        trial.end_all()
+        removed.extend(ours.removed)
+        trial._running.update(running)  # the interrupted process would not come back to remove it again
+
+    monkeypatch.setattr("msr_cache.rollout.convergence.wait_for_task", interrupt)
+    before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
+    assert removed == ["services/created-1"]

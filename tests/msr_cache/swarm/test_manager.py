@@ -1,0 +1,246 @@
+"""How a manager is reached: addresses from every form of config, and one line for whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from msr_cache.swarm import manager as manager_module
+from msr_cache.swarm.manager import Address, EngineError, Manager, address_from_json
+from tests.msr_cache.conftest import bundle_folder, from_bundle, message
+
+# Addresses
+
+
+@pytest.mark.parametrize("host", ["ssh://ops@manager-1", "tcp://10.0.0.1:2376", "unix:///var/run/docker.sock"])
+def test_a_host_is_taken_as_it_is(host: str) -> None:
+    address = Address.from_config({"host": host, "context": None, "clientBundle": None})
+    assert address == Address(host=host)
+    assert str(address) == host
+
+
+def test_a_context_is_taken_by_its_name() -> None:
+    address = Address.from_config({"host": None, "context": "prod", "clientBundle": None})
+    assert address == Address(context="prod")
+    assert str(address) == "docker context prod"
+
+
+# What the engine hands to providers when no program runs, as on a refresh.
+
+
+def test_the_engines_json_gives_the_same_address() -> None:
+    assert address_from_json('{"context": "prod"}') == Address(context="prod")
+    assert address_from_json('{"host": "tcp://m:1"}') == Address(host="tcp://m:1")
+
+
+@pytest.mark.parametrize("text", [None, "", "ssh://ops@manager-1", "{}", "[]", '{"hots": "tcp://m:1"}', '{"host'])
+def test_a_config_that_tells_no_address_is_one_line(text: str | None) -> None:
+    assert message(lambda: address_from_json(text)).startswith("msr-cache:swarm: ")
+
+
+# Clients
+
+
+def test_a_bundles_manager_is_spoken_to_by_tls_with_the_bundles_key_and_ca(tmp_path: Path) -> None:
+    client = from_bundle(bundle_folder(tmp_path)).client()
+    assert client.base_url == "https://mke.example.com:443"
+    assert client.cert == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    assert client.verify == str(tmp_path / "ca.pem")
+
+
+@pytest.fixture
+def docker_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a ~/.docker with context prod, as docker's own client keeps it."""
+    home = tmp_path / ".docker"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    place = home / "contexts/meta" / hashlib.sha256(b"prod").hexdigest()
+    place.mkdir(parents=True)
+    endpoint = {"Host": "tcp://10.0.0.1:2375", "SkipTLSVerify": False}
+    meta = {"Name": "prod", "Metadata": {}, "Endpoints": {"docker": endpoint}}
+    (place / "meta.json").write_text(json.dumps(meta))
+    (home / "config.json").write_text("{}")
+    return home
+
+
+@pytest.mark.usefixtures("docker_home")
+def test_a_contexts_manager_is_the_one_that_docker_would_speak_to() -> None:
+    assert Address(context="prod").client().base_url == "http://10.0.0.1:2375"
+
+
+@pytest.mark.usefixtures("docker_home")
+def test_a_context_that_docker_does_not_know_is_one_line() -> None:
+    assert message(Address(context="test").client) == (
+        "msr-cache:swarm.context: found 'test', which `docker context ls` does not show"
+    )
+
+
+def test_a_context_that_the_sdk_does_not_find_without_config_json_is_told_with_the_way_out(docker_home: Path) -> None:
+    (docker_home / "config.json").unlink()
+    assert "write {} into ~/.docker/config.json" in message(Address(context="prod").client)
+
+
+# The manager's answers
+
+
+class Engine(ThreadingHTTPServer):
+    """Answers every request with one status and body, and keeps what was asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answerer)
+        self.status = 200
+        self.body = b"{}"
+        self.hangs = threading.Event()
+        self.hangs.set()
+        self.asked: list[tuple[str, str, dict[str, list[str]], Any]] = []
+
+    @property
+    def manager(self) -> Manager:
+        return Manager(Address(host=f"tcp://127.0.0.1:{self.server_port}"))
+
+    def says(self, status: int, body: object) -> Manager:
+        self.status = status
+        self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.manager
+
+
+class Answerer(BaseHTTPRequestHandler):
+    server: Engine
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        asked = (self.command, url.path, parse_qs(url.query), json.loads(sent) if sent else None)
+        self.server.asked.append(asked)
+        self.server.hangs.wait(5)
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    server = Engine()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.hangs.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_object_is_asked_for_by_the_oldest_engines_version_of_the_api(engine: Engine) -> None:
+    """Docker Engine 20.10, MSR 2.9's, speaks 1.41 at most."""
+    assert engine.says(200, {"ID": "n1"}).get("/nodes/n1") == {"ID": "n1"}
+    assert engine.asked == [("GET", "/v1.41/nodes/n1", {}, None)]
+
+
+def test_filters_are_sent_as_the_engine_reads_them(engine: Engine) -> None:
+    assert engine.says(200, []).get("/tasks", service=["s1"], **{"_up-to-date": ["true"]}) == []
+    ((_, path, query, _),) = engine.asked
+    assert path == "/v1.41/tasks"
+    assert json.loads(query["filters"][0]) == {"service": ["s1"], "_up-to-date": ["true"]}
+
+
+def test_an_object_is_created_and_its_id_returned(engine: Engine) -> None:
+    assert engine.says(201, {"ID": "c1"}).create("configs", {"Name": "a", "Data": "Yg=="}) == "c1"
+    assert engine.asked == [("POST", "/v1.41/configs/create", {}, {"Name": "a", "Data": "Yg=="})]
+
+
+def test_an_update_is_bound_to_the_version_that_was_read(engine: Engine) -> None:
+    known = {"ID": "n1", "Version": {"Index": 42}, "Spec": {"Role": "worker"}}
+    engine.says(200, b"").update("nodes", known, {"Role": "worker", "Labels": {"a": "b"}})
+    spec = {"Role": "worker", "Labels": {"a": "b"}}
+    assert engine.asked == [("POST", "/v1.41/nodes/n1/update", {"version": ["42"]}, spec)]
+
+
+def test_a_stream_is_returned_byte_by_byte(engine: Engine) -> None:
+    assert engine.says(200, b"\x01\x00\x00\x00\xff\n").text("/tasks/t/logs", stdout="1") == b"\x01\x00\x00\x00\xff\n"
+    assert engine.asked == [("GET", "/v1.41/tasks/t/logs", {"stdout": ["1"]}, None)]
+
+
+def test_removing_what_is_gone_already_is_fine(engine: Engine) -> None:
+    engine.says(404, {"message": "config c1 not found"}).remove("configs", "c1")
+    assert engine.asked == [("DELETE", "/v1.41/configs/c1", {}, None)]
+
+
+def test_what_cant_be_removed_is_told(engine: Engine) -> None:
+    told = message(lambda: engine.says(400, {"message": "config 'a' is in use"}).remove("configs", "c1"))
+    assert "config 'a' is in use" in told
+
+
+@pytest.mark.parametrize("status", [404, 409, 500, 503])
+def test_an_error_of_the_engine_is_told_in_its_own_words_with_its_status(engine: Engine, status: int) -> None:
+    manager = engine.says(status, {"message": "rpc error: the swarm does not have a leader"})
+    with pytest.raises(EngineError) as caught:
+        manager.get("/nodes")
+    assert caught.value.status == status
+    assert caught.value.said == "rpc error: the swarm does not have a leader"
+    assert str(caught.value) == (
+        f"the swarm manager at {manager.address} refused with {status}: rpc error: the swarm does not have a leader"
+    )
+
+
+def test_a_403_hints_at_mkes_roles(engine: Engine) -> None:
+    told = message(lambda: engine.says(403, {"message": "access denied"}).get("/nodes"))
+    assert told.endswith(
+        "refused with 403: access denied; an MKE role may lack the right: use an admin's client bundle"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [(b"Bad Gateway\n", "Bad Gateway"), (b"", "Internal Server Error"), (b'{"a": 1}', '{"a": 1}')]
+)
+def test_an_error_that_is_not_the_engines_is_told_as_it_is(engine: Engine, body: bytes, said: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        engine.says(500, body).get("/nodes")
+    assert caught.value.said == said
+
+
+# The manager that does not answer
+
+
+def assert_unreachable(address: Address) -> None:
+    told = message(lambda: Manager(address).get("/nodes"))
+    assert told.startswith(f"msr-cache:swarm: the manager at {address} can't be reached (")
+
+
+def test_a_socket_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert_unreachable(Address(host=f"unix://{tmp_path}/docker.sock"))
+
+
+def test_a_port_where_nobody_listens_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        assert_unreachable(Address(host=f"tcp://127.0.0.1:{taken.getsockname()[1]}"))
+
+
+def test_a_manager_that_hangs_is_one_line_after_the_timeout(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "TIMEOUT", 0.2)
+    engine.hangs.clear()
+    assert_unreachable(engine.manager.address)
+
+
+def test_a_bundle_whose_files_are_no_certificates_is_one_line(engine: Engine, tmp_path: Path) -> None:
+    env = f"export DOCKER_HOST=tcp://127.0.0.1:{engine.server_port}\n"
+    assert_unreachable(from_bundle(bundle_folder(tmp_path, **{"env.sh": env})))
+    assert engine.asked == []
