@@ -8,8 +8,9 @@ PYTHON := .venv/bin/python
 export PATH := $(PATH):$(HOME)/.pulumi/bin:$(CURDIR)/.venv/bin
 export PULUMI_SKIP_UPDATE_CHECK := true
 
-# Stack dev is the lab's: its state stays in this folder and its passphrase guards nothing but the lab.
-up pull preview down: export PULUMI_BACKEND_URL := file://$(STATE)
+# Stack dev is the lab's: its state stays in this folder and its passphrase guards nothing but the lab. Metadata would be
+# one more file beside each, which a killed run may leave empty: Pulumi can't load the state then (docs/recover.md).
+up pull preview down: export PULUMI_BACKEND_URL := file://$(STATE)?metadata=skip
 up pull preview down: export PULUMI_CONFIG_PASSPHRASE := lab
 up pull preview down: export PULUMI_STACK := dev
 

@@ -11,9 +11,11 @@ import pulumi
 import pulumi_tls as tls
 
 from msr_cache.resources.signed_certificate import SignedCertificate
+from msr_cache.x509.pem import sha256_of
 
 if TYPE_CHECKING:
     from msr_cache.config.settings import Cache, Settings, Tls
+    from msr_cache.scope import Scope
     from msr_cache.x509.chain import Chain
 
 HOURS = 24
@@ -41,6 +43,11 @@ class Certificate:
     expires: pulumi.Output[str]
     request: pulumi.Output[str] | None = None
     checks: tuple[pulumi.Resource, ...] = ()
+
+    @property
+    def sha256(self) -> pulumi.Output[str]:
+        """The fingerprint of the certificate that is served."""
+        return self.served.apply(sha256_of)
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,16 @@ def authority(settings: Settings, opts: pulumi.ResourceOptions) -> Authority | N
     return Authority(key.private_key_pem, root.cert_pem, "", root.cert_pem, None)
 
 
-def own(name: str, cache: Cache, ca: Authority | None, opts: pulumi.ResourceOptions) -> Certificate:
-    """Declare the key and certificate of cache `name`, by source.
+def declare(scope: Scope) -> Certificate:
+    """Declare the key and certificate of a cache, and warn when it is due."""
+    opts = pulumi.ResourceOptions.merge(scope.after(), pulumi.ResourceOptions(provider=scope.site.tls))
+    own = _by_source(scope.name, scope.cache, scope.site.local_ca, opts)
+    own.expires.apply(lambda ends: _warn(renewal(scope.name, scope.cache.tls, ends)))
+    return own
+
+
+def _by_source(name: str, cache: Cache, ca: Authority | None, opts: pulumi.ResourceOptions) -> Certificate:
+    """Declare what the source of the certificate asks for.
 
     A key that the stack makes stays the same when the source changes; by default RSA 4096, as the manual page's.
     """
@@ -225,3 +240,23 @@ def renewal(name: str, settings: Tls, expires: str) -> str | None:
     if left > timedelta(days=settings.renew_days):
         return f"{found}: the first pulumi up within {window} of that will make a new one"
     return f"{found}, which is within {window}: this run makes a new one"
+
+
+def renewal_hook(name: str, settings: Tls) -> pulumi.ResourceHookBinding:
+    """Say why a certificate is renewed.
+
+    A preview does not know what a resource was that it replaces; what it updates, it does. (A hook before the old
+    certificate's end would be told, but `destroy` without --run-program refuses resources that have such hooks.)
+    """
+
+    def before_update(args: pulumi.ResourceHookArgs) -> None:
+        if ends := (args.old_inputs or {}).get("certificateExpires"):
+            _warn(renewal(name, settings, ends))
+
+    hook = pulumi.ResourceHook(f"{name}-renewal", before_update, pulumi.ResourceHookOptions(on_dry_run=True))
+    return pulumi.ResourceHookBinding(before_update=[hook])
+
+
+def _warn(text: str | None) -> None:
+    if text:
+        pulumi.log.warn(text)

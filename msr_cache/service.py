@@ -1,17 +1,29 @@
-"""Settings to the cache's docker.Service: the seed's, plus what makes a change of it no outage.
+"""A cache's docker.Service: the manual page's, plus what makes a change of it no outage; and its rollout.
 
 Every field that the daemon fills in is stated: unset, pulumi-docker proposes to change it at each preview.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pulumi
+import pulumi_docker as docker
+
+from msr_cache import certificate
+from msr_cache.resources.rollout import Rollout
+from msr_cache.rollout import trial
+from msr_cache.swarm.manager import Manager
+
 if TYPE_CHECKING:
+    from msr_cache.certificate import Certificate
     from msr_cache.config.settings import ResourceAmount, Settings
+    from msr_cache.files import Files
+    from msr_cache.placement import Placement
     from msr_cache.resources.image import Image
-    from msr_cache.resources.swarm_file import SwarmConfig, SwarmSecret
+    from msr_cache.scope import Scope
     from msr_cache.swarm.ownership import Owner
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
@@ -24,12 +36,51 @@ _FILE = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the service is made of, by the names that the seed gives its files."""
+class Running:
+    """The service; its rollout, which ends when it runs as asked; and the digest of what it was asked to run."""
 
-    image: Image
-    config: SwarmConfig
-    secrets: dict[str, SwarmSecret]
+    service: docker.Service
+    rollout: Rollout
+    spec_sha256: pulumi.Output[str]
+
+
+def run(scope: Scope, own: Certificate, placement: Placement, files: Files) -> Running:
+    """Declare docker.Service, and Rollout, which removes the former files when the new ones are in use."""
+    name, owner = scope.name, scope.owner
+    args = service_args(scope.settings, name, owner, placement.image, files)
+    opts = pulumi.ResourceOptions(provider=scope.site.docker, hooks=_hooks(scope))
+    merged = pulumi.ResourceOptions.merge(scope.after(*placement.labels), opts)
+    service = docker.Service(f"{name}-service", **args, opts=merged)
+    spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
+    rollout = Rollout(
+        f"{name}-rollout",
+        {
+            "service": service.id,
+            "specSha256": spec,
+            "labels": owner.labels("rollout"),
+            "certificateExpires": own.expires,
+        },
+        pulumi.ResourceOptions.merge(
+            scope.after(*placement.all), pulumi.ResourceOptions(hooks=certificate.renewal_hook(name, scope.cache.tls))
+        ),
+    )
+    return Running(service, rollout, spec)
+
+
+def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
+    name, owner, address = scope.name, scope.owner, scope.site.address
+
+    def before_create(_: pulumi.ResourceHookArgs) -> None:
+        trial.refuse_foreign(Manager(address), owner, service_name(name), dry_run=pulumi.runtime.is_dry_run())
+
+    def before_update(args: pulumi.ResourceHookArgs) -> None:
+        trial.before_update(Manager(address), owner, args)
+
+    in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
+    return pulumi.ResourceHookBinding(
+        before_create=[pulumi.ResourceHook(f"{name}-refuse-foreign", before_create, in_previews_too)],
+        before_update=[pulumi.ResourceHook(f"{name}-trial", before_update)],
+    )
 
 
 def service_name(cache: str) -> str:
@@ -37,7 +88,7 @@ def service_name(cache: str) -> str:
     return f"{cache}_cache"
 
 
-def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> dict[str, Any]:
+def service_args(settings: Settings, name: str, owner: Owner, image: Image, files: Files) -> dict[str, Any]:
     """Return the arguments of docker.Service for cache `name`."""
     cache = settings.caches[name]
     return {
@@ -45,10 +96,10 @@ def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> d
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {
-            "container_spec": _container(parts, cache.port),
+            "container_spec": _container(image, files, cache.port),
             "placement": {
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
-                "platforms": parts.image.platforms,
+                "platforms": image.platforms,
             },
             "restart_policy": {"condition": "on-failure", "delay": "5s", "max_attempts": 0, "window": "0s"},
             "resources": {
@@ -74,9 +125,9 @@ def service_args(settings: Settings, name: str, owner: Owner, parts: Parts) -> d
     }
 
 
-def _container(parts: Parts, port: int) -> dict[str, Any]:
+def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
     return {
-        "image": parts.image.reference,
+        "image": image.reference,
         "commands": ["/start.sh", "/config.yml"],
         "env": {},
         "sysctl": {},
@@ -91,11 +142,11 @@ def _container(parts: Parts, port: int) -> dict[str, Any]:
             "start_period": "0s",
         },
         "configs": [
-            {"config_id": parts.config.id, "config_name": parts.config.name, "file_name": "config.yml", **_FILE}
+            {"config_id": files.config.id, "config_name": files.config.name, "file_name": "config.yml", **_FILE}
         ],
         "secrets": [
             {"secret_id": secret.id, "secret_name": secret.name, "file_name": file, **_FILE}
-            for file, secret in parts.secrets.items()
+            for file, secret in files.secrets.items()
         ],
     }
 

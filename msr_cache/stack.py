@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import os
 import signal
 from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
+from msr_cache.cache import MsrCache
 from msr_cache.config import registry_config
 from msr_cache.config.settings import Settings, judge, read
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
-from msr_cache.rollout import trial
+from msr_cache.scope import Site
 from msr_cache.swarm.manager import Address
 from msr_cache.swarm.probe import probe
 
@@ -25,21 +23,16 @@ if TYPE_CHECKING:
 
 
 def end_quietly_when_interrupted() -> None:
-    """Leave at once when the engine ends the program early, as it does after every failed step.
+    """Leave when the engine interrupts the program, as it does after every failed step; at once at a second interrupt.
 
-    The SDK's host would print two tracebacks of its own below the error that the operator needs, after 5 s of waiting.
+    The SDK prints two tracebacks of its own for a KeyboardInterrupt, below the error that the operator needs.
     """
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
-        trial.end_all()
-        os._exit(1)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise SystemExit(1)
 
     signal.signal(signal.SIGINT, leave)
-
-
-def send_no_debug_messages() -> None:
-    """Keep to itself what the SDK would tell `pulumi up --debug`: five messages a resource, and it waits for each."""
-    pulumi.log.debug = lambda *_args, **_options: None
 
 
 async def declare(config: Mapping[str, str]) -> None:
@@ -53,10 +46,6 @@ async def declare(config: Mapping[str, str]) -> None:
     for warning in settings.warnings():
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
-    # In a thread: meanwhile the engine hears of MSR's CA, and starts the plugin host that it needs.
-    await asyncio.to_thread(importlib.import_module, "msr_cache.cache")
-    from msr_cache.cache import MsrCache, Site
-
     site = Site(settings, address, msr_ca)
     caches = {name: MsrCache(name, site) for name in settings.caches}
     if len(caches) == 1:

@@ -7,7 +7,8 @@ import secrets
 import pulumi
 from pulumi.dynamic import CreateResult
 
-from msr_cache.resources.provider import Props, SwarmProvider, Tracked
+from msr_cache.resources.provider import Props, SwarmProvider
+from msr_cache.resources.tracked import Tracked
 
 
 class HttpSecretProvider(SwarmProvider):

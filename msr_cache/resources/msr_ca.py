@@ -18,7 +18,8 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.refusal import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, unchanged
+from msr_cache.resources.tracked import Tracked
 from msr_cache.x509 import pem
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.refusal import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, Tracked, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, unchanged
+from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
 from msr_cache.swarm.manager import NOT_FOUND, EngineError, Manager
 from msr_cache.swarm.ownership import service_filter

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import traceback
-from types import SimpleNamespace
 from typing import Any
 
-from pulumi import CustomResource, ResourceOptions
-from pulumi.dynamic import ConfigureRequest, Resource, ResourceProvider
-from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
+from pulumi.dynamic import ConfigureRequest, ResourceProvider
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from msr_cache.refusal import Refusal
-from msr_cache.short_lived import collect_no_garbage
+from msr_cache.resources import plain_refusals
 from msr_cache.swarm.manager import Manager, address_from_json
 
 Props = dict[str, Any]
@@ -24,22 +18,6 @@ Props = dict[str, Any]
 def is_unknown(value: object) -> bool:
     """Whether a preview does not know `value` yet (the SDK shows that in two ways)."""
     return isinstance(value, Unknown) or value == rpc.UNKNOWN
-
-
-def _fit_the_host() -> None:
-    """Let the SDK's plugin host answer a Refusal with its text alone, and end at once when the engine ends it.
-
-    The host (pulumi.dynamic.__main__) sends `traceback.format_exc()` for whatever a provider raises.
-    """
-    host = sys.modules.get("__main__")
-
-    def text_of_current_exception() -> str:
-        error = sys.exc_info()[1]
-        return str(error) if isinstance(error, Refusal) else traceback.format_exc()
-
-    if getattr(host, "traceback", None) is traceback:
-        host.traceback = SimpleNamespace(format_exc=text_of_current_exception)  # type: ignore[union-attr]
-        collect_no_garbage()
 
 
 class SwarmProvider(ResourceProvider):
@@ -60,7 +38,7 @@ class SwarmProvider(ResourceProvider):
 
         `refresh` and `destroy` hand over the config of the last `up`, unless run with --run-program.
         """
-        _fit_the_host()
+        plain_refusals.install()
         self._swarm_config = req.config.get("swarm")
         self._local = threading.local()
 
@@ -71,24 +49,6 @@ class SwarmProvider(ResourceProvider):
             self._local.manager = Manager(address_from_json(self._swarm_config))
         manager: Manager = self._local.manager
         return manager
-
-
-class Tracked(Resource):
-    """Base of our dynamic resources: as the SDK's, but each provider class is serialized once in a run.
-
-    The SDK serializes for each resource, and each time wraps the pickler once more: that takes ever longer, and a
-    stack of some hundred caches would end in a RecursionError.
-    """
-
-    def __init__(self, provider: SwarmProvider, name: str, props: Props, opts: ResourceOptions | None = None) -> None:
-        kind = type(provider)
-        if kind not in _serialized:
-            _serialized[kind] = serialize_provider(provider)
-        inputs = {**props, PROVIDER_KEY: _serialized[kind]}
-        CustomResource.__init__(self, f"pulumi-python:{self._resource_type_name}", name, inputs, opts)
-
-
-_serialized: dict[type[SwarmProvider], str] = {}
 
 
 def unchanged(olds: Props, news: Props, *keys: str) -> bool:

@@ -17,7 +17,8 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Up
 from msr_cache.msr.api import Entry, Msr, MsrError, Unanswered, Untrusted
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
-from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
+from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.tracked import Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

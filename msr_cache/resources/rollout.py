@@ -11,8 +11,9 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.refusal import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
 from msr_cache.resources.swarm_file import leftovers
+from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
 from msr_cache.swarm.manager import NOT_FOUND, EngineError
 from msr_cache.swarm.ownership import is_same_owner, owner_in

@@ -8,7 +8,8 @@ import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, UpdateResult
 
 from msr_cache.refusal import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown, unchanged
+from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
+from msr_cache.resources.tracked import Tracked
 
 
 class SignedCertificateProvider(SwarmProvider):

@@ -16,7 +16,8 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult
 from pulumi.runtime import rpc
 
 from msr_cache.refusal import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, Tracked, is_unknown
+from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
+from msr_cache.resources.tracked import Tracked
 from msr_cache.swarm.manager import CONFLICT, EngineError, Manager
 from msr_cache.swarm.ownership import filters, is_same_owner, is_trial, owner_in
 

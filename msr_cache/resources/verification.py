@@ -10,7 +10,8 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 from msr_cache.msr.client_check import Blob, Target, fetch, tls_steps
 from msr_cache.msr.registry import MsrRegistry
 from msr_cache.resources.msr_provider import MsrProvider
-from msr_cache.resources.provider import Props, Tracked, is_unknown, unchanged
+from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.tracked import Tracked
 
 TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256")
 

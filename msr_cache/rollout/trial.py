@@ -5,6 +5,7 @@ The swarm's own rollback comes too late on a host port: there the old task must 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from msr_cache.refusal import Refusal
@@ -114,25 +115,12 @@ def _try(manager: Manager, spec: dict[str, Any], what: str) -> None:
         return f"{what}, and would not run.\n  {cause}\n  then: pulumi up"
 
     trial = manager.create("services", spec)
-    _running[trial] = manager
     try:
         convergence.wait_for_task(manager, trial, refused)
     finally:
-        end(trial)
-
-
-_running: dict[str, Manager] = {}
-
-
-def end(trial: str) -> None:
-    """Remove a trial."""
-    _running.pop(trial).remove("services", trial)
-
-
-def end_all() -> None:
-    """Remove the trials that run now: for a run that is interrupted."""
-    for trial in list(_running):
-        end(trial)
+        # Also when the run is interrupted. What can't be removed hides no cause; the next run sweeps it.
+        with suppress(Refusal):
+            manager.remove("services", trial)
 
 
 def sweep(manager: Manager, labels: Mapping[str, str], part: str = TRIAL) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,9 +50,6 @@ class Address:
 
     def client(self) -> APIClient:
         """Return a docker SDK client; no connection is made before its first call."""
-        if self.host and not self.host.startswith("ssh://"):
-            # The SDK imports it if it is there, which takes longer than all the rest, and needs it for ssh:// alone.
-            sys.modules.setdefault("paramiko", None)  # type: ignore[arg-type]
         # The SDK takes 0.1 s to import, which a preview that asks nothing of the swarm need not pay.
         from docker import APIClient, ContextAPI
         from docker.tls import TLSConfig

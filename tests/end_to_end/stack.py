@@ -82,7 +82,7 @@ class Stack:
         path = os.environ["PATH"]
         return {
             "PATH": f"{LAUNCHERS}:{path}" if self.plugins == STAND_INS else path,
-            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_STACK": NAME,
             "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from msr_cache.service import Parts, service_args
+from msr_cache.files import Files
+from msr_cache.resources.image import Image
+from msr_cache.service import service_args
 from msr_cache.swarm.ownership import Owner
 from tests.msr_cache.conftest import settings_with
 from tests.seed import STACK_YAML
@@ -25,8 +27,8 @@ def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
         return SimpleNamespace(id=f"id-of-{part}", name=f"asia_{part}-0123456789")
 
     image = SimpleNamespace(reference="cache:1@sha256:0a", platforms=[{"architecture": "amd64", "os": "linux"}])
-    parts = SimpleNamespace(image=image, config=file("config.yml"), secrets={part: file(part) for part in FILES})
-    return service_args(settings_with(changes), "asia", OWNER, cast("Parts", parts))
+    files = SimpleNamespace(config=file("config.yml"), secrets={part: file(part) for part in FILES})
+    return service_args(settings_with(changes), "asia", OWNER, cast("Image", image), cast("Files", files))
 
 
 def test_the_service_is_named_and_labelled_as_docker_stack_deploy_would() -> None:

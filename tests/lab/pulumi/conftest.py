@@ -23,7 +23,7 @@ class Project:
             "name: small\nruntime: {name: python, options: {toolchain: pip, virtualenv: .venv}}\n"
         )
         self.environment = os.environ | {
-            "PULUMI_BACKEND_URL": f"file://{self.folder}/state",
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE": "p",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "PULUMI_STACK": "s",

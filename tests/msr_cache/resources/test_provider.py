@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import pickle
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from msr_cache.resources import provider
 from msr_cache.resources.http_secret import HttpSecretProvider
 from msr_cache.resources.image import ImageProvider
 from msr_cache.resources.msr_ca import MsrCaProvider
@@ -66,22 +64,6 @@ def test_the_state_names_a_provider_by_module_and_class_in_the_clear(kind: str, 
     assert declared().of(kind)
 
 
-def test_a_provider_is_serialized_once_however_many_resources_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time the SDK does it, it nests its pickler one deeper: a RecursionError from some hundred caches on."""
-    kinds: list[type] = []
-
-    def serialize(one: SwarmProvider) -> str:
-        kinds.append(type(one))
-        return "serialized"
-
-    monkeypatch.setattr(provider, "_serialized", {})
-    monkeypatch.setattr(provider, "serialize_provider", serialize)
-    caches = {name: {"fqdn": "a.b", "nodes": [name], "label": name, "publishMode": "host"} for name in ("a", "b")}
-    program = declared({"caches": caches})
-    assert len(program.of("SwarmSecret")) == 6
-    assert len(kinds) == len(set(kinds)) == len(PROVIDERS)
-
-
 @pytest.mark.parametrize("value", [Unknown(), rpc.UNKNOWN])
 def test_what_a_preview_does_not_know_is_unknown_in_both_of_the_sdks_ways(value: object) -> None:
     assert is_unknown(value)
@@ -112,30 +94,6 @@ def test_each_thread_has_a_connection_of_its_own_and_keeps_it() -> None:
     thread.join()
     assert one.manager is one.manager
     assert found[0] is not one.manager
-
-
-def test_a_host_process_tells_a_refusal_without_its_traceback_and_a_bug_with_it() -> None:
-    """pulumi.dynamic.__main__ answers with `traceback.format_exc()` whatever a provider raises."""
-    host = """
-import json, traceback
-from msr_cache.refusal import Refusal
-from msr_cache.resources import provider
-from msr_cache.resources.http_secret import HttpSecretProvider
-from tests.msr_cache.conftest import NOWHERE, configured
-
-configured(HttpSecretProvider(), NOWHERE)
-told = []
-for error in (Refusal("node a is down"), KeyError("bug")):
-    try:
-        raise error
-    except Exception:
-        told.append(traceback.format_exc())
-print(json.dumps(told))
-"""
-    done = subprocess.run([sys.executable, "-c", host], capture_output=True, text=True, timeout=20, check=True)
-    refusal, bug = json.loads(done.stdout)
-    assert refusal == "node a is down"
-    assert bug.startswith("Traceback")
 
 
 def test_a_host_process_imports_nothing_slow_that_it_does_not_use() -> None:

@@ -298,15 +298,24 @@ def test_trials_that_a_killed_run_has_left_are_removed_and_nothing_else(ours: Sc
     assert ours.removed == ["services/trial", "services/trial-0123456789ab"]
 
 
-def test_an_interrupted_run_removes_the_trial_that_runs(ours: ScriptedSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
-    removed: list[str] = []
+@pytest.mark.parametrize("end", [SystemExit(1), Refusal("it would not run")], ids=["an interrupt", "a failure"])
+@pytest.mark.parametrize("removal_fails", [False, True], ids=["", "and the manager is away"])
+def test_a_trial_is_removed_however_it_ends_and_the_cause_is_what_is_reported(
+    ours: ScriptedSwarm, monkeypatch: pytest.MonkeyPatch, end: BaseException, removal_fails: bool
+) -> None:
+    tried: list[str] = []
 
     def interrupt(*_: object) -> None:
-        running = dict(trial._running)
-        trial.end_all()
-        removed.extend(ours.removed)
-        trial._running.update(running)  # the interrupted process would not come back to remove it again
+        raise end
+
+    def remove(kind: str, id_: str) -> None:
+        tried.append(f"{kind}/{id_}")
+        if removal_fails:
+            raise Refusal("the manager can't be reached")
 
     monkeypatch.setattr("msr_cache.rollout.convergence.wait_for_task", interrupt)
-    before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
-    assert removed == ["services/created-1"]
+    monkeypatch.setattr(ours, "remove", remove)
+    with pytest.raises(type(end)) as caught:
+        before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
+    assert caught.value is end
+    assert tried == ["services/created-1"]

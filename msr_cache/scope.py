@@ -1,0 +1,55 @@
+"""What every step of declaring a cache is given: the cache, the site that it belongs to, and its component."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pulumi
+import pulumi_docker as docker
+import pulumi_tls as tls
+
+from msr_cache import certificate
+from msr_cache.swarm.ownership import Owner
+
+if TYPE_CHECKING:
+    from msr_cache.config.settings import Cache, Settings
+    from msr_cache.resources.msr_ca import MsrCa
+    from msr_cache.swarm.manager import Address
+
+
+class Site:
+    """What all caches of a stack share: the settings, the swarm, MSR's CA (None: the system's trust), their own CA."""
+
+    def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
+        self.settings = settings
+        self.address = address
+        self.msr_ca = msr_ca
+        self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
+        self.tls = tls.Provider("tls")
+        self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Cache `name` of a site; what is declared for it are children of `component`."""
+
+    name: str
+    site: Site
+    component: pulumi.Resource
+
+    @property
+    def settings(self) -> Settings:
+        return self.site.settings
+
+    @property
+    def cache(self) -> Cache:
+        return self.settings.caches[self.name]
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(pulumi.get_project(), pulumi.get_stack(), self.name)
+
+    def after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Return the options of a child that is made after `resources`, and deleted before them."""
+        return pulumi.ResourceOptions(parent=self.component, depends_on=resources)

@@ -1,0 +1,40 @@
+"""Each provider class is serialized once in a run, as long as the SDK needs that."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from pulumi.dynamic.dynamic import serialize_provider
+
+from msr_cache.resources import tracked
+from msr_cache.resources.http_secret import HttpSecretProvider
+from msr_cache.resources.provider import SwarmProvider
+from tests.msr_cache.conftest import declared
+from tests.msr_cache.resources.test_provider import PROVIDERS
+
+
+def test_a_provider_is_serialized_once_however_many_resources_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time the SDK does it, it nests its pickler one deeper: a RecursionError from some hundred caches on."""
+    kinds: list[type] = []
+
+    def serialize(one: SwarmProvider) -> str:
+        kinds.append(type(one))
+        return "serialized"
+
+    monkeypatch.setattr(tracked, "_serialized", {})
+    monkeypatch.setattr(tracked, "serialize_provider", serialize)
+    caches = {name: {"fqdn": "a.b", "nodes": [name], "label": name, "publishMode": "host"} for name in ("a", "b")}
+    program = declared({"caches": caches})
+    assert len(program.of("SwarmSecret")) == 6
+    assert len(kinds) == len(set(kinds)) == len(PROVIDERS)
+
+
+def test_the_sdk_still_wraps_its_pickler_at_each_call_without_which_this_module_can_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_batch_setitems", "save_dict"):
+        monkeypatch.setattr(pickle._Pickler, name, getattr(pickle._Pickler, name))  # type: ignore[attr-defined]
+    before = pickle._Pickler._batch_setitems  # type: ignore[attr-defined]
+    serialize_provider(HttpSecretProvider())
+    assert pickle._Pickler._batch_setitems is not before  # type: ignore[attr-defined]
