@@ -1,6 +1,6 @@
 """What a stack's config may say: the only place that knows defaults and limits.
 
-The keys are camelCase, as Pulumi's are, below `msr-cache:`. An operator reads the same in the README.
+The keys are camelCase, as Pulumi's are, below `msr-cache:`. An operator reads the same in docs/reference.md.
 """
 
 from __future__ import annotations
