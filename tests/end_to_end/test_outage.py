@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.site import Site
+from msr_cache.swarm import probe
 from tests.end_to_end.middleman import Middleman
 from tests.end_to_end.stack import Run, Stack
 from tests.end_to_end.swarm import Swarm
@@ -85,6 +86,7 @@ def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_no
 
 def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(stack: Stack) -> None:
     stack.deploy()
+    usual = stack.must(stack.preview()).seconds  # on this machine, with all that it does at the moment
     stack.site.engine.pause()
     try:
         runs = [stack.preview(), stack.up()]
@@ -93,7 +95,7 @@ def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(stack: St
     for run in runs:
         assert not run.ok
         assert f"found {stack.site.docker_host}, where no manager answers (timed out)" in run.text
-        assert run.seconds < 20
+        assert run.seconds < probe.TIMEOUT + 3 * usual
     stack.deploy()
 
 
