@@ -60,12 +60,15 @@ def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> Non
 
 
 def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
-    """Whether `old`, an output with the daemon's defaults, says all that `new` says."""
+    """Whether `old`, outputs that include the daemon's defaults, already holds all that `new` asks for.
+
+    What is empty or zero equals what is absent; so a limit that is removed is a change, and a default is none.
+    """
     if isinstance(new, dict):
-        return isinstance(old, dict) and all(_covers(old.get(key), value) for key, value in new.items() if value)
-    if isinstance(new, list):
-        return isinstance(old, list) and len(old) == len(new) and all(map(_covers, old, new))
-    return bool(old == new)
+        return all(_covers((old or {}).get(key), value) for key, value in new.items())
+    if isinstance(new, list) and old:
+        return len(old) == len(new) and all(map(_covers, old, new))
+    return old == new or not (old or new)
 
 
 def _ports(ports: list[dict[str, Any]]) -> set[tuple[str, int]]:

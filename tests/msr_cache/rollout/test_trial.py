@@ -154,7 +154,9 @@ def test_a_service_that_has_become_somebody_elses_is_left(ours: ScriptedSwarm) -
         ("taskSpec.containerSpec.configs", [{**INPUTS["taskSpec"]["containerSpec"]["configs"][0], "configId": "c2"}]),
         ("taskSpec.containerSpec.secrets", INPUTS["taskSpec"]["containerSpec"]["secrets"] * 2),
         ("taskSpec.placement.constraints", ["node.labels.rack.cache == true"]),
+        ("taskSpec.placement.constraints", []),
         ("taskSpec.resources.limits", {"nanoCpus": 1, "memoryBytes": 1 << 29}),
+        ("taskSpec.resources.limits", {"nanoCpus": 500_000_000, "memoryBytes": 0}),
         ("endpointSpec.ports", [{**INPUTS["endpointSpec"]["ports"][0], "publishedPort": 8443, "targetPort": 8443}]),
     ],
 )
@@ -183,7 +185,7 @@ def test_a_service_of_no_replicas_is_not_tried(ours: ScriptedSwarm) -> None:
 def test_what_the_daemon_has_filled_in_is_no_change(ours: ScriptedSwarm) -> None:
     old = changed("taskSpec.containerSpec.stopSignal", "SIGTERM")
     old["taskSpec"]["networks"] = ["ingress"]
-    before_update(ours, INPUTS, old)
+    before_update(ours, INPUTS | {"taskSpec": {**INPUTS["taskSpec"], "forceUpdate": 0}}, old)
     assert ours.created == []
 
 
