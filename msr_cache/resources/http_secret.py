@@ -1,4 +1,4 @@
-"""The registry's http.secret: random, made once, the same for all replicas, never made anew by itself."""
+"""The registry's http.secret: random, the same for all replicas, created once and never changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from msr_cache.resources.tracked import Tracked
 
 
 class HttpSecretProvider(SwarmProvider):
-    """Makes 256 random bits."""
+    """Makes 256 random bits, written as 64 hexadecimal digits; the id reveals nothing of them."""
 
     def create(self, props: Props) -> CreateResult:
-        """Return them as 64 hexadecimal digits; the id says nothing of them."""
         return CreateResult("http.secret", {**props, "value": secrets.token_hex(32)})
 
 

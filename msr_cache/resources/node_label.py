@@ -1,15 +1,16 @@
-"""A swarm node's label, tracked: set, seen when it drifts, and put back on destroy to what it was before.
+"""A swarm node's label, tracked: set, checked for drift, and put back on destroy to its former value.
 
-An update replaces a node's whole spec (role, availability, labels) under a version check (swarmkit UpdateNode), so a
-change is read, change one label, write, and again when somebody else wrote in between.
+The API replaces a node's whole spec (role, availability, labels) under a version check (swarmkit, UpdateNode). So each
+change reads the node, edits one label and writes it, and repeats that if another client wrote in between.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
@@ -18,14 +19,10 @@ from msr_cache.rollout import convergence, trial
 from msr_cache.swarm.manager import NOT_FOUND, EngineError, Manager
 from msr_cache.swarm.ownership import service_filter
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ATTEMPTS = 20
-"""How often a node's update is tried anew when others update the same node at the same time."""
-
-Labels = dict[str, str]
+"""How often an update is repeated while other clients update the same node."""
 INPUTS = ("node", "key", "value", "owner")
+Labels = dict[str, str]
 
 
 def _owner_key(key: str) -> str:
@@ -40,41 +37,41 @@ def _config_key(props: Props, key: str) -> str:
     return f"msr-cache:caches.{props['owner'].rpartition('/')[2]}.{key}"
 
 
+def _labels(node: dict[str, Any]) -> Labels:
+    return node["Spec"].get("Labels") or {}
+
+
 def find(manager: Manager, props: Props) -> dict[str, Any]:
-    """Return the one node of that host name which can run a cache; raise Refusal that says why there is none."""
-    at, hostname = _config_key(props, "nodes"), props["node"]
+    """Return the one node of that host name which can run a cache; raise Refusal if there is none."""
+    hostname = props["node"]
     nodes = manager.get("/nodes")
     named = [node for node in nodes if node["Description"]["Hostname"] == hostname]
-    if not named:
-        others = ", ".join(sorted(node["Description"]["Hostname"] for node in nodes))
-        message = f"{at}: node {hostname} is not in the swarm, which has: {others}"
-        raise Refusal(message)
     # A node that left and joined again stays listed as down beside its new self.
     ready: list[dict[str, Any]] = [node for node in named if node["Status"]["State"] == "ready"]
-    if not ready:
-        message = f"{at}: node {hostname} is {named[0]['Status']['State']}: start it, or name another in `nodes`"
-        raise Refusal(message)
-    if len(ready) > 1:
-        message = f"{at}: node {hostname} is the host name of {len(ready)} nodes: give each its own"
-        raise Refusal(message)
-    availability = ready[0]["Spec"]["Availability"]
-    if availability != "active":
-        message = (
-            f"{at}: node {hostname} is set to {availability}, so the swarm runs no new task there: "
+    if not named:
+        others = ", ".join(sorted(node["Description"]["Hostname"] for node in nodes))
+        problem = f"is not in the swarm, which has: {others}"
+    elif not ready:
+        problem = f"is {named[0]['Status']['State']}: start it, or name another in `nodes`"
+    elif len(ready) > 1:
+        problem = f"is the host name of {len(ready)} nodes: give each its own"
+    elif (availability := ready[0]["Spec"]["Availability"]) != "active":
+        problem = (
+            f"is set to {availability}, so the swarm runs no new task there: "
             f"docker node update --availability active {hostname}"
         )
-        raise Refusal(message)
-    return ready[0]
+    else:
+        return ready[0]
+    raise Refusal(f"{_config_key(props, 'nodes')}: node {hostname} {problem}")
 
 
-def change_labels(manager: Manager, node_id: str, change: Callable[[Labels], None]) -> None:
+def change_labels(manager: Manager, node_id: str, change: Callable[[Labels, Props], None], props: Props) -> None:
     """Let `change` edit the node's labels in place, and write them."""
     for _ in range(ATTEMPTS):
         node = manager.get(f"/nodes/{node_id}")
-        before = node["Spec"].get("Labels") or {}
-        labels = dict(before)
-        change(labels)
-        if labels == before:
+        labels = dict(_labels(node))
+        change(labels, props)
+        if labels == _labels(node):
             return
         try:
             manager.update("nodes", node, {**node["Spec"], "Labels": labels})
@@ -83,24 +80,23 @@ def change_labels(manager: Manager, node_id: str, change: Callable[[Labels], Non
                 raise
         else:
             return
-    message = f"node {node_id} was changed by others {ATTEMPTS} times while its label was set: try again"
-    raise Refusal(message)
+    raise Refusal(f"other clients changed node {node_id} {ATTEMPTS} times while its label was set: try again")
 
 
-def _refuse_others(labels: Labels, props: Props) -> None:
+def refuse_other_stack(labels: Labels, props: Props) -> None:
+    """Raise Refusal if the label belongs to another stack or cache."""
     owner = labels.get(_owner_key(props["key"]))
     if owner not in (None, props["owner"]):
-        message = (
+        raise Refusal(
             f"{_config_key(props, 'label')}: label {props['key']} of node {props['node']} belongs to msr-cache stack "
             f"{owner}: give this cache one of its own"
         )
-        raise Refusal(message)
 
 
-def take(labels: Labels, props: Props) -> None:
-    """Set the label; two more remember whose it is and what was there before, should this run be killed."""
+def set_label(labels: Labels, props: Props) -> None:
+    """Set the label, with two more that record its owner and its former value, in case this run is killed."""
     key = props["key"]
-    _refuse_others(labels, props)
+    refuse_other_stack(labels, props)
     if _owner_key(key) not in labels:
         if key in labels:
             labels[_before_key(key)] = labels[key]
@@ -108,8 +104,8 @@ def take(labels: Labels, props: Props) -> None:
     labels[key] = props["value"]
 
 
-def give_back(labels: Labels, props: Props) -> None:
-    """Put back what was there before us; leave what somebody else has set since."""
+def restore_label(labels: Labels, props: Props) -> None:
+    """Put back the label's former value, unless another client has changed it since."""
     key = props["key"]
     if labels.get(_owner_key(key)) != props["owner"]:
         return
@@ -124,91 +120,80 @@ def give_back(labels: Labels, props: Props) -> None:
 
 
 def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
-    """Return the cache's service if it runs only where the label is; None before its first and after its last day."""
+    """Return the cache's service if it runs only on nodes with the label."""
     constraint = f"node.labels.{props['key']} == {props['value']}"
     for service in manager.get("/services", **service_filter(props["owner"])):
         placement = service["Spec"]["TaskTemplate"].get("Placement") or {}
-        if constraint in (placement.get("Constraints") or []):  # none, where somebody has removed them by hand
+        if constraint in (placement.get("Constraints") or []):  # absent if an operator removed them by hand
             return dict(service)
     return None
 
 
-def _nodes_of(manager: Manager, service: dict[str, Any]) -> set[str]:
+def _nodes_of(manager: Manager, service: dict[str, Any] | None) -> set[str]:
     """Return the ids of the nodes that it runs on."""
-    tasks = convergence.current_tasks(manager, service)
+    tasks = convergence.current_tasks(manager, service) if service else []
     return {task["NodeID"] for task in tasks if task["ID"] in convergence.running(tasks)}
 
 
 class NodeLabelProvider(SwarmProvider):
-    """Keeps one label of one node."""
+    """Manages one label of one node."""
+
+    updates_on = ("value",)
+    replaces_on = ("node", "key", "owner")
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Look at a node that is new to us: missing, down, drained, or labelled by another stack."""
-        if not unchanged(olds, news, "node", "key", "owner"):
-            _refuse_others(find(self.manager, news)["Spec"].get("Labels") or {}, news)
+        """Refuse a new node that is missing, down, drained, or labelled by another stack."""
+        if not unchanged(olds, news, *self.replaces_on):
+            refuse_other_stack(_labels(find(self.manager, news)), news)
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Set the label, once the cache that serves elsewhere has been tried on the node."""
+        """Set the label; if the cache already serves on other nodes, try it on this one first."""
         node = find(self.manager, props)
-        node_id = node["ID"]
         service = _service(self.manager, props)
-        serving = _nodes_of(self.manager, service) if service else set()
-        if service and serving and node_id not in serving:
+        serving = _nodes_of(self.manager, service)
+        if service and serving and node["ID"] not in serving:
             trial.on_node(self.manager, service, node)
-        change_labels(self.manager, node_id, lambda labels: take(labels, props))
-        return CreateResult(f"{node_id}/{props['key']}", {**props, "nodeId": node_id})
+        change_labels(self.manager, node["ID"], set_label, props)
+        return CreateResult(f"{node['ID']}/{props['key']}", {**props, "nodeId": node["ID"]})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the label's value as it is now; only a node or label that is truly absent counts as gone."""
-        gone = ReadResult(None, {})
+        """Return the label's current value; only a node or label that is truly absent counts as gone."""
         node = self.manager.find(f"/nodes/{props['nodeId']}")
-        if node is None:
-            return gone
-        labels = node["Spec"].get("Labels") or {}
-        if props["key"] not in labels:
-            return gone
-        now = {**props, "value": labels[props["key"]]}
+        if node is None or props["key"] not in _labels(node):
+            return ReadResult(None, {})
+        now = {**props, "value": _labels(node)[props["key"]]}
         return ReadResult(id_, now, {key: now[key] for key in INPUTS})
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Another node, key or owner is another label."""
-        moved = [key for key in ("node", "key", "owner") if olds[key] != news[key]]
-        return DiffResult(changes=bool(moved) or olds["value"] != news["value"], replaces=moved)
-
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Set the label again."""
-        change_labels(self.manager, olds["nodeId"], lambda labels: take(labels, news))
+        change_labels(self.manager, olds["nodeId"], set_label, news)
         return UpdateResult({**news, "nodeId": olds["nodeId"]})
 
     def delete(self, _id: str, props: Props) -> None:
-        """Put the node's label back, and see the cache, where it stays, run on the nodes that are left to it."""
+        """Put the label back, and wait until the cache, if it stays, runs on its remaining nodes."""
         node_id = props["nodeId"]
         service = _service(self.manager, props)
-        if service and node_id in _nodes_of(self.manager, service):
+        if node_id in _nodes_of(self.manager, service):
             self._refuse_paused(node_id)
         try:
-            change_labels(self.manager, node_id, lambda labels: give_back(labels, props))
+            change_labels(self.manager, node_id, restore_label, props)
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
-        # With no node left the cache is on its way out, or its service was made by a run that was killed.
-        if service and (left := self._labelled(props)) and node_id not in left:
+        nodes = self.manager.get("/nodes") if service else []
+        labelled = {node["ID"] for node in nodes if _labels(node).get(props["key"]) == props["value"]}
+        # Without other nodes the cache itself is being deleted, or a run that was killed made its service.
+        if service and labelled and node_id not in labelled:
             convergence.wait_off(self.manager, service["ID"], node_id)
 
     def _refuse_paused(self, node_id: str) -> None:
         node = self.manager.get(f"/nodes/{node_id}")
         if node["Spec"]["Availability"] == "pause":
             name = node["Description"]["Hostname"]
-            message = (
+            raise Refusal(
                 f"node {name} is set to pause, so the swarm would leave the cache's task there: "
                 f"docker node update --availability active {name}"
             )
-            raise Refusal(message)
-
-    def _labelled(self, props: Props) -> set[str]:
-        nodes = self.manager.get("/nodes")
-        return {node["ID"] for node in nodes if (node["Spec"].get("Labels") or {}).get(props["key"]) == props["value"]}
 
 
 class NodeLabel(Tracked, module="msr", name="NodeLabel"):

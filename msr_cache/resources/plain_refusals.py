@@ -1,7 +1,7 @@
 """Works around the SDK's plugin host, which sends a traceback for whatever a dynamic provider raises.
 
-pulumi/sdk/python/lib/pulumi/dynamic/__main__.py: `_abort_with_traceback` sends `traceback.format_exc()`. An operator
-who has named a wrong node needs one line.
+pulumi/sdk/python/lib/pulumi/dynamic/__main__.py: `_abort_with_traceback` sends `traceback.format_exc()`. If you name
+a wrong node, you need one line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msr_cache.refusal import Refusal
 
 
 def install() -> None:
-    """Let the host, where this process is one, send a Refusal's text alone."""
+    """Make the plugin host, if this process is one, send only a Refusal's text."""
     host = sys.modules.get("__main__")
     if getattr(host, "traceback", None) is traceback:
         host.traceback = SimpleNamespace(format_exc=_text_of_current_exception)  # type: ignore[union-attr]

@@ -1,11 +1,11 @@
-"""What all our dynamic resources share: how they reach the swarm, and errors that an operator can read."""
+"""The base of the dynamic resources: how they reach the swarm, when they update, and errors that you can read."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
-from pulumi.dynamic import ConfigureRequest, ResourceProvider
+from pulumi.dynamic import ConfigureRequest, DiffResult, ReadResult, ResourceProvider, UpdateResult
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
@@ -20,14 +20,23 @@ def is_unknown(value: object) -> bool:
     return isinstance(value, Unknown) or value == rpc.UNKNOWN
 
 
+def unchanged(olds: Props, news: Props, *keys: str) -> bool:
+    """Whether an earlier run, if there was one, saw the same values; the engine drops what is None."""
+    return bool(olds) and all(olds.get(key) == news.get(key) for key in keys)
+
+
 class SwarmProvider(ResourceProvider):
     """Base of our providers. Stateless: the engine stores it by reference to module and class.
 
-    What is wrong is a Refusal that begins with its config key, in `check` too: the engine prints it as it is, but a
-    CheckFailure's reason behind "property ... value {...} has a problem".
+    Raise a Refusal that begins with the config key, in `check` too: the engine prints it as it is, but puts
+    'property ... value {...} has a problem' before the reason of a CheckFailure.
     """
 
     serialize_as_secret_always = False
+    updates_on: ClassVar[tuple[str, ...]] = ()
+    """The properties whose change updates the resource in place."""
+    replaces_on: ClassVar[tuple[str, ...]] = ()
+    """The properties whose change replaces it."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep nothing in the stack's state."""
@@ -36,7 +45,7 @@ class SwarmProvider(ResourceProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Read the swarm's address from the config, so that a moved manager changes no resource.
 
-        `refresh` and `destroy` hand over the config of the last `up`, unless run with --run-program.
+        `refresh` and `destroy` pass the config of the last `up`, unless run with --run-program.
         """
         plain_refusals.install()
         self._swarm_config = req.config.get("swarm")
@@ -44,13 +53,19 @@ class SwarmProvider(ResourceProvider):
 
     @property
     def manager(self) -> Manager:
-        """The swarm's manager, by a connection of this thread's own: an HTTP session is not made for sharing."""
+        """The swarm's manager, one for each thread: threads must not share an HTTP session."""
         if not hasattr(self._local, "manager"):
             self._local.manager = Manager(address_from_json(self._swarm_config))
         manager: Manager = self._local.manager
         return manager
 
+    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
+        replaces = [key for key in self.replaces_on if not unchanged(olds, news, key)]
+        return DiffResult(changes=bool(replaces) or not unchanged(olds, news, *self.updates_on), replaces=replaces)
 
-def unchanged(olds: Props, news: Props, *keys: str) -> bool:
-    """Whether an earlier run, if there was one, has seen the same values; the engine drops what is None."""
-    return bool(olds) and all(olds.get(key) == news.get(key) for key in keys)
+    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
+        return UpdateResult(news)
+
+    def read_object(self, path: str, id_: str, props: Props) -> ReadResult:
+        """Read an object that can't drift: only one that the manager says it does not have counts as gone."""
+        return ReadResult(None, {}) if self.manager.find(path) is None else ReadResult(id_, props)

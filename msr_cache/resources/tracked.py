@@ -1,7 +1,7 @@
 """Works around the SDK's pickler, which wraps itself once more for each dynamic resource.
 
 pulumi/sdk/python/lib/pulumi/dynamic/dynamic.py: `serialize_provider` patches pickle._Pickler and restores only its
-name. Each call takes longer than the one before, and the 320th ends in a RecursionError.
+name. Each call takes longer than the one before, and the 320th fails with a RecursionError.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msr_cache.resources.provider import Props, SwarmProvider
 
 
 class Tracked(Resource):
-    """Base of our dynamic resources: as the SDK's, but each provider class is serialized once in a run."""
+    """Base of our dynamic resources: like the SDK's, but serializes each provider class once per run."""
 
     def __init__(self, provider: SwarmProvider, name: str, props: Props, opts: ResourceOptions | None = None) -> None:
         kind = type(provider)

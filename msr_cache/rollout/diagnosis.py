@@ -1,70 +1,71 @@
-"""Why a deployment failed, in the swarm's own words, and what to do about it."""
+"""Explains why a deployment failed: the swarm's own error, the task's log, and what to do."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from msr_cache.refusal import Refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.manager import Manager
 
 Task = dict[str, Any]
 
 LOG_LINES = 10
 LOG_WIDTH = 200
-"""Characters of a log line that are shown: the registry writes some of a thousand."""
-FAILED_STATES = ("failed", "rejected", "orphaned")
-_NO_NODE = "no suitable node"
+"""Characters shown of each log line: some of the registry's have a thousand."""
 
 _ADVICE = (
     (r"No such image|manifest unknown|pull access denied", "check `image`, and that the node reaches its registry"),
-    (r"host-mode port already in use", "another service publishes that port on this node: take another `port`"),
-    (r"address already in use|port is already allocated", "a process on the node holds that port: take another `port`"),
+    (r"host-mode port already in use", "another service publishes that port on this node: choose another `port`"),
+    (
+        r"address already in use|port is already allocated",
+        "a process on the node holds that port: choose another `port`",
+    ),
     (
         r"scheduling constraints not satisfied",
-        "no node carries the label: pulumi up --refresh puts it back if somebody has removed it; else check `nodes`",
+        "no node carries the label: if it was removed, pulumi up --refresh restores it; else check `nodes`",
     ),
-    (r"insufficient resources", "no such node has that much free: lower `resources.reservations`"),
-    (r"error unmarshaling response|panic: unable to configure registry middleware", "take the image of MSR's version"),
+    (r"insufficient resources", "no node with the label has that much free: lower `resources.reservations`"),
+    (
+        r"error unmarshaling response|panic: unable to configure registry middleware",
+        "use the image of your MSR's version",
+    ),
     (
         r"unhealthy container",
-        "it runs but never opened the cache's port: check `registryConfig.http`, and the log above",
+        "it runs but never opened the cache's port: check `registryConfig.http` and the log above",
     ),
-    (r"non-zero exit", "read the log lines above; they are the cache's own"),
+    (r"non-zero exit", "read the log lines above, which the cache wrote"),
 )
 
 
 def is_hopeless(task: Task) -> bool:
-    """Whether a task has failed, or ended although a cache never should."""
-    return task["Status"]["State"] in (*FAILED_STATES, "complete")
+    """Whether a task has failed, or ended, which a cache's never should."""
+    return task["Status"]["State"] in ("failed", "rejected", "orphaned", "complete")
 
 
 def was_moved(task: Task) -> bool:
-    """Whether the swarm has ended a task since its node lost the label."""
+    """Whether the swarm ended a task because its node lost the label."""
     return "no longer meets constraints" in task["Status"].get("Err", "")
 
 
 def is_unplaced(task: Task) -> bool:
-    """Whether the scheduler has looked for a node and found none."""
-    return task["Status"]["State"] == "pending" and _NO_NODE in task["Status"].get("Err", "")
+    """Whether the scheduler finds no node for a task."""
+    return task["Status"]["State"] == "pending" and "no suitable node" in task["Status"].get("Err", "")
 
 
 def newest(tasks: Iterable[Task]) -> Task | None:
     """Return the task that changed its state last."""
-    # Without its Z, since the engine leaves off a fraction's last zeros.
+    # Without Z, because the engine omits a fraction's trailing zeros.
     return max(tasks, key=lambda task: str(task["Status"]["Timestamp"]).rstrip("Z"), default=None)
 
 
 def explain(manager: Manager, task: Task) -> str:
     """Return the swarm's error for `task`, the last lines of its log, and what to do."""
     status = task["Status"]
-    said = status.get("Err") or f"the task ended by itself (state {status['State']})"
+    error = status.get("Err") or f"the task ended by itself (state {status['State']})"
     where = f" on {_hostname(manager, task['NodeID'])}" if task.get("NodeID") else ""
-    found = [f"task {task['ID'][:12]}{where} {status['State']}: {said}"]
+    found = [f"task {task['ID'][:12]}{where} {status['State']}: {error}"]
     if status.get("ContainerStatus", {}).get("ExitCode") is not None:
         found += [f"    {line}" for line in _last_log_lines(manager, task)]
     text = "\n".join(found)
@@ -85,7 +86,7 @@ def _last_log_lines(manager: Manager, task: Task) -> list[str]:
     except Refusal as error:
         return [f"(its log can't be read: {error})"]
     lines = []
-    # Engine API, "attach to a container": frames of one byte stream, three zero bytes, four bytes length, then data.
+    # Engine API, "attach to a container": frames of one byte (the stream), three zeros, four bytes of length, and data.
     while len(stream) >= 8:  # noqa: PLR2004 - the frame's header
         length = int.from_bytes(stream[4:8])
         lines += stream[8 : 8 + length].decode(errors="replace").splitlines()

@@ -1,62 +1,59 @@
-"""What would change tasks that serve is tried first: one task of the new spec, or on the new node, beside them.
+"""Tries a change before it reaches the tasks that serve: one task of the new spec, or on the new node, beside them.
 
 The swarm's own rollback comes too late on a host port: there the old task must stop before the new one can start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
-from msr_cache.swarm.ownership import TRIAL, Owner, filters, is_same_owner, is_trial, owner_in, with_part
+from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.ownership import (
+    EXISTS,
+    LOST,
+    TRIAL,
+    Owner,
+    filters,
+    is_trial,
+    refuse_other_owner,
+    with_resource,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pulumi import ResourceHookArgs
 
-    from msr_cache.swarm.manager import Manager
-
 _GRACE = 1_000_000_000
-"""Nanoseconds. What it serves is nothing to wait for, and its port is wanted."""
+"""Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""
 _HEALTH_TIMES = {"Interval": 200_000_000, "Timeout": 10_000_000_000, "Retries": 300}
-"""Nanoseconds. Somebody waits for it, and it does not last: it is looked at more often than a service's own task."""
-SERVICE_REMOVED = "the cache's service was removed by somebody else: put it back by pulumi up --refresh"
+"""Nanoseconds: checked more often than a service's task, because you wait for a trial, and it soon ends."""
+SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 
 
 def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) -> None:
-    """Before a create: refuse a service of that name that is somebody else's; remove our own that no state knows."""
-    labels = owner.labels("service")
+    """Before a create: refuse another owner's service of that name; remove one of ours that no state knows."""
     found = manager.find(f"/services/{name}")
     if found is None:
         return
-    theirs = found["Spec"].get("Labels") or {}
-    if not is_same_owner(theirs, labels):
-        message = (
-            f"service {name} is there already and belongs to {owner_in(theirs)}: "
-            "it is left as it is; remove it, or give the cache another name"
-        )
-        raise Refusal(message)
+    refuse_other_owner(f"service {name}", found, owner.labels("service"), EXISTS)
     if not dry_run:
-        # An interrupted run created it and could not note its id: only by a new one does the state know it.
+        # An interrupted run created it without recording its id, so the state can only learn that of a new one.
         manager.remove("services", found["ID"])
 
 
 def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> None:
-    """Refuse an update of a service that is not ours, and one whose tasks would not run."""
+    """Refuse an update of another owner's service, and one whose tasks would not run."""
     found = manager.find(f"/services/{args.id}")
     if found is None:
         raise Refusal(SERVICE_REMOVED)
-    theirs = found["Spec"].get("Labels") or {}
-    if not is_same_owner(theirs, owner.labels("service")):
-        message = f"service {found['Spec']['Name']} belongs to {owner_in(theirs)} by now: it is left as it is"
-        raise Refusal(message)
+    refuse_other_owner(f"service {found['Spec']['Name']}", found, owner.labels("service"), LOST)
     old, new = args.old_outputs or {}, args.new_inputs or {}
     replicas = new["mode"]["replicated"]["replicas"]
-    if replicas and any(not _covers(old.get(key), new.get(key)) for key in ("taskSpec", "endpointSpec")):
-        run(manager, owner, new, _ports(found["Endpoint"].get("Ports") or []))
+    if replicas and not all(_covers(old.get(key), new.get(key)) for key in ("taskSpec", "endpointSpec")):
+        _try_update(manager, owner, new, found["Endpoint"].get("Ports") or [])
 
 
 def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
@@ -71,109 +68,102 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     return old == new or not (old or new)
 
 
-def _ports(ports: list[dict[str, Any]]) -> set[tuple[str, int]]:
-    return {(port["PublishMode"], port["PublishedPort"]) for port in ports}
-
-
-def run(manager: Manager, owner: Owner, inputs: Mapping[str, Any], taken: set[tuple[str, int]]) -> None:
-    """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it holds itself."""
-    name = f"{inputs['name']}-{TRIAL}"
+def _try_update(manager: Manager, owner: Owner, inputs: Mapping[str, Any], held: list[dict[str, Any]]) -> None:
+    """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it `held`."""
     sweep(manager, owner.labels(TRIAL))
-    spec = engine_spec(inputs, name, owner.labels(TRIAL))
-    spec["EndpointSpec"]["Ports"] = [
-        port for port in spec["EndpointSpec"]["Ports"] if (port["PublishMode"], port["PublishedPort"]) not in taken
-    ]
-    _try(manager, spec, f"service {inputs['name']} was not changed: one task of the new settings was tried beside it")
+    spec = engine_spec(inputs, f"{inputs['name']}-{TRIAL}", owner.labels(TRIAL))
+    taken = {(port["PublishMode"], port["PublishedPort"]) for port in held}
+    ports = spec["EndpointSpec"]["Ports"]
+    spec["EndpointSpec"]["Ports"] = [p for p in ports if (p["PublishMode"], p["PublishedPort"]) not in taken]
+    _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
 
 
 def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) -> None:
-    """Run one more task of `service` on a node that has none of its own, which then holds its image already."""
+    """Run one more task of `service` on a node that has none, which also pulls the image there."""
     spec = service["Spec"]
-    part = f"{TRIAL}-{node['ID'][:12]}"  # several nodes may be tried at once
-    sweep(manager, spec["Labels"], part)
+    resource = f"{TRIAL}-{node['ID'][:12]}"  # several nodes may be tried at once
+    sweep(manager, spec["Labels"], resource)
     template = spec["TaskTemplate"]
     container = template["ContainerSpec"]
     health = {**(container.get("Healthcheck") or {}), **_HEALTH_TIMES}
     ports = spec["EndpointSpec"].get("Ports") or []
-    here = {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]}
-    trial = {
-        "Name": f"{spec['Name']}-{part}",
-        "Labels": with_part(spec["Labels"], part),
-        "Mode": {"Replicated": {"Replicas": 1}},
-        "TaskTemplate": {
+    trial = _one_task(
+        f"{spec['Name']}-{resource}",
+        with_resource(spec["Labels"], resource),
+        {
             **template,
-            "ContainerSpec": {**container, "Healthcheck": health, "StopGracePeriod": _GRACE},
-            "Placement": here,
-            "RestartPolicy": {"Condition": "none"},
+            "ContainerSpec": {**container, "Healthcheck": health},
+            "Placement": {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]},
         },
-        "EndpointSpec": {"Ports": [port for port in ports if port["PublishMode"] == "host"]},
-    }
+        [port for port in ports if port["PublishMode"] == "host"],
+    )
     hostname = node["Description"]["Hostname"]
-    what = f"node {hostname} was not labelled: one task of service {spec['Name']}, as it is now, was tried there"
-    _try(manager, trial, what)
+    _try(manager, trial, f"node {hostname} was not labelled: a trial task of service {spec['Name']} did not run there")
 
 
-def _try(manager: Manager, spec: dict[str, Any], what: str) -> None:
-    def refused(cause: str) -> str:
-        return f"{what}, and would not run.\n  {cause}\n  then: pulumi up"
-
+def _try(manager: Manager, spec: dict[str, Any], outcome: str) -> None:
     trial = manager.create("services", spec)
     try:
-        convergence.wait_for_task(manager, trial, refused)
+        convergence.wait_for_task(manager, trial, lambda cause: f"{outcome}.\n  {cause}\n  then: pulumi up")
     finally:
-        # Also when the run is interrupted. What can't be removed hides no cause; the next run sweeps it.
+        # Also when the run is interrupted. A failed removal must not hide the cause; the next run sweeps the trial.
         with suppress(Refusal):
             manager.remove("services", trial)
 
 
-def sweep(manager: Manager, labels: Mapping[str, str], part: str = TRIAL) -> None:
-    """Remove trials that a killed run has left: all of the owner of `labels`, or those of a part."""
+def sweep(manager: Manager, labels: Mapping[str, str], resource: str = TRIAL) -> None:
+    """Remove trials that a killed run has left: all of the owner of `labels`, or the one that `resource` names."""
     for service in manager.get("/services", **filters(labels)):
-        if is_trial(service, part):
+        if is_trial(service, resource):
             manager.remove("services", service["ID"])
 
 
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Turn docker.Service's inputs into the Engine API's spec of one task, not restarted, reserving nothing."""
+    """Turn docker.Service's inputs into the Engine API's spec of a trial, which reserves nothing."""
     container = inputs["taskSpec"]["containerSpec"]
     limits = inputs["taskSpec"]["resources"]["limits"]
-    endpoint = inputs["endpointSpec"]
-    return {
-        "Name": name,
-        "Labels": dict(labels),
-        "Mode": {"Replicated": {"Replicas": 1}},
-        "TaskTemplate": {
-            "ContainerSpec": {
-                "Image": container["image"],
-                "Command": container["commands"],
-                "StopGracePeriod": _GRACE,
-                "Healthcheck": {"Test": container["healthcheck"]["tests"], **_HEALTH_TIMES},
-                "Configs": [
-                    {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
-                    for file in container["configs"]
-                ],
-                "Secrets": [
-                    {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}
-                    for file in container["secrets"]
-                ],
-            },
-            "Resources": {"Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}},
-            "RestartPolicy": {"Condition": "none"},
-            "Placement": {"Constraints": inputs["taskSpec"]["placement"]["constraints"]},
+    template = {
+        "ContainerSpec": {
+            "Image": container["image"],
+            "Command": container["commands"],
+            "Healthcheck": {"Test": container["healthcheck"]["tests"], **_HEALTH_TIMES},
+            "Configs": [
+                {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
+                for file in container["configs"]
+            ],
+            "Secrets": [
+                {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}
+                for file in container["secrets"]
+            ],
         },
-        "EndpointSpec": {
-            "Ports": [
-                {
-                    "Protocol": "tcp",
-                    "TargetPort": int(port["targetPort"]),
-                    "PublishedPort": int(port["publishedPort"]),
-                    "PublishMode": port["publishMode"],
-                }
-                for port in endpoint["ports"]
-            ]
-        },
+        "Resources": {"Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}},
+        "Placement": {"Constraints": inputs["taskSpec"]["placement"]["constraints"]},
     }
+    ports = [
+        {
+            "Protocol": "tcp",
+            "TargetPort": int(port["targetPort"]),
+            "PublishedPort": int(port["publishedPort"]),
+            "PublishMode": port["publishMode"],
+        }
+        for port in inputs["endpointSpec"]["ports"]
+    ]
+    return _one_task(name, labels, template, ports)
 
 
 def _target(file: Mapping[str, Any]) -> dict[str, Any]:
     return {"Name": file["fileName"], "UID": file["fileUid"], "GID": file["fileGid"], "Mode": int(file["fileMode"])}
+
+
+def _one_task(
+    name: str, labels: Mapping[str, str], template: dict[str, Any], ports: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the Engine API's spec of a service with one task, which the swarm does not restart."""
+    container = {**template["ContainerSpec"], "StopGracePeriod": _GRACE}
+    return {
+        "Name": name,
+        "Labels": dict(labels),
+        "Mode": {"Replicated": {"Replicas": 1}},
+        "TaskTemplate": {**template, "ContainerSpec": container, "RestartPolicy": {"Condition": "none"}},
+        "EndpointSpec": {"Ports": ports},
+    }

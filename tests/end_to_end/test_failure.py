@@ -143,7 +143,7 @@ def test_a_taken_port_is_named_and_the_next_up_recovers(stack: Stack, deployed_b
     stack.configure({"port": PORT + 1})
     with port_taken(stack, PORT + 1):
         run = stack.up()
-        must_fail(run, "host-mode port already in use", "take another `port`")
+        must_fail(run, "host-mode port already in use", "choose another `port`")
         if deployed_before:
             assert stack.pull_as({"caches": {CACHE: stack.outputs()["caches"][CACHE]}}, port=PORT).blobs
     stack.deploy()

@@ -43,7 +43,7 @@ def test_somebody_elses_service_of_the_name_is_refused_in_the_preview_and_left_a
     try:
         for run in (stack.preview(), stack.up()):
             assert not run.ok
-            assert f"service {name} is there already" in run.text
+            assert f"service {name} already exists" in run.text
         assert swarm.inspect("service", name) == before
         stack.must(stack.destroy())
         assert swarm.inspect("service", name) == before
@@ -64,7 +64,7 @@ def test_somebody_elses_file_of_the_name_is_refused_and_left_alone(stack: Stack,
     try:
         run = stack.up(refresh=True)
         assert not run.ok
-        assert f"{kind} {name} is there already and belongs to docker stack theirs" in run.text
+        assert f"{kind} {name} already exists and belongs to docker stack theirs" in run.text
         assert swarm.inspect(kind, name) == before
         stack.must(stack.destroy())
         assert swarm.inspect(kind, name) == before
@@ -94,5 +94,5 @@ def test_destroy_with_refresh_succeeds_after_everything_was_removed_by_hand(stac
         swarm.docker(kind, "rm", *swarm.names(kind))
     run = stack.destroy()
     assert not run.ok
-    assert "the cache's service was removed by somebody else: run this command again with --refresh" in run.text
+    assert "the cache's service was removed outside Pulumi: run this command again with --refresh" in run.text
     stack.must(stack.destroy(refresh=True))

@@ -148,7 +148,7 @@ def test_a_removed_label_is_seen_as_gone(site: Site, by_hand: Swarm, provider: N
 
 
 @on_a_swarm
-def test_a_changed_label_is_seen_and_an_update_mends_it(
+def test_a_changed_label_is_seen_and_an_update_repairs_it(
     site: Site, by_hand: Swarm, provider: NodeLabelProvider
 ) -> None:
     created = provider.create(props(site))
@@ -264,7 +264,7 @@ def test_a_conflict_is_tried_again_on_what_the_other_has_written() -> None:
 
 def test_a_node_that_others_never_stop_changing_is_given_up_in_one_line() -> None:
     provider = with_manager(NodeLabelProvider(), Busy(conflicts=1000))
-    with pytest.raises(Refusal, match=f"node n was changed by others {node_label.ATTEMPTS} times"):
+    with pytest.raises(Refusal, match=f"other clients changed node n {node_label.ATTEMPTS} times"):
         provider.create({"node": "a", "key": KEY, "value": "true", "owner": OURS})
 
 
@@ -395,7 +395,7 @@ def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
 
 @on_a_swarm
 @pytest.mark.parametrize("availability", ["drain", "pause"])
-def test_a_node_that_takes_no_tasks_is_named_with_the_command_that_mends_it(
+def test_a_node_that_takes_no_tasks_is_named_with_the_command_that_repairs_it(
     site: Site, by_hand: Swarm, provider: NodeLabelProvider, availability: str
 ) -> None:
     by_hand.docker("node", "update", "--availability", availability, site.node_name)

@@ -102,7 +102,7 @@ def test_a_service_that_crashes_is_told_with_the_last_words_of_its_log(
 @on_a_swarm
 def test_a_service_that_was_removed_is_told_with_the_command_that_puts_it_back(provider: RolloutProvider) -> None:
     for act in (lambda: provider.create(props(GONE)), lambda: provider.update(GONE, props(GONE), props(GONE))):
-        with pytest.raises(Refusal, match="was removed by somebody else: put it back by pulumi up --refresh"):
+        with pytest.raises(Refusal, match="was removed outside Pulumi: restore it with pulumi up --refresh"):
             act()
 
 
@@ -192,7 +192,7 @@ def test_a_service_of_ours_is_let_go_and_no_trial_left_behind(
 @on_a_swarm
 def test_a_service_that_has_become_somebody_elses_is_left(provider: RolloutProvider, service: Service) -> None:
     id_ = service(owner=THEIRS)
-    with pytest.raises(Refusal, match=f"the cache's service belongs to msr-cache stack {THEIRS} by now: it is left"):
+    with pytest.raises(Refusal, match=f"the cache's service now belongs to msr-cache stack {THEIRS}; left unchanged"):
         provider.delete(id_, props(id_))
 
 

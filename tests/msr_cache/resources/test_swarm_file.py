@@ -17,8 +17,8 @@ from msr_cache.resources.swarm_file import (
     ConfigProvider,
     SecretProvider,
     SwarmFileProvider,
-    leftovers,
     mounted,
+    unused_objects,
 )
 from msr_cache.swarm.manager import EngineError
 from msr_cache.swarm.ownership import Owner
@@ -82,7 +82,8 @@ def test_the_name_of_what_is_not_known_yet_is_unknown_and_no_hash_of_nothing(unk
 def test_what_is_empty_or_too_large_is_refused_in_the_preview(of: type[SwarmFileProvider], size: int) -> None:
     for data in ("", "x" * size, "é" * (size // 2)):
         assert refusal(of(), inputs(data)) == (
-            f"msr-cache:caches.asia: its unit has {len(data.encode())} bytes, allowed by the swarm are 1 to {size - 1}"
+            f"msr-cache:caches.asia: found {len(data.encode())} bytes in unit, expected 1 to {size - 1}, "
+            "the swarm's limit"
         )
     assert of().check({}, inputs("x" * (size - 1))).failures == []
 
@@ -180,7 +181,7 @@ def test_an_equal_object_that_an_interrupted_run_has_left_is_taken_up(provider: 
 @pytest.mark.parametrize(
     ("labels", "whose"),
     [
-        ([], "nobody that its labels name"),
+        ([], "an owner that its labels do not name"),
         (["--label=com.docker.stack.namespace=theirs"], "docker stack theirs"),
         ([f"--label=msr-cache.owner={THEIRS}"], f"msr-cache stack {THEIRS}"),
     ],
@@ -193,7 +194,7 @@ def test_somebody_elses_object_of_the_name_is_refused_and_left(
     before = by_hand.inspect(kind, props["name"])
     with pytest.raises(Refusal) as caught:
         provider.create(props)
-    assert str(caught.value).startswith(f"{kind} {props['name']} is there already and belongs to {whose}: it is left")
+    assert str(caught.value).startswith(f"{kind} {props['name']} already exists and belongs to {whose}; left")
     assert by_hand.inspect(kind, props["name"]) == before
 
 
@@ -219,14 +220,14 @@ def test_an_object_that_somebody_elses_service_mounts_is_told_as_in_use(
 
 
 @on_a_swarm
-def test_leftovers_are_the_caches_own_objects_that_no_service_mounts(
+def test_unused_objects_are_the_caches_own_objects_that_no_service_mounts(
     by_hand: Swarm, kind: str, provider: SwarmFileProvider
 ) -> None:
     unused, used = (provider.create(checked(provider, data)) for data in ("unused", "used"))
     provider.create(checked(provider, "theirs", THEIRS))
     by_hand.docker(kind, "create", "nobodys", "-", stdin="x")
     service(by_hand, kind, used.outs["name"], ASIA)
-    assert leftovers(provider.manager, ASIA.labels("rollout")) == [(provider.kind, unused.id)]
+    assert unused_objects(provider.manager, ASIA.labels("rollout")) == [(provider.kind, unused.id)]
 
 
 def test_a_service_without_containers_mounts_nothing() -> None:

@@ -35,18 +35,18 @@ def explain(swarm: ScriptedSwarm, failed: dict[str, Any]) -> list[str]:
         ("rejected", "No such image: mirantis/dtr-content-cache:2.9.99", "check `image`"),
         ("rejected", "manifest unknown: manifest unknown", "check `image`"),
         ("rejected", "pull access denied for cache, repository does not exist", "check `image`"),
-        ("pending", "no suitable node (host-mode port already in use on 1 node)", "take another `port`"),
+        ("pending", "no suitable node (host-mode port already in use on 1 node)", "choose another `port`"),
         (
             "pending",
             "no suitable node (host-mode port already in use on 1 node; insufficient resources on 1 node)",
-            "take another `port`",
+            "choose another `port`",
         ),
         (
             "failed",
             "driver failed programming external connectivity: Bind for 0.0.0.0:443 failed: port is already allocated",
-            "take another `port`",
+            "choose another `port`",
         ),
-        ("failed", "listen tcp4 0.0.0.0:443: bind: address already in use", "take another `port`"),
+        ("failed", "listen tcp4 0.0.0.0:443: bind: address already in use", "choose another `port`"),
         ("pending", "no suitable node (scheduling constraints not satisfied on 3 nodes)", "no node carries the label"),
         ("pending", "no suitable node (insufficient resources on 1 node)", "lower `resources.reservations`"),
         ("failed", CRASH, "read the log lines above"),
@@ -132,7 +132,7 @@ def test_what_is_no_utf8_does_no_harm(swarm: ScriptedSwarm) -> None:
 def test_a_log_that_tells_another_version_of_msr_is_explained(swarm: ScriptedSwarm, line: str) -> None:
     """Docker KB: "Troubleshooting common DTR content cache issues"."""
     swarm.log = frame(line + "\n")
-    assert explain(swarm, exited())[-1] == "  what to do: take the image of MSR's version"
+    assert explain(swarm, exited())[-1] == "  what to do: use the image of your MSR's version"
 
 
 class Mute(ScriptedSwarm):

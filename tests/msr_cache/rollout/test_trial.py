@@ -115,8 +115,8 @@ def test_a_name_that_nobody_has_is_free(swarm: ScriptedSwarm) -> None:
 @pytest.mark.parametrize(
     ("labels", "whose"),
     [
-        (None, "nobody that its labels name"),
-        ({}, "nobody that its labels name"),
+        (None, "an owner that its labels do not name"),
+        ({}, "an owner that its labels do not name"),
         ({"com.docker.stack.namespace": "asia"}, "docker stack asia"),
         (Owner("msr-cache", "test", "asia").labels("service"), "msr-cache stack msr-cache/test/asia"),
     ],
@@ -125,7 +125,7 @@ def test_somebody_elses_service_is_refused_by_name_and_left_in_previews_too(
     swarm: ScriptedSwarm, dry_run: bool, labels: dict[str, str] | None, whose: str
 ) -> None:
     swarm.service["Spec"]["Labels"] = labels
-    with pytest.raises(Refusal, match=f"service asia_cache is there already and belongs to {whose}: it is left as it"):
+    with pytest.raises(Refusal, match=f"service asia_cache already exists and belongs to {whose}; left"):
         refuse_foreign(swarm, dry_run=dry_run)
     assert swarm.removed == []
 
@@ -142,7 +142,7 @@ def test_our_own_service_of_which_no_state_knows_is_removed_but_not_by_a_preview
 
 def test_a_service_that_has_become_somebody_elses_is_left(ours: ScriptedSwarm) -> None:
     ours.service["Spec"]["Labels"] = {"com.docker.stack.namespace": "theirs"}
-    with pytest.raises(Refusal, match="service asia_cache belongs to docker stack theirs by now"):
+    with pytest.raises(Refusal, match="service asia_cache now belongs to docker stack theirs; left unchanged"):
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
     assert (ours.created, ours.removed) == ([], [])
 
@@ -199,7 +199,9 @@ def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Scripte
     with pytest.raises(Refusal) as caught:
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
     told = str(caught.value)
-    assert told.startswith("service asia_cache was not changed: one task of the new settings was tried beside it")
+    assert told.startswith(
+        "service asia_cache was not changed: a trial task of the new settings, beside it, did not run."
+    )
     assert "task t on worker-7 rejected: No such image: cache:2" in told
     assert "what to do: check `image`" in told
     assert ours.removed == ["services/created-1"]
@@ -281,7 +283,7 @@ def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: ScriptedSw
     with pytest.raises(Refusal) as caught:
         trial.on_node(ours, serving(ours), NODE)
     told = str(caught.value)
-    assert told.startswith("node worker-8 was not labelled: one task of service asia_cache, as it is now, was tried")
+    assert told.startswith("node worker-8 was not labelled: a trial task of service asia_cache did not")
     assert "rejected: No such image: cache:1" in told
     assert ours.removed == ["services/created-1"]
 

@@ -38,7 +38,7 @@ def test_what_docker_stack_deployed_under_the_same_name_is_somebody_elses() -> N
 def test_what_carries_no_label_is_nobodys_and_never_ours() -> None:
     assert not is_same_owner({}, ASIA.labels("service"))
     assert not is_same_owner({}, {})
-    assert owner_in({}) == "nobody that its labels name"
+    assert owner_in({}) == "an owner that its labels do not name"
 
 
 def test_a_listing_is_filtered_by_the_owner_and_not_by_the_part() -> None:
