@@ -200,7 +200,7 @@ def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Scripte
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
     told = str(caught.value)
     assert told.startswith(
-        "service asia_cache was not changed: a trial task of the new settings, beside it, did not run."
+        "service asia_cache was not changed: a trial task of the new settings did not run."
     )
     assert "task t on worker-7 rejected: No such image: cache:2" in told
     assert "what to do: check `image`" in told
