@@ -18,9 +18,9 @@ class SignedCertificateProvider(SwarmProvider):
     updates_on = ("certificatePem", "publicKeyPem")
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
-        from msr_cache.x509.chain import belongs
+        from msr_cache.x509.chain import matches_key
 
-        if not is_unknown(news["publicKeyPem"]) and not belongs(news["certificatePem"], news["publicKeyPem"]):
+        if not is_unknown(news["publicKeyPem"]) and not matches_key(news["certificatePem"], news["publicKeyPem"]):
             raise Refusal(
                 f"{news['at']}: found the certificate of another key, expected one that your CA signed from the stack "
                 "output certificateRequestPem"

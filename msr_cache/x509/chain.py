@@ -1,4 +1,8 @@
-"""What is wrong with a certificate, key and chain that an operator gives: told by name before anything is changed."""
+"""Checks a certificate, key and chain that an operator gives, and names each problem before anything changes.
+
+Not with cryptography's x509.verification: it refuses chains that clients accept, such as one without an authority key
+identifier, and reports one problem without the key path that it stems from.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -21,9 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from msr_cache.x509 import pem
 
 Mistake = tuple[str, str]
-"""The key it was given by (certificate, intermediates, ca, key), and what is wrong with it."""
-_Check = Callable[[x509.Certificate], Iterable[str]]
-_Kind = TypeVar("_Kind", bound=x509.ExtensionType)
+"""The config key (certificate, intermediates, ca, key), and the problem with its value."""
 _BROKEN = (hashes.MD5, hashes.SHA1)
 _SMALLEST_RSA = 2048
 """Bits (CA/Browser Forum Baseline Requirements, 6.1.5)."""
@@ -31,9 +32,9 @@ _SMALLEST_RSA = 2048
 
 @dataclass(frozen=True)
 class Given:
-    """PEM texts as the operator gives them; `certificate` may have its intermediates appended.
+    """PEM texts from the config; `certificate` may have its intermediates appended.
 
-    `window` is how many days before its end a certificate no longer counts as one to begin with.
+    A certificate that expires within `window` days is refused.
     """
 
     certificate: str
@@ -52,44 +53,42 @@ class Chain:
 
     @property
     def ends(self) -> datetime:
-        """When the first of its certificates ends."""
+        """When the first of its certificates expires."""
         return min(certificate.not_valid_after_utc for certificate in (*self.sent, self.root))
 
 
 def server_mistakes(given: Given, hosts: Sequence[str]) -> list[Mistake]:
-    """Say all that keeps clients of `hosts` from trusting a server with this certificate."""
-    return _mistakes(given, lambda leaf: [*_server(leaf), *_uncovered(leaf, hosts)])
+    """Return why clients would not trust the servers `hosts` with this certificate."""
+    return _mistakes(given, lambda leaf: [*_unfit_for_servers(leaf), *_uncovered(leaf, hosts)])
 
 
 def ca_mistakes(given: Given) -> list[Mistake]:
-    """Say all that keeps the stack from signing certificates with this CA."""
-    return _mistakes(given, _signer)
+    """Return why the stack can't sign certificates with this CA."""
+    return _mistakes(given, _unfit_for_signing)
 
 
 def chain_of(given: Given) -> Chain:
     """Return the chain of what has no mistakes."""
     links = [link for _, link in _links(given)]
     root = _root(links[-1], given.ca)
-    assert root is not None  # noqa: S101 - what `_mistakes` has told before
+    assert root is not None  # noqa: S101 - else `_mistakes` would have reported it
     return Chain(tuple(link for link in links if link is links[0] or link != root), root)
 
 
-def belongs(certificate: str, public_key: str) -> bool:
-    """Whether the first certificate is one of the key, both PEM."""
+def matches_key(certificate: str, public_key: str) -> bool:
+    """Whether the first certificate is for the public key, both PEM."""
     return pem.certificates(certificate)[0].public_key() == load_pem_public_key(public_key.encode())
 
 
-def _mistakes(given: Given, of_first: _Check) -> list[Mistake]:
-    unreadable = list(_unreadable(given))
-    if any(key != "key" for key, _ in unreadable):
-        return unreadable
+def _mistakes(given: Given, first_problems: Callable[[x509.Certificate], Iterable[str]]) -> list[Mistake]:
+    if unreadable := list(_unreadable(given)):
+        return [*unreadable, *_key_mistakes(given.key)]
     links = _links(given)
-    found = [("certificate", problem) for problem in of_first(links[0][1])]
-    found += unreadable or _key(given.key, links[0][1].public_key())
-    for key, link in links:
-        found += [(key, problem) for problem in _weak(link, given.window)]
-    broken = list(_breaks(links))
-    return found + (broken or list(_top(links, given)))
+    first = links[0][1]
+    found = [("certificate", problem) for problem in first_problems(first)]
+    found += _key_mistakes(given.key, first.public_key())
+    found += [(key, problem) for key, link in links for problem in _weaknesses(link, given.window)]
+    return found + (list(_breaks(links)) or list(_root_mistakes(links, given)))
 
 
 def _unreadable(given: Given) -> Iterator[Mistake]:
@@ -99,52 +98,48 @@ def _unreadable(given: Given) -> Iterator[Mistake]:
                 pem.certificates(text)
             except ValueError as error:
                 yield key, str(error)
-    if given.key is not None and (problem := _key_problem(given.key)):
-        yield "key", problem
 
 
-def _key_problem(key: str) -> str | None:
-    """Say why a text is no private key, without a word of it."""
+def _key_mistakes(key: str | None, public: PublicKeyTypes | None = None) -> Iterator[Mistake]:
+    """Yield why a text is no private key, or not the one of `public`, without showing any of it."""
+    if key is None:
+        return
     if "PRIVATE KEY-----" not in key:
-        what = (
-            "a certificate" if "CERTIFICATE-----" in key else "a public key" if "PUBLIC KEY-----" in key else "no PEM"
-        )
-        return f"found {what}, allowed is a private key in PEM"
+        kinds = {"CERTIFICATE-----": "a certificate", "PUBLIC KEY-----": "a public key"}
+        found = next((kind for mark, kind in kinds.items() if mark in key), "no PEM")
+        yield "key", f"found {found}, expected a private key in PEM"
+        return
     try:
-        load_pem_private_key(key.encode(), None)
+        found_public = load_pem_private_key(key.encode(), None).public_key()
     except TypeError:
-        return "found an encrypted key, which the registry can't read; allowed is one that `openssl pkey` has decrypted"
-    except Exception:  # noqa: BLE001 - whatever the library says may quote the key
-        return "found a private key that is damaged or of an unknown kind"
-    return None
+        yield "key", "found an encrypted key, which the registry can't read, expected one decrypted with `openssl pkey`"
+    except Exception:  # noqa: BLE001 - the library's text may quote the key
+        yield "key", "found a private key that is damaged or of an unknown kind"
+    else:
+        if public not in (None, found_public):
+            yield "key", "found the key of another certificate, expected the one that belongs to `certificate`"
 
 
-def _key(key: str | None, public: PublicKeyTypes) -> list[Mistake]:
-    if key is None or load_pem_private_key(key.encode(), None).public_key() == public:
-        return []
-    return [("key", "found the key of another certificate; allowed is the one that `certificate` was made for")]
-
-
-def _server(leaf: x509.Certificate) -> Iterator[str]:
+def _unfit_for_servers(leaf: x509.Certificate) -> Iterator[str]:
     if pem.may_sign(leaf):
-        yield f"found CA {pem.name(leaf)}, allowed is a server's certificate; intermediates come after it"
-    usage = _extension(leaf, x509.ExtendedKeyUsage)
-    allowed = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
-    if usage and not any(oid in usage for oid in allowed):
-        yield f"found {pem.name(leaf)}, which is not for servers; allowed is extended key usage serverAuth"
-    use = _extension(leaf, x509.KeyUsage)
+        yield f"found CA {pem.name(leaf)}, expected a server's certificate first and intermediates after it"
+    usage = pem.extension(leaf, x509.ExtendedKeyUsage)
+    for_servers = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+    if usage and not any(oid in usage for oid in for_servers):
+        yield f"found {pem.name(leaf)}, which is not for servers, expected extended key usage serverAuth"
+    use = pem.extension(leaf, x509.KeyUsage)
     if use and not use.digital_signature:
-        yield f"found {pem.name(leaf)}, which may not sign TLS handshakes; allowed is key usage digitalSignature"
+        yield f"found {pem.name(leaf)}, which may not sign TLS handshakes, expected key usage digitalSignature"
 
 
-def _signer(ca: x509.Certificate) -> Iterator[str]:
+def _unfit_for_signing(ca: x509.Certificate) -> Iterator[str]:
     if not pem.may_sign(ca):
-        yield f"found {pem.name(ca)}, which may sign no certificates; allowed is a CA (CA:TRUE, keyCertSign)"
+        yield f"found {pem.name(ca)}, which may sign no certificates, expected a CA (CA:TRUE, keyCertSign)"
 
 
 def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
-    """Apply RFC 6125: a wildcard stands for the whole first label; the common name counts for nothing."""
-    names = _extension(leaf, x509.SubjectAlternativeName)
+    """Apply RFC 6125: a wildcard stands for the whole first label; the common name is ignored."""
+    names = pem.extension(leaf, x509.SubjectAlternativeName)
     dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)] if names else []
     addresses = names.get_values_for_type(x509.IPAddress) if names else []
     for host in hosts:
@@ -157,45 +152,46 @@ def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
             yield f"found {shown}, which does not cover {host}"
 
 
-def _weak(certificate: x509.Certificate, window: int) -> Iterator[str]:
+def _weaknesses(certificate: x509.Certificate, window: int) -> Iterator[str]:
+    found = f"found {pem.name(certificate)}"
     if problem := pem.life_problem(certificate):
         yield problem
     elif certificate.not_valid_after_utc < datetime.now(UTC) + timedelta(days=window):
         yield (
-            f"found {pem.name(certificate)}, which ends on {certificate.not_valid_after_utc:%Y-%m-%d}, "
-            f"within renewDays ({window}): give a renewed one, or set a smaller renewDays"
+            f"{found}, which expires on {certificate.not_valid_after_utc:%Y-%m-%d}, within renewDays ({window}): "
+            "give a renewed one, or set a smaller renewDays"
         )
     if isinstance(certificate.signature_hash_algorithm, _BROKEN):
         used = certificate.signature_hash_algorithm.name.upper()
-        yield f"found {pem.name(certificate)}, signed with {used}, which clients refuse; allowed is SHA-256 or stronger"
+        yield f"{found}, signed with {used}, which clients refuse, expected SHA-256 or stronger"
     key = certificate.public_key()
     if isinstance(key, RSAPublicKey) and key.key_size < _SMALLEST_RSA:
-        yield f"found {pem.name(certificate)} with RSA of {key.key_size} bits, allowed are {_SMALLEST_RSA} or more"
+        yield f"{found} with RSA of {key.key_size} bits, expected {_SMALLEST_RSA} or more"
 
 
 def _breaks(links: Sequence[tuple[str, x509.Certificate]]) -> Iterator[Mistake]:
-    """Say where one certificate of a chain is not signed by the next."""
+    """Yield where the next certificate of a chain did not sign the one before."""
     for below, ((_, child), (key, parent)) in enumerate(pairwise(links), start=int(pem.may_sign(links[0][1]))):
+        found = f"found {pem.name(parent)}"
         if child.issuer != parent.subject:
-            wanted = child.issuer.rfc4514_string()
-            here = any(child.issuer == link.subject for _, link in links)
-            hint = "which comes at another place: put each after the one that it signs" if here else "which is missing"
-            yield key, f"found {pem.name(parent)} after {pem.name(child)}, which is signed by {wanted}, {hint}"
+            misplaced = any(child.issuer == link.subject for _, link in links)
+            hint = "which is elsewhere: put each after the one that it signs" if misplaced else "which is missing"
+            yield key, f"{found} after {pem.name(child)}, which is signed by {child.issuer.rfc4514_string()}, {hint}"
         elif not pem.may_sign(parent):
-            yield key, f"found {pem.name(parent)}, which is no CA, as the signer of {pem.name(child)}"
+            yield key, f"{found}, which is no CA, as the signer of {pem.name(child)}"
         elif not _signed(child, parent):
-            yield key, f"found {pem.name(parent)} with another key than the one that signed {pem.name(child)}"
-        elif (most := _most_below(parent)) is not None and below > most:
-            yield key, f"found {pem.name(parent)}, which allows {most} CAs below it, not {below}"
+            yield key, f"{found} with another key than the one that signed {pem.name(child)}"
+        elif (limit := _path_length(parent)) is not None and below > limit:
+            yield key, f"{found}, which allows {limit} CAs below it, not {below}"
 
 
-def _top(links: Sequence[tuple[str, x509.Certificate]], given: Given) -> Iterator[Mistake]:
-    """Say why a chain leads to no root."""
+def _root_mistakes(links: Sequence[tuple[str, x509.Certificate]], given: Given) -> Iterator[Mistake]:
+    """Yield why a chain leads to no root."""
     key, last = links[-1]
     if given.ca is not None:
         ca, *others = pem.certificates(given.ca)
         if others:
-            yield "ca", "found more than one certificate, allowed is the root that clients trust"
+            yield "ca", "found more than one certificate, expected the root that clients trust"
         elif last != ca and not (last.issuer == ca.subject and _signed(last, ca)):
             yield "ca", f"found {pem.name(ca)}, which did not sign {pem.name(last)}"
         elif last != ca and not pem.may_sign(ca):
@@ -203,15 +199,12 @@ def _top(links: Sequence[tuple[str, x509.Certificate]], given: Given) -> Iterato
         elif problem := pem.life_problem(ca):
             yield "ca", problem
     elif _root(last, None) is None:
-        problem = (
-            f"found no certificate of {last.issuer.rfc4514_string()}, which signed {pem.name(last)}: append what is "
-            "missing of the chain, or give the root that clients trust as `ca`"
-        )
-        yield key, problem
+        problem = f"found no certificate of {last.issuer.rfc4514_string()}, which signed {pem.name(last)}"
+        yield key, f"{problem}: complete the chain, or give the root that clients trust as `ca`"
 
 
 def _links(given: Given) -> list[tuple[str, x509.Certificate]]:
-    """Return the chain as it was given, each certificate with its key."""
+    """Return the given chain, each certificate with its config key."""
     return [
         (key, certificate)
         for key, text in (("certificate", given.certificate), ("intermediates", given.intermediates))
@@ -221,20 +214,20 @@ def _links(given: Given) -> list[tuple[str, x509.Certificate]]:
 
 
 def _root(last: x509.Certificate, ca: str | None) -> x509.Certificate | None:
-    """Return who ends a chain: the given root, the last certificate itself, or one that this machine trusts."""
+    """Return the root of a chain: the given one, the last certificate itself, or one that this machine trusts."""
     if ca is not None:
         return pem.certificates(ca)[0]
     if pem.is_self_issued(last):
         return last if _signed(last, last) else None
     name = last.issuer.public_bytes()
-    # Only those that hold the name are parsed: some that machines trust are not as RFC 5280 wants them.
+    # Parse only those with that name: some trusted certificates break RFC 5280, and fail to parse.
     trusted = [der for der in ssl.create_default_context().get_ca_certs(binary_form=True) if name in der]
     return next((root for root in map(x509.load_der_x509_certificate, trusted) if _signed(last, root)), None)
 
 
 def _signed(child: x509.Certificate, parent: x509.Certificate) -> bool:
     if isinstance(child.signature_hash_algorithm, _BROKEN):
-        return True  # `_weak` refuses it by name; the library can't tell
+        return True  # the library can't verify it; `_weaknesses` reports it
     try:
         child.verify_directly_issued_by(parent)
     except (ValueError, TypeError, InvalidSignature):
@@ -242,13 +235,6 @@ def _signed(child: x509.Certificate, parent: x509.Certificate) -> bool:
     return True
 
 
-def _most_below(ca: x509.Certificate) -> int | None:
-    constraints = _extension(ca, x509.BasicConstraints)
+def _path_length(ca: x509.Certificate) -> int | None:
+    constraints = pem.extension(ca, x509.BasicConstraints)
     return constraints.path_length if constraints else None
-
-
-def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None

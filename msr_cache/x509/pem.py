@@ -1,51 +1,52 @@
-"""What PEM text really is: told before anything is built on it."""
+"""Reads certificates from PEM text, and says why one can't be used."""
 
 from __future__ import annotations
 
 import hashlib
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-# Imported where it is used: a run that looks into no certificate saves the time.
+# cryptography is imported in the functions: a run that reads no certificate saves the time.
 if TYPE_CHECKING:
     from cryptography import x509
+
+    _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 _END = "-----END CERTIFICATE-----"
 
 
 def certificates(pem: str) -> list[x509.Certificate]:
-    """Return the certificates in `pem`, one at least; ValueError says why there is none."""
+    """Return the certificates in `pem`, at least one; raise ValueError with the reason if there is none."""
     from cryptography import x509
 
     if "PRIVATE KEY" in pem:
-        message = "found a private key, allowed is the PEM text of a certificate"
-        raise ValueError(message)
+        raise ValueError("found a private key, expected a certificate in PEM")
     try:
         return x509.load_pem_x509_certificates(pem.encode())
     except ValueError:
         start = pem.strip()[:40].splitlines()[0] if pem.strip() else "nothing"
-        message = f"found {start!r}, which is no PEM; allowed is a certificate between BEGIN and END CERTIFICATE lines"
-        raise ValueError(message) from None
+        raise ValueError(
+            f"found {start!r}, which is no PEM, expected a certificate between BEGIN and END CERTIFICATE lines"
+        ) from None
 
 
 def ca_problem(pem: str) -> str | None:
-    """Say why `pem` holds what is no CA certificate that can be trusted now, or None."""
+    """Return why `pem` is not text of CA certificates that can be trusted now, or None."""
     try:
         found = certificates(pem)
     except ValueError as error:
         return str(error)
-    return next((problem for certificate in found if (problem := _no_ca(certificate))), None)
-
-
-def _no_ca(certificate: x509.Certificate) -> str | None:
-    if not may_sign(certificate):
-        return f"found the certificate of {name(certificate)}, which is no CA; allowed is the one that signs MSR's"
-    return life_problem(certificate)
+    for certificate in found:
+        if not may_sign(certificate):
+            return f"found the certificate of {name(certificate)}, which is no CA, expected that of the CA of MSR"
+        if problem := life_problem(certificate):
+            return problem
+    return None
 
 
 def life_problem(certificate: x509.Certificate) -> str | None:
-    """Say why now is outside of the certificate's life, or None."""
+    """Return why a certificate is not valid now, or None."""
     now = datetime.now(UTC)
     found = f"found {'CA ' if may_sign(certificate) else ''}{name(certificate)}"
     if certificate.not_valid_after_utc < now:
@@ -56,19 +57,25 @@ def life_problem(certificate: x509.Certificate) -> str | None:
 
 
 def may_sign(certificate: x509.Certificate) -> bool:
-    """Whether a certificate is one of a CA (RFC 5280, 4.2.1.9 and 4.2.1.3)."""
+    """Whether a certificate is that of a CA (RFC 5280, 4.2.1.9 and 4.2.1.3)."""
     from cryptography import x509
 
-    extensions = certificate.extensions
-    try:
-        is_ca = bool(extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
-    except x509.ExtensionNotFound:
-        # X.509 v1 roots carry no extensions at all; what a self-issued one may do is then its holder's word.
+    constraints = extension(certificate, x509.BasicConstraints)
+    if constraints is None:
+        # An X.509 v1 root has no extensions that could say what it may do.
         return certificate.version is x509.Version.v1 and is_self_issued(certificate)
+    usage = extension(certificate, x509.KeyUsage)
+    return constraints.ca and (usage is None or usage.key_cert_sign)
+
+
+def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """Return a certificate's extension, or None."""
+    from cryptography import x509
+
     try:
-        return is_ca and extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+        return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        return is_ca
+        return None
 
 
 def is_self_issued(certificate: x509.Certificate) -> bool:
@@ -90,13 +97,13 @@ def text(*chain: x509.Certificate) -> str:
 
 def sha256(certificate: x509.Certificate) -> str:
     """The certificate's fingerprint: SHA-256 of its DER form, in lower-case hexadecimal digits."""
-    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.hazmat.primitives.hashes import SHA256
 
-    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+    return certificate.fingerprint(SHA256()).hex()
 
 
 def key_sha256(certificate: x509.Certificate) -> str:
-    """SHA-256 of the public key (SubjectPublicKeyInfo), which a re-issued certificate keeps, as kubeadm writes it."""
+    """SHA-256 of the public key (SubjectPublicKeyInfo), which a renewed certificate may keep, as kubeadm writes it."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -291,11 +291,11 @@ MSR_NAME = x509.load_pem_x509_certificate(MSR_TLS.certificate.encode()).subject.
 @pytest.mark.parametrize(
     ("pem", "found"),
     [
-        ("hello", "found 'hello', which is no PEM; allowed is a certificate between BEGIN and END CERTIFICATE lines"),
-        (MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA; allowed is"),
-        (MSR_TLS.ca + MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA; allowed is"),
-        (MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
-        (MSR_TLS.ca + MSR_TLS.key, "found a private key, allowed is the PEM text of a certificate"),
+        ("hello", "found 'hello', which is no PEM, expected a certificate between BEGIN and END CERTIFICATE lines"),
+        (MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA, expected"),
+        (MSR_TLS.ca + MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA, expected"),
+        (MSR_TLS.key, "found a private key, expected a certificate in PEM"),
+        (MSR_TLS.ca + MSR_TLS.key, "found a private key, expected a certificate in PEM"),
     ],
     ids=["no PEM", "a leaf", "a leaf after the CA", "a private key", "a CA with its key"],
 )

@@ -106,11 +106,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a signed certificate within a larger window": (
         {".tls": SIGNED | {"validityDays": 400, "renewDays": 399}},
-        f"{AT}.certificate: found CN={HOST}, which ends on ",
+        f"{AT}.certificate: found CN={HOST}, which expires on ",
     ),
     "a CA that ends within the window of what it signs": (
         {".tls": {"source": "localCa", "validityDays": 400, "renewDays": 399}, "localCa": LOCAL_CA},
-        "msr-cache:localCa.certificate: found CN=Root, which ends on ",
+        "msr-cache:localCa.certificate: found CN=Root, which expires on ",
     ),
 }
 

@@ -74,7 +74,7 @@ def test_an_msr_that_answers_something_else_at_ca_is_told_in_the_preview(msr: Si
 def test_html_at_ca_is_told_by_its_beginning(msr: Site) -> None:
     msr.msr.misbehave("html")
     _, (line,) = check(msr.msr_url)
-    assert "which is no PEM; allowed is a certificate" in line
+    assert "which is no PEM, expected a certificate" in line
 
 
 @on_a_site

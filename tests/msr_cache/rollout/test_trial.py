@@ -199,9 +199,7 @@ def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Scripte
     with pytest.raises(Refusal) as caught:
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
     told = str(caught.value)
-    assert told.startswith(
-        "service asia_cache was not changed: a trial task of the new settings did not run."
-    )
+    assert told.startswith("service asia_cache was not changed: a trial task of the new settings did not run.")
     assert "task t on worker-7 rejected: No such image: cache:2" in told
     assert "what to do: check `image`" in told
     assert ours.removed == ["services/created-1"]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from msr_cache.x509.chain import Given, belongs, ca_mistakes, chain_of, server_mistakes
+from msr_cache.x509.chain import Given, ca_mistakes, chain_of, matches_key, server_mistakes
 from tests.certificates import HOST, Made, make, rsa_key
 
 ROOT = make("Root", ca=True)
@@ -155,10 +155,10 @@ REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
     ),
     "in another order": (
         given(SECOND.sign(HOST, sans=HOSTS), again(SUB), SECOND),
-        ("certificate", "which comes at another place"),
+        ("certificate", "which is elsewhere"),
     ),
-    "the root before the intermediate": (given(LEAF, ROOT, SUB), ("certificate", "which comes at another place")),
-    "twice the same": (given(LEAF, LEAF, SUB), ("certificate", "which comes at another place")),
+    "the root before the intermediate": (given(LEAF, ROOT, SUB), ("certificate", "which is elsewhere")),
+    "twice the same": (given(LEAF, LEAF, SUB), ("certificate", "which is elsewhere")),
     "a leaf as intermediate": (
         given(LEAF, intermediates=again(SUB, ca=False).pem),
         ("intermediates", "found CN=Sub, which is no CA"),
@@ -200,7 +200,7 @@ def test_sha1_is_refused_in_a_servers_certificate_and_in_a_ca(sha1: Callable[...
     ca = sha1()
     for found in (server_mistakes(Given(leaf.pem, key=leaf.key), HOSTS), ca_mistakes(Given(ca.pem, key=ca.key))):
         assert found == [
-            ("certificate", "found CN=Old, signed with SHA1, which clients refuse; allowed is SHA-256 or stronger")
+            ("certificate", "found CN=Old, signed with SHA1, which clients refuse, expected SHA-256 or stronger")
         ]
 
 
@@ -278,7 +278,7 @@ def test_a_root_that_this_machine_trusts_need_not_be_given(tmp_path: Path, monke
 
 @pytest.mark.parametrize("key", [ROOT, SUB])
 def test_a_certificate_belongs_to_the_key_it_was_made_for_alone(key: Made) -> None:
-    assert belongs(ROOT.pem, public(key)) == (key is ROOT)
+    assert matches_key(ROOT.pem, public(key)) == (key is ROOT)
 
 
 def test_a_key_that_the_library_does_not_know_is_refused_and_not_shown() -> None:

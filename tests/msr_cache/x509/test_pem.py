@@ -134,4 +134,4 @@ def test_each_of_several_certificates_must_be_a_ca() -> None:
 
 def test_a_private_key_is_refused_and_not_shown() -> None:
     problem = pem.ca_problem(TLS.key)
-    assert problem == "found a private key, allowed is the PEM text of a certificate"
+    assert problem == "found a private key, expected a certificate in PEM"
