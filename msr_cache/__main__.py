@@ -10,7 +10,7 @@ COMMANDS = ("ca", "verify")
 
 
 def main() -> None:
-    """Hand what follows a command's name to that command."""
+    """Run the named command with the remaining arguments."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])

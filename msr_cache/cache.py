@@ -1,48 +1,46 @@
-"""MsrCache: a cache's tracked resources, in the order in which they are made.
+"""MsrCache: a cache's tracked resources, in the order in which they are created.
 
 | step | resources | when |
 |---|---|---|
 | certificate | PrivateKey, CertRequest, SelfSignedCert, LocallySignedCert or SignedCertificate | changes nothing |
 | placement | Image, NodeLabel for each node | first, because the swarm may refuse it |
-| files | HttpSecret, SwarmConfig, SwarmSecret for each file | created beside the ones that serve |
+| files | HttpSecret, SwarmConfig, SwarmSecret for each file | created beside the files in use |
 | service | docker.Service, Rollout | tried, rolled out; then the former files are removed |
 | clients | Verification, Registration, CacheUser for each account, FormerEntries, PullVerification | last |
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 
 from msr_cache import certificate, clients, files, placement, service
+from msr_cache.certificate import Certificate
 from msr_cache.config import registry_config
+from msr_cache.config.settings import Settings
+from msr_cache.placement import Placement
 from msr_cache.scope import Scope, Site
-
-if TYPE_CHECKING:
-    from msr_cache.certificate import Certificate
-    from msr_cache.config.settings import Settings
-    from msr_cache.placement import Placement
-    from msr_cache.service import Running
+from msr_cache.service import RunningService
 
 
 class MsrCache(pulumi.ComponentResource):
-    """An MSR content cache on a swarm; `outputs` is what the stack says of it."""
+    """An MSR content cache on a swarm; `outputs` is its entry in the stack output `caches`."""
 
     def __init__(self, name: str, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("msr:cache:MsrCache", name, described(site.settings, name), opts)
+        super().__init__("msr:cache:MsrCache", name, component_inputs(site.settings, name), opts)
         scope = Scope(name, site, self)
-        own = certificate.declare(scope)
-        placed = placement.place(scope, own)
-        mounted = files.mount(scope, own, placed)
-        running = service.run(scope, own, placed, mounted)
-        clients.send(scope, own, running)
-        self.outputs = told(scope, own, placed, running)
+        served = certificate.declare(scope)
+        placed = placement.declare(scope, served)
+        mounted = files.declare(scope, served, placed)
+        running = service.declare(scope, served, placed, mounted)
+        clients.declare(scope, served, running)
+        self.outputs = stack_outputs(scope, served, placed, running)
         self.register_outputs({"url": scope.cache.url})
 
 
-def described(settings: Settings, name: str) -> dict[str, Any]:
-    """Return the settings and config.yml, secrets masked: `pulumi preview --diff` shows changes of these in words."""
+def component_inputs(settings: Settings, name: str) -> dict[str, Any]:
+    """Return the settings and config.yml, secrets masked, whose changes `pulumi preview --diff` shows."""
     cache = settings.caches[name]
     return cache.model_dump(by_alias=True, exclude={"registry_config", "storage", "tls"}, exclude_none=True) | {
         "tls": cache.tls.words(),
@@ -54,15 +52,15 @@ def described(settings: Settings, name: str) -> dict[str, Any]:
     }
 
 
-def told(scope: Scope, own: Certificate, placed: Placement, running: Running) -> dict[str, Any]:
+def stack_outputs(scope: Scope, served: Certificate, placed: Placement, running: RunningService) -> dict[str, Any]:
     """Return the cache's entry in the stack output `caches`."""
     msr_ca = scope.site.msr_ca
     return {
         "url": scope.cache.url,
-        "certificatePem": own.trust,
-        "certificateExpires": own.expires,
-        "certificateSha256": own.sha256,
-        **({"certificateRequestPem": own.request} if own.request else {}),
+        "certificatePem": served.trust,
+        "certificateExpires": served.expires,
+        "certificateSha256": served.sha256,
+        **({"certificateRequestPem": served.request} if served.request else {}),
         "msrCaSha256": msr_ca.sha256 if msr_ca else None,
         "nodes": scope.cache.nodes,
         "service": running.service.name,
@@ -73,5 +71,5 @@ def told(scope: Scope, own: Certificate, placed: Placement, running: Running) ->
 
 
 def masked_config(settings: Settings, name: str) -> str:
-    """Return config.yml as a person may see it."""
+    """Return config.yml with its secrets masked."""
     return registry_config.masked_yaml(registry_config.render(settings, name))

@@ -1,28 +1,26 @@
-"""What a cache's clients are sent to: verified, then registered in MSR, then given to accounts."""
+"""Sends clients to a cache: verifies it, registers it in MSR, and assigns it to accounts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pulumi
+
+from msr_cache.certificate import Certificate
 from msr_cache.resources.cache_user import CacheUser
 from msr_cache.resources.registration import FormerEntries, Registration
 from msr_cache.resources.verification import PullVerification, Verification
-
-if TYPE_CHECKING:
-    import pulumi
-
-    from msr_cache.certificate import Certificate
-    from msr_cache.scope import Scope
-    from msr_cache.service import Running
+from msr_cache.scope import Scope
+from msr_cache.service import RunningService
 
 
-def send(scope: Scope, certificate: Certificate, running: Running) -> None:
-    """Declare, as far as the settings ask for them, each after the one before and deleted before it.
+def declare(scope: Scope, certificate: Certificate, running: RunningService) -> None:
+    """Declare what the settings ask for, in this order; deletes run the other way.
 
     Verification, Registration, one CacheUser for each account, FormerEntries, PullVerification.
     """
     name, verify = scope.name, scope.settings.verify_of(scope.name)
-    seen = {
+    checked = {
         "cache": name,
         "cacheUrl": scope.cache.url,
         "certificate": certificate.trust,
@@ -31,30 +29,30 @@ def send(scope: Scope, certificate: Certificate, running: Running) -> None:
     }
     last: pulumi.Resource = running.rollout
     if verify != "off":
-        last = Verification(f"{name}-verification", seen, scope.after(last))
-    entry = None
-    if scope.cache.register_in_msr:
-        registration, last = _register(scope, last)
+        last = Verification(f"{name}-verification", checked, scope.after(last))
+    entry, wanted = None, scope.cache.register_in_msr
+    if wanted:
+        registration = _registration(scope, last, adopt=wanted.adopt)
         entry = registration.entry
+        last = _assign(scope, registration, wanted.users)
     if verify == "pull":
-        wish = scope.cache.register_in_msr
-        redirected = wish is not None and scope.settings.msr.user in wish.users
-        pulled = seen | _msr(scope) | {"redirected": redirected, "entry": entry}
+        redirected = wanted is not None and scope.settings.msr.user in wanted.users
+        pulled = checked | _msr(scope) | {"redirected": redirected, "entry": entry}
         PullVerification(f"{name}-pull", pulled, scope.after(last))
 
 
-def _register(scope: Scope, last: pulumi.Resource) -> tuple[Registration, pulumi.Resource]:
-    """Return the entry in MSR, and the last resource that it takes to send the accounts there."""
-    name, wish = scope.name, scope.cache.register_in_msr
-    assert wish  # noqa: S101 - asked by the caller
-    entry = _msr(scope) | {"name": name, "host": scope.cache.url, "adopt": wish.adopt}
-    registration = Registration(f"{name}-registration", entry, scope.after(last))
-    pointed = _msr(scope) | {"cache": registration.entry, "at": f"msr-cache:caches.{name}.registerInMsr.users"}
-    users = [
-        CacheUser(f"{name}-{user}-user", pointed | {"user": user}, scope.after(registration)) for user in wish.users
-    ]
-    former = _msr(scope) | {"entry": registration.entry, "former": registration.former}
-    return registration, FormerEntries(f"{name}-former-entries", former, scope.after(registration, *users))
+def _registration(scope: Scope, last: pulumi.Resource, *, adopt: bool) -> Registration:
+    props = _msr(scope) | {"name": scope.name, "host": scope.cache.url, "adopt": adopt}
+    return Registration(f"{scope.name}-registration", props, scope.after(last))
+
+
+def _assign(scope: Scope, registration: Registration, users: list[str]) -> FormerEntries:
+    """Send the accounts to the cache's entry, then remove the entries that they no longer use."""
+    name, msr = scope.name, _msr(scope)
+    props = msr | {"cache": registration.entry, "at": f"msr-cache:caches.{name}.registerInMsr.users"}
+    assigned = [CacheUser(f"{name}-{user}-user", props | {"user": user}, scope.after(registration)) for user in users]
+    former = msr | {"entry": registration.entry, "former": registration.former}
+    return FormerEntries(f"{name}-former-entries", former, scope.after(registration, *assigned))
 
 
 def _msr(scope: Scope) -> dict[str, Any]:

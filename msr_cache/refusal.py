@@ -1,5 +1,5 @@
-"""The one kind of error that an operator sees."""
+"""The error that an operator sees."""
 
 
 class Refusal(Exception):  # noqa: N818 - the operator reads the word
-    """What the program will not do, or could not; its text is all that an operator needs."""
+    """The program refuses or fails to do something; its text tells an operator all that is needed."""

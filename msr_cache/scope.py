@@ -1,25 +1,22 @@
-"""What every step of declaring a cache is given: the cache, the site that it belongs to, and its component."""
+"""What each step of declaring a cache takes: the cache, its site, and its component."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_docker as docker
 import pulumi_tls as tls
 
 from msr_cache import certificate
+from msr_cache.config.settings import Cache, Settings
+from msr_cache.resources.msr_ca import MsrCa
+from msr_cache.swarm.manager import Address
 from msr_cache.swarm.ownership import Owner
-
-if TYPE_CHECKING:
-    from msr_cache.config.settings import Cache, Settings
-    from msr_cache.resources.msr_ca import MsrCa
-    from msr_cache.swarm.manager import Address
 
 
 class Site:
-    """What all caches of a stack share: the settings, the swarm, MSR's CA (None: the system's trust), their own CA."""
+    """What all caches of a stack share: settings, swarm, MSR's CA (None: the system's trust), and their own CA."""
 
     def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
         self.settings = settings
@@ -32,7 +29,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Scope:
-    """Cache `name` of a site; what is declared for it are children of `component`."""
+    """Cache `name` of a site; its resources are children of `component`."""
 
     name: str
     site: Site
@@ -51,5 +48,5 @@ class Scope:
         return Owner(pulumi.get_project(), pulumi.get_stack(), self.name)
 
     def after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return the options of a child that is made after `resources`, and deleted before them."""
+        """Return the options of a child that is created after `resources`, and deleted before them."""
         return pulumi.ResourceOptions(parent=self.component, depends_on=resources)

@@ -1,70 +1,64 @@
-"""A cache's docker.Service: the manual page's, plus what makes a change of it no outage; and its rollout.
+"""A cache's docker.Service, as in MSR's documentation, with settings that avoid outages on changes; and its rollout.
 
-Every field that the daemon fills in is stated: unset, pulumi-docker proposes to change it at each preview.
+Every field that the daemon fills in is set: otherwise pulumi-docker proposes to change it at each preview.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
 
-from msr_cache import certificate
+from msr_cache.certificate import Certificate, renewal_hook
+from msr_cache.config.settings import ResourceAmount, Settings
+from msr_cache.files import Files
+from msr_cache.placement import Placement
+from msr_cache.resources.image import Image
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import trial
+from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
-
-if TYPE_CHECKING:
-    from msr_cache.certificate import Certificate
-    from msr_cache.config.settings import ResourceAmount, Settings
-    from msr_cache.files import Files
-    from msr_cache.placement import Placement
-    from msr_cache.resources.image import Image
-    from msr_cache.scope import Scope
-    from msr_cache.swarm.ownership import Owner
+from msr_cache.swarm.ownership import Owner
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _PORT_IS_OPEN = (
     "for table in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
     '[ "${{address##*:}}$state" = {port:04X}0A ] && exit 0; done <$table; done; exit 1'
 )
-"""By the shell alone, which start.sh needs as well: what else the image holds is not documented. 0A is LISTEN."""
+"""Needs only the shell, as start.sh does: no other tool is documented to be in the image. 0A is LISTEN."""
 _FILE = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
 
 
 @dataclass(frozen=True)
-class Running:
-    """The service; its rollout, which ends when it runs as asked; and the digest of what it was asked to run."""
+class RunningService:
+    """The service; its rollout, which succeeds once it runs; and the digest of its arguments."""
 
     service: docker.Service
     rollout: Rollout
     spec_sha256: pulumi.Output[str]
 
 
-def run(scope: Scope, own: Certificate, placement: Placement, files: Files) -> Running:
-    """Declare docker.Service, and Rollout, which removes the former files when the new ones are in use."""
+def declare(scope: Scope, certificate: Certificate, placement: Placement, files: Files) -> RunningService:
+    """Declare docker.Service, and Rollout, which removes the former files once the new ones are in use."""
     name, owner = scope.name, scope.owner
     args = service_args(scope.settings, name, owner, placement.image, files)
     opts = pulumi.ResourceOptions(provider=scope.site.docker, hooks=_hooks(scope))
-    merged = pulumi.ResourceOptions.merge(scope.after(*placement.labels), opts)
-    service = docker.Service(f"{name}-service", **args, opts=merged)
-    spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
-    rollout = Rollout(
-        f"{name}-rollout",
-        {
-            "service": service.id,
-            "specSha256": spec,
-            "labels": owner.labels("rollout"),
-            "certificateExpires": own.expires,
-        },
-        pulumi.ResourceOptions.merge(
-            scope.after(*placement.all), pulumi.ResourceOptions(hooks=certificate.renewal_hook(name, scope.cache.tls))
-        ),
+    service = docker.Service(
+        f"{name}-service", **args, opts=pulumi.ResourceOptions.merge(scope.after(*placement.labels), opts)
     )
-    return Running(service, rollout, spec)
+    spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
+    props = {
+        "service": service.id,
+        "specSha256": spec,
+        "labels": owner.labels("rollout"),
+        "certificateExpires": certificate.expires,
+    }
+    hooks = pulumi.ResourceOptions(hooks=renewal_hook(name, scope.cache.tls))
+    rollout = Rollout(f"{name}-rollout", props, pulumi.ResourceOptions.merge(scope.after(*placement.all), hooks))
+    return RunningService(service, rollout, spec)
 
 
 def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
@@ -84,19 +78,20 @@ def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
 
 
 def service_name(cache: str) -> str:
-    """`docker stack deploy` names a service <stack>_<key>; the seed's key is `cache`."""
+    """Return the name that `docker stack deploy` would give: <stack>_<key>, where the seed's key is `cache`."""
     return f"{cache}_cache"
 
 
 def service_args(settings: Settings, name: str, owner: Owner, image: Image, files: Files) -> dict[str, Any]:
     """Return the arguments of docker.Service for cache `name`."""
     cache = settings.caches[name]
+    port, mode = cache.port, cache.publish_mode
     return {
         "name": service_name(name),
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {
-            "container_spec": _container(image, files, cache.port),
+            "container_spec": _container(image, files, port),
             "placement": {
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
                 "platforms": image.platforms,
@@ -111,14 +106,7 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
         },
         "endpoint_spec": {
             "mode": "vip",
-            "ports": [
-                {
-                    "protocol": "tcp",
-                    "target_port": cache.port,
-                    "published_port": cache.port,
-                    "publish_mode": cache.publish_mode,
-                }
-            ],
+            "ports": [{"protocol": "tcp", "target_port": port, "published_port": port, "publish_mode": mode}],
         },
         "update_config": _update(cache.update_order, cache.update.monitor, "rollback"),
         "rollback_config": _update(cache.update_order, cache.update.monitor, "pause"),
@@ -132,11 +120,11 @@ def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
         "env": {},
         "sysctl": {},
         "isolation": "default",
-        "stop_grace_period": "10s",  # unset, the provider makes it 0, which cuts pulls off
-        # Without it a task counts as running before it serves, and the swarm ends the one before it too early.
+        "stop_grace_period": "10s",  # the provider's default is 0, which cuts pulls off
+        # Without a health check a task counts as running before it serves, so the swarm stops the former one too early.
         "healthcheck": {
             "tests": ["CMD-SHELL", _PORT_IS_OPEN.format(port=port)],
-            "interval": "2s",  # the first is made after one; each costs about 0.05 s of a core
+            "interval": "2s",  # also the delay of the first check; each takes about 0.05 s of a core
             "timeout": "10s",
             "retries": 30,
             "start_period": "0s",

@@ -1,9 +1,10 @@
-"""The whole program: a stack's config in, its caches declared, its outputs out."""
+"""The whole program: reads a stack's config, declares its caches, and exports the outputs."""
 
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import FrameType
 
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
@@ -17,15 +18,11 @@ from msr_cache.scope import Site
 from msr_cache.swarm.manager import Address
 from msr_cache.swarm.probe import probe
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import FrameType
-
 
 def end_quietly_when_interrupted() -> None:
-    """Leave when the engine interrupts the program, as it does after every failed step; at once at a second interrupt.
+    """Exit when the engine interrupts the program, as it does after each failed step; at once at a second interrupt.
 
-    The SDK prints two tracebacks of its own for a KeyboardInterrupt, below the error that the operator needs.
+    For a KeyboardInterrupt, the SDK prints two tracebacks of its own below the error that the operator needs.
     """
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -36,7 +33,7 @@ def end_quietly_when_interrupted() -> None:
 
 
 async def declare(config: Mapping[str, str]) -> None:
-    """Declare all that `config` asks for; a mistake in it ends the run before anything is declared."""
+    """Declare what `config` asks for; a mistake in it ends the run before anything is declared."""
     try:
         settings, address = checked(config)
         probe(address)
@@ -51,7 +48,7 @@ async def declare(config: Mapping[str, str]) -> None:
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
     pulumi.export("caches", {name: cache.outputs for name, cache in caches.items()})
-    # Left to itself, the SDK looks at all outputs that are still open each time one of them is known.
+    # By default the SDK checks all open outputs each time that one of them resolves.
     await wait_for_rpcs(await_all_outstanding_tasks=False)
 
 

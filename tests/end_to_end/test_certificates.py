@@ -187,7 +187,7 @@ def test_a_certificate_within_its_window_is_announced_and_renewed_while_the_old_
     age(stack, days_left=45)
     soon = stack.must(stack.preview())
     assert "SelfSignedCert" not in soon.changed()
-    assert "in 44 days: the first pulumi up within renewDays (30) of that will make a new one" in soon.words
+    assert "in 44 days: the first pulumi up within renewDays (30) of that makes a new one" in soon.words
     age(stack, days_left=29)
     shown = stack.must(stack.preview())
     assert "in 28 days, which is within renewDays (30): this run makes a new one" in shown.words

@@ -55,14 +55,14 @@ def said(days_left: float, **tls: object) -> str | None:
     ends = datetime.now(UTC) + timedelta(days=days_left)
     # With nanoseconds, as pulumi-tls writes it.
     text = renewal("asia", Tls.model_validate(tls), f"{ends:%Y-%m-%dT%H:%M:%S}.123456789Z")
-    assert text is None or f"the certificate ends on {ends:%Y-%m-%d}" in text
+    assert text is None or f"the certificate expires on {ends:%Y-%m-%d}" in text
     return text
 
 
 @pytest.mark.parametrize(
     ("days_left", "words"),
     [
-        (59.5, "in 59 days: the first pulumi up within renewDays (30) of that will make a new one"),
+        (59.5, "in 59 days: the first pulumi up within renewDays (30) of that makes a new one"),
         (30.5, "in 30 days: the first pulumi up within renewDays (30)"),
         (29.5, "in 29 days, which is within renewDays (30): this run makes a new one"),
         (-3, "in 0 days, which is within renewDays (30): this run makes a new one"),
@@ -80,6 +80,4 @@ def test_nothing_is_said_before(days_left: float, renew_days: int) -> None:
 
 
 def test_of_a_given_certificate_it_is_said_that_somebody_must_give_the_next() -> None:
-    assert "in 40 days: give a renewed one before those left are fewer than renewDays (30)" in (
-        said(40.5, **GIVEN) or ""
-    )
+    assert "in 40 days: give a renewed one before fewer than renewDays (30) are left" in (said(40.5, **GIVEN) or "")
