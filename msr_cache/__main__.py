@@ -1,7 +1,5 @@
 """Commands for an operator: `python -m msr_cache ca | verify`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from importlib import import_module

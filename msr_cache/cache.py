@@ -9,8 +9,6 @@
 | clients | Verification, Registration, CacheUser for each account, FormerEntries, PullVerification | last |
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pulumi

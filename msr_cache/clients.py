@@ -1,7 +1,5 @@
 """Sends clients to a cache: verifies it, registers it in MSR, and assigns it to accounts."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pulumi
@@ -27,34 +25,26 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
         "sha256": certificate.sha256,
         "specSha256": running.spec_sha256,
     }
+    msr_ca, wanted = scope.site.msr_ca, scope.cache.register_in_msr
+    msr = {"url": scope.settings.msr.url, "ca": msr_ca.pem if msr_ca else None}
     last: pulumi.Resource = running.rollout
+    entry = None
     if verify != "off":
         last = Verification(f"{name}-verification", checked, scope.after(last))
-    entry, wanted = None, scope.cache.register_in_msr
     if wanted:
-        registration = _registration(scope, last, adopt=wanted.adopt)
+        props = msr | {"name": name, "host": scope.cache.url, "adopt": wanted.adopt}
+        registration = Registration(f"{name}-registration", props, scope.after(last))
         entry = registration.entry
-        last = _assign(scope, registration, wanted.users)
+        last = _assign(scope, msr, registration, wanted.users)
     if verify == "pull":
         redirected = wanted is not None and scope.settings.msr.user in wanted.users
-        pulled = checked | _msr(scope) | {"redirected": redirected, "entry": entry}
-        PullVerification(f"{name}-pull", pulled, scope.after(last))
+        PullVerification(f"{name}-pull", checked | msr | {"redirected": redirected, "entry": entry}, scope.after(last))
 
 
-def _registration(scope: Scope, last: pulumi.Resource, *, adopt: bool) -> Registration:
-    props = _msr(scope) | {"name": scope.name, "host": scope.cache.url, "adopt": adopt}
-    return Registration(f"{scope.name}-registration", props, scope.after(last))
-
-
-def _assign(scope: Scope, registration: Registration, users: list[str]) -> FormerEntries:
+def _assign(scope: Scope, msr: dict[str, Any], registration: Registration, users: list[str]) -> FormerEntries:
     """Send the accounts to the cache's entry, then remove the entries that they no longer use."""
-    name, msr = scope.name, _msr(scope)
+    name = scope.name
     props = msr | {"cache": registration.entry, "at": f"msr-cache:caches.{name}.registerInMsr.users"}
     assigned = [CacheUser(f"{name}-{user}-user", props | {"user": user}, scope.after(registration)) for user in users]
     former = msr | {"entry": registration.entry, "former": registration.former}
     return FormerEntries(f"{name}-former-entries", former, scope.after(registration, *assigned))
-
-
-def _msr(scope: Scope) -> dict[str, Any]:
-    msr_ca = scope.site.msr_ca
-    return {"url": scope.settings.msr.url, "ca": msr_ca.pem if msr_ca else None}

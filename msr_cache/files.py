@@ -1,7 +1,5 @@
 """The files that a cache's tasks mount: config.yml as a swarm config; certificates and key as swarm secrets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

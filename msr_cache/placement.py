@@ -1,7 +1,5 @@
 """Which image a cache runs, and on which nodes: declared before the rest, because the swarm may refuse it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pulumi

@@ -1,7 +1,5 @@
 """What each step of declaring a cache takes: the cache, its site, and its component."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pulumi

@@ -3,8 +3,6 @@
 Every field that the daemon fills in is set: otherwise pulumi-docker proposes to change it at each preview.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The whole program: reads a stack's config, declares its caches, and exports the outputs."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Mapping
 from types import FrameType

@@ -1,7 +1,5 @@
 """The registry's http.secret: random, the same for all replicas, created once and never changed."""
 
-from __future__ import annotations
-
 import secrets
 
 import pulumi

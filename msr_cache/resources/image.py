@@ -4,8 +4,6 @@ The daemon stores `tag@sha256:...` for a tag and the pulumi-docker provider then
 (kreuzwerker/terraform-provider-docker issue 50); and a tag that moves would start other code at the next task.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pulumi
@@ -32,13 +30,12 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
             "manager reaches its registry; where it can't, give the image as name:tag@sha256:..."
         ) from None
     reference = image if "@" in image else f"{image}@{found['Descriptor']['digest']}"
-    return {"reference": reference, "platforms": [_platform(entry) for entry in found.get("Platforms") or []]}
-
-
-def _platform(found: dict[str, str]) -> dict[str, str]:
     # Like docker's client: swarm can't tell the variants of arm apart (moby/swarmkit issue 2294).
-    architecture = "" if found["architecture"] == "arm" else found["architecture"]
-    return {"architecture": architecture, "os": found["os"]}
+    platforms = [
+        {"architecture": "" if each["architecture"] == "arm" else each["architecture"], "os": each["os"]}
+        for each in found.get("Platforms") or []
+    ]
+    return {"reference": reference, "platforms": platforms}
 
 
 class ImageProvider(SwarmProvider):

@@ -4,8 +4,6 @@ The API replaces a node's whole spec (role, availability, labels) under a versio
 change reads the node, edits one label and writes it, and repeats that if another client wrote in between.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

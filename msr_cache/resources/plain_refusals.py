@@ -4,8 +4,6 @@ pulumi/sdk/python/lib/pulumi/dynamic/__main__.py: `_abort_with_traceback` sends 
 a wrong node, you need one line.
 """
 
-from __future__ import annotations
-
 import sys
 import traceback
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The base of the dynamic resources: how they reach the swarm, when they update, and errors that you can read."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any, ClassVar
 

@@ -3,8 +3,6 @@
 A resource, not an after-hook of the service: the state does not record a failed hook, so the next `up` would succeed.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pulumi

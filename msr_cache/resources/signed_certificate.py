@@ -1,7 +1,5 @@
 """A certificate that your CA signed for the stack's key; one for another key is refused before anything changes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pulumi

@@ -5,8 +5,6 @@ a 403 from MKE) for "gone" and drop the object from the state, fail to delete wh
 can't adopt what a killed run has created (kreuzwerker/terraform-provider-docker, resource_docker_config.go).
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from typing import Any, ClassVar, Literal

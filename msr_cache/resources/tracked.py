@@ -4,8 +4,6 @@ pulumi/sdk/python/lib/pulumi/dynamic/dynamic.py: `serialize_provider` patches pi
 name. Each call takes longer than the one before, and the 320th fails with a RecursionError.
 """
 
-from __future__ import annotations
-
 from pulumi import CustomResource, ResourceOptions
 from pulumi.dynamic import Resource
 from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider

@@ -4,8 +4,6 @@ pulumi-docker's converge_config also counts tasks of the former spec and does no
 (resourceDockerServiceUpdateRefreshFunc); the docker CLI checks the same facts as this module (progress.go).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from typing import Any

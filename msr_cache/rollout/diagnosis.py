@@ -1,7 +1,5 @@
 """Explains why a deployment failed: the swarm's own error, the task's log, and what to do."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

@@ -3,11 +3,11 @@
 The swarm's own rollback comes too late on a host port: there the old task must stop before the new one can start.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pulumi import ResourceHookArgs
 
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
@@ -22,9 +22,6 @@ from msr_cache.swarm.ownership import (
     refuse_other_owner,
     with_resource,
 )
-
-if TYPE_CHECKING:
-    from pulumi import ResourceHookArgs
 
 _GRACE = 1_000_000_000
 """Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""

@@ -1,7 +1,5 @@
 """Labels that name the owner of a swarm object: an object with another owner's labels, or none, is never touched."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,11 +69,6 @@ def with_resource(labels: Mapping[str, str], resource: str) -> dict[str, str]:
     return {**labels, _RESOURCE: resource}
 
 
-def resource_in(labels: Mapping[str, str]) -> str:
-    """Which of its cache's resources an object with `labels` is."""
-    return labels.get(_RESOURCE, "")
-
-
 def is_trial(service: Mapping[str, Any], resource: str = TRIAL) -> bool:
     """Whether a service that carries an owner's labels is a trial: any, or the one that `resource` names."""
-    return resource_in(service["Spec"]["Labels"]).startswith(resource)
+    return str(service["Spec"]["Labels"].get(_RESOURCE, "")).startswith(resource)

@@ -4,8 +4,6 @@ Not with cryptography's x509.verification: it refuses chains that clients accept
 identifier, and reports one problem without the key path that it stems from.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from msr_cache.swarm.ownership import Owner, filters, is_same_owner, owner_in, resource_in
+from msr_cache.swarm.ownership import Owner, filters, is_same_owner, is_trial, owner_in
 
 ASIA = Owner("msr-cache", "prod", "asia")
 
@@ -43,4 +43,4 @@ def test_what_carries_no_label_is_nobodys_and_never_ours() -> None:
 
 def test_a_listing_is_filtered_by_the_owner_and_not_by_the_part() -> None:
     assert filters(ASIA.labels("service")) == {"label": ["msr-cache.owner=msr-cache/prod/asia"]}
-    assert [resource_in(labels) for labels in (ASIA.labels("trial"), {})] == ["trial", ""]
+    assert [is_trial({"Spec": {"Labels": labels}}) for labels in (ASIA.labels("trial"), {})] == [True, False]

@@ -75,7 +75,7 @@ def refused(address: Address) -> str:
 def no_answer(host: str, why: str) -> str:
     return (
         f"msr-cache:swarm.host: found {host}, where no manager answers ({why}): "
-        f"see that this works: docker -H {host} node ls"
+        f"make this work: docker -H {host} node ls"
     )
 
 
@@ -124,12 +124,12 @@ def test_a_manager_that_hangs_is_told_after_the_timeout(manager: Manager, monkey
 
 def test_what_hangs_up_without_an_answer_is_told(manager: Manager) -> None:
     manager.answer = b""
-    assert refused(Address(host=manager.host)) == no_answer(manager.host, "it hung up")
+    assert refused(Address(host=manager.host)) == no_answer(manager.host, "it closed the connection")
 
 
 def test_a_tls_port_without_a_bundle_is_told(manager: Manager) -> None:
     manager.answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
-    assert "(it speaks TLS, for which `clientBundle` or `context` is needed)" in refused(Address(host=manager.host))
+    assert "(it requires TLS: set `clientBundle` or `context`)" in refused(Address(host=manager.host))
 
 
 @pytest.mark.parametrize("host", ["ssh://ops@nobody.invalid", "ssh://ops@127.0.0.1:1"])
@@ -188,7 +188,7 @@ def test_a_bundle_that_does_not_fit_is_told_by_its_key_and_shows_none(
     spoil(bundle)
     told = refused(Address(host=mke.host, cert_path=str(bundle)))
     assert told.startswith(f"msr-cache:swarm.clientBundle: found {mke.host}, where no manager answers (")
-    assert told.endswith(f"see that this works: cd {bundle} && . ./env.sh && docker node ls")
+    assert told.endswith(f"make this work: cd {bundle} && . ./env.sh && docker node ls")
     assert mke.asked == []
 
 
