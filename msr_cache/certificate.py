@@ -104,7 +104,7 @@ def authority(settings: Settings, opts: pulumi.ResourceOptions) -> Authority | N
 
 def declare(scope: Scope) -> Certificate:
     """Declare the key and certificate of a cache, and warn when a renewal is due."""
-    opts = pulumi.ResourceOptions.merge(scope.after(), pulumi.ResourceOptions(provider=scope.site.tls))
+    opts = scope.after(provider=scope.site.tls)
     certificate = _by_source(scope, scope.cache, opts)
     certificate.expires.apply(lambda ends: _warn(renewal(scope.name, scope.cache.tls, ends)))
     return certificate

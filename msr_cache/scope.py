@@ -1,6 +1,7 @@
 """What each step of declaring a cache takes: the cache, its site, and its component."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_docker as docker
@@ -45,6 +46,6 @@ class Scope:
     def owner(self) -> Owner:
         return Owner(pulumi.get_project(), pulumi.get_stack(), self.name)
 
-    def after(self, *resources: pulumi.Resource) -> pulumi.ResourceOptions:
+    def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""
-        return pulumi.ResourceOptions(parent=self.component, depends_on=resources)
+        return pulumi.ResourceOptions(parent=self.component, depends_on=resources, **options)

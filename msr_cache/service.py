@@ -43,10 +43,8 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     """Declare docker.Service, and Rollout, which removes the former files once the new ones are in use."""
     name, owner = scope.name, scope.owner
     args = service_args(scope.settings, name, owner, placement.image, files)
-    opts = pulumi.ResourceOptions(provider=scope.site.docker, hooks=_hooks(scope))
-    service = docker.Service(
-        f"{name}-service", **args, opts=pulumi.ResourceOptions.merge(scope.after(*placement.labels), opts)
-    )
+    opts = scope.after(*placement.labels, provider=scope.site.docker, hooks=_hooks(scope, args["name"]))
+    service = docker.Service(f"{name}-service", **args, opts=opts)
     spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
     props = {
         "service": service.id,
@@ -54,30 +52,24 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         "labels": owner.labels("rollout"),
         "certificateExpires": certificate.expires,
     }
-    hooks = pulumi.ResourceOptions(hooks=renewal_hook(name, scope.cache.tls))
-    rollout = Rollout(f"{name}-rollout", props, pulumi.ResourceOptions.merge(scope.after(*placement.all), hooks))
-    return RunningService(service, rollout, spec)
+    opts = scope.after(*placement.all, hooks=renewal_hook(name, scope.cache.tls))
+    return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
 
 
-def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
-    name, owner, address = scope.name, scope.owner, scope.site.address
+def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:
+    owner, address = scope.owner, scope.site.address
 
     def before_create(_: pulumi.ResourceHookArgs) -> None:
-        trial.refuse_foreign(Manager(address), owner, service_name(name), dry_run=pulumi.runtime.is_dry_run())
+        trial.refuse_foreign(Manager(address), owner, service_name, dry_run=pulumi.runtime.is_dry_run())
 
     def before_update(args: pulumi.ResourceHookArgs) -> None:
         trial.before_update(Manager(address), owner, args)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
     return pulumi.ResourceHookBinding(
-        before_create=[pulumi.ResourceHook(f"{name}-refuse-foreign", before_create, in_previews_too)],
-        before_update=[pulumi.ResourceHook(f"{name}-trial", before_update)],
+        before_create=[pulumi.ResourceHook(f"{scope.name}-refuse-foreign", before_create, in_previews_too)],
+        before_update=[pulumi.ResourceHook(f"{scope.name}-trial", before_update)],
     )
-
-
-def service_name(cache: str) -> str:
-    """Return the name that `docker stack deploy` would give: <stack>_<key>, where the seed's key is `cache`."""
-    return f"{cache}_cache"
 
 
 def service_args(settings: Settings, name: str, owner: Owner, image: Image, files: Files) -> dict[str, Any]:
@@ -85,7 +77,7 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
     cache = settings.caches[name]
     port, mode = cache.port, cache.publish_mode
     return {
-        "name": service_name(name),
+        "name": f"{name}_cache",  # as `docker stack deploy` names it: <stack>_<service>
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {

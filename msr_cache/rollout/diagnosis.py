@@ -13,28 +13,19 @@ LOG_LINES = 10
 LOG_WIDTH = 200
 """Characters shown of each log line: some of the registry's have a thousand."""
 
-_ADVICE = (
-    (r"No such image|manifest unknown|pull access denied", "check `image`, and that the node reaches its registry"),
-    (r"host-mode port already in use", "another service publishes that port on this node: choose another `port`"),
-    (
-        r"address already in use|port is already allocated",
-        "a process on the node holds that port: choose another `port`",
+_ADVICE = {
+    "No such image|manifest unknown|pull access denied": "check `image`, and that the node reaches its registry",
+    "host-mode port already in use": "another service publishes that port on this node: choose another `port`",
+    "address already in use|port is already allocated": "a process on the node holds that port: choose another `port`",
+    "scheduling constraints not satisfied": (
+        "no node carries the label: if it was removed, pulumi up --refresh restores it; else check `nodes`"
     ),
-    (
-        r"scheduling constraints not satisfied",
-        "no node carries the label: if it was removed, pulumi up --refresh restores it; else check `nodes`",
-    ),
-    (r"insufficient resources", "no node with the label has that much free: lower `resources.reservations`"),
-    (
-        r"error unmarshaling response|panic: unable to configure registry middleware",
-        "use the image of your MSR's version",
-    ),
-    (
-        r"unhealthy container",
-        "it runs but never opened the cache's port: check `registryConfig.http` and the log above",
-    ),
-    (r"non-zero exit", "read the log lines above, which the cache wrote"),
-)
+    "insufficient resources": "no node with the label has that much free: lower `resources.reservations`",
+    "error unmarshaling response|panic: unable to configure registry middleware": "use the image of your MSR's version",
+    "unhealthy container": "it runs but never opened the cache's port: check `registryConfig.http` and the log above",
+    "non-zero exit": "read the log lines above, which the cache wrote",
+}
+"""What to do about an error: the first pattern that matches wins."""
 
 
 def is_hopeless(task: Task) -> bool:
@@ -67,7 +58,7 @@ def explain(manager: Manager, task: Task) -> str:
     if status.get("ContainerStatus", {}).get("ExitCode") is not None:
         found += [f"    {line}" for line in _last_log_lines(manager, task)]
     text = "\n".join(found)
-    advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, text)), None)
+    advice = next((advice for pattern, advice in _ADVICE.items() if re.search(pattern, text)), None)
     return f"{text}\n  what to do: {advice}" if advice else text
 
 

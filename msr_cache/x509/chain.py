@@ -171,6 +171,7 @@ def _breaks(links: Sequence[tuple[str, x509.Certificate]]) -> Iterator[Mistake]:
     """Yield where the next certificate of a chain did not sign the one before."""
     for below, ((_, child), (key, parent)) in enumerate(pairwise(links), start=int(pem.may_sign(links[0][1]))):
         found = f"found {pem.name(parent)}"
+        limit = getattr(pem.extension(parent, x509.BasicConstraints), "path_length", None)
         if child.issuer != parent.subject:
             misplaced = any(child.issuer == link.subject for _, link in links)
             hint = "which is elsewhere: put each after the one that it signs" if misplaced else "which is missing"
@@ -179,7 +180,7 @@ def _breaks(links: Sequence[tuple[str, x509.Certificate]]) -> Iterator[Mistake]:
             yield key, f"{found}, which is no CA, as the signer of {pem.name(child)}"
         elif not _signed(child, parent):
             yield key, f"{found} with another key than the one that signed {pem.name(child)}"
-        elif (limit := _path_length(parent)) is not None and below > limit:
+        elif limit is not None and below > limit:
             yield key, f"{found}, which allows {limit} CAs below it, not {below}"
 
 
@@ -231,8 +232,3 @@ def _signed(child: x509.Certificate, parent: x509.Certificate) -> bool:
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
-
-
-def _path_length(ca: x509.Certificate) -> int | None:
-    constraints = pem.extension(ca, x509.BasicConstraints)
-    return constraints.path_length if constraints else None
