@@ -27,7 +27,7 @@ def _owner_key(key: str) -> str:
     return f"msr-cache.owner.{key}"
 
 
-def _before_key(key: str) -> str:
+def _former_key(key: str) -> str:
     return f"msr-cache.before.{key}"
 
 
@@ -97,7 +97,7 @@ def set_label(labels: Labels, props: Props) -> None:
     refuse_other_stack(labels, props)
     if _owner_key(key) not in labels:
         if key in labels:
-            labels[_before_key(key)] = labels[key]
+            labels[_former_key(key)] = labels[key]
         labels[_owner_key(key)] = props["owner"]
     labels[key] = props["value"]
 
@@ -108,13 +108,11 @@ def restore_label(labels: Labels, props: Props) -> None:
     if labels.get(_owner_key(key)) != props["owner"]:
         return
     del labels[_owner_key(key)]
-    before = labels.pop(_before_key(key), None)
-    if labels.get(key) != props["value"]:
-        return
-    if before is None:
+    former = labels.pop(_former_key(key), None)
+    if labels.get(key) == props["value"]:
         del labels[key]
-    else:
-        labels[key] = before
+        if former is not None:
+            labels[key] = former
 
 
 def _service(manager: Manager, props: Props) -> dict[str, Any] | None:

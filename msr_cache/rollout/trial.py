@@ -80,18 +80,12 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
     spec = service["Spec"]
     resource = f"{TRIAL}-{node['ID'][:12]}"  # several nodes may be tried at once
     sweep(manager, spec["Labels"], resource)
-    template = spec["TaskTemplate"]
-    container = template["ContainerSpec"]
-    health = {**(container.get("Healthcheck") or {}), **_HEALTH_TIMES}
-    ports = spec["EndpointSpec"].get("Ports") or []
+    template, ports = spec["TaskTemplate"], spec["EndpointSpec"].get("Ports") or []
+    placement = {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]}
     trial = _one_task(
         f"{spec['Name']}-{resource}",
         with_resource(spec["Labels"], resource),
-        {
-            **template,
-            "ContainerSpec": {**container, "Healthcheck": health},
-            "Placement": {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]},
-        },
+        {**template, "Placement": placement},
         [port for port in ports if port["PublishMode"] == "host"],
     )
     hostname = node["Description"]["Hostname"]
@@ -123,7 +117,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
         "ContainerSpec": {
             "Image": container["image"],
             "Command": container["commands"],
-            "Healthcheck": {"Test": container["healthcheck"]["tests"], **_HEALTH_TIMES},
+            "Healthcheck": {"Test": container["healthcheck"]["tests"]},
             "Configs": [
                 {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
                 for file in container["configs"]
@@ -156,7 +150,9 @@ def _one_task(
     name: str, labels: Mapping[str, str], template: dict[str, Any], ports: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the Engine API's spec of a service with one task, which the swarm does not restart."""
-    container = {**template["ContainerSpec"], "StopGracePeriod": _GRACE}
+    container = template["ContainerSpec"]
+    health = {**(container.get("Healthcheck") or {}), **_HEALTH_TIMES}
+    container = {**container, "Healthcheck": health, "StopGracePeriod": _GRACE}
     return {
         "Name": name,
         "Labels": dict(labels),
