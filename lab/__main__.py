@@ -8,17 +8,19 @@ from lab.client import pull
 from lab.errors import LabError
 from lab.site import Site
 
+_EPILOG = "pull reads `pulumi stack output --json caches` from standard input, and pulls through each cache."
 
-def _up(_: argparse.Namespace) -> None:
+
+def _up() -> None:
     _describe(Site.start())
 
 
-def _down(_: argparse.Namespace) -> None:
+def _down() -> None:
     if site := Site.find():
         site.stop()
 
 
-def _status(_: argparse.Namespace) -> None:
+def _status() -> None:
     if not (site := Site.find()):
         raise LabError("the lab is not running: `python -m lab up` starts it")
     _describe(site)
@@ -26,37 +28,31 @@ def _status(_: argparse.Namespace) -> None:
         print(f"{name + ':':12}{'running' if running else 'stopped'}")
 
 
-def _pull(_: argparse.Namespace) -> None:
+def _pull() -> None:
     for name, cache in json.load(sys.stdin).items():
         result = pull(cache["url"], Site.app_repository, Site.app_tag, cache["certificatePem"])
         print(f"pulled {Site.app_repository}:{Site.app_tag}@{result.manifest_digest} through cache {name}")
-        size = sum(result.blobs.values())
-        print(f"{len(result.blobs)} blobs, {size} bytes, each as its digest says, in {result.seconds:.2f} s")
+        size, seconds = sum(result.blobs.values()), f"{result.seconds:.2f}"
+        print(f"{len(result.blobs)} blobs, {size} bytes, in {seconds} s with skopeo, which checks each digest")
 
 
 def _describe(site: Site) -> None:
-    print(f"docker host: {site.docker_host}")
-    print(f"node:        {site.node_name}, published ports on {site.engine_address}")
-    print(f"MSR:         {site.msr_url} (its CA: {site.msr_url}/ca)")
+    print(f"docker host: {site.engine.docker_host}")
+    print(f"node:        {site.engine.name}, published ports on {site.engine.address}")
+    print(f"MSR:         {site.msr.url} (its CA: {site.msr.url}/ca)")
     print(f"cache image: {site.cache_image}")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
-    commands = parser.add_subparsers(required=True)
-    commands.add_parser("up", help="start the site, or what is missing of it").set_defaults(run=_up)
-    commands.add_parser("down", help="stop the site and leave nothing of it").set_defaults(run=_down)
-    commands.add_parser("status", help="what the site is and what of it runs").set_defaults(run=_status)
-    pull_help = "pull an image through each cache of `pulumi stack output --json caches`, read from standard input"
-    commands.add_parser("pull", help=pull_help).set_defaults(run=_pull)
-    return parser.parse_args()
+_COMMANDS = {"up": _up, "down": _down, "status": _status, "pull": _pull}
 
 
 def main() -> int:
     """Run one command; return its exit code."""
-    options = _arguments()
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__, epilog=_EPILOG)
+    parser.add_argument("command", choices=_COMMANDS)
+    command = parser.parse_args().command
     try:
-        options.run(options)
+        _COMMANDS[command]()
     except (LabError, OSError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,6 @@
 """The TLS front of the MSR stand-in, a process of its own: answers as MSR does, passes /v2/ on to a registry."""
 
 import argparse
-import http.client
 import json
 import shutil
 import ssl
@@ -9,6 +8,8 @@ import sys
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import urllib3
 
 from lab.msr_api import Answer, Api, Book, Request, failure
 
@@ -22,7 +23,7 @@ class Front(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60
     folder: Path
-    upstream: str
+    upstream: urllib3.HTTPConnectionPool
     api: Api
 
     def setup(self) -> None:
@@ -40,15 +41,10 @@ class Front(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _answer_ca(self) -> None:
-        match (self.folder / "mode").read_text():
-            case "404":
-                self._answer(404, "text/plain", b"404 page not found\n")
-            case "html":
-                self._answer(200, "text/html", _HTML)
-            case "foreign-ca":
-                self._answer(200, "application/x-pem-file", (self.folder / "foreign" / "ca.pem").read_bytes())
-            case _:
-                self._answer(200, "application/x-pem-file", (self.folder / "ca.pem").read_bytes())
+        mode = (self.folder / "mode").read_text()
+        pem = self.folder / ("foreign" if mode == "foreign-ca" else "") / "ca.pem"
+        wrong = {"404": (404, "text/plain", b"404 page not found\n"), "html": (200, "text/html", _HTML)}
+        self._answer(*wrong.get(mode, (200, "application/x-pem-file", pem.read_bytes())))
 
     def _answer_as_msr(self, body: bytes) -> None:
         how = self._failure()
@@ -87,33 +83,25 @@ class Front(BaseHTTPRequestHandler):
         self._log(status, len(body))
 
     def _pass_on(self, body: bytes) -> None:
-        connection = http.client.HTTPConnection(self.upstream, timeout=self.timeout)
+        # With our Host and this one the registry writes the URLs in its answers as ours.
+        headers = urllib3.HTTPHeaderDict([*self.headers.items(), ("X-Forwarded-Proto", "https")])
+        options = {"preload_content": False, "decode_content": False, "redirect": False, "retries": False}
         try:
-            response = self._ask_upstream(connection, body)
+            response = self.upstream.urlopen(self.command, self.path, body, headers, **options)
             self.send_response(response.status)
-            for name, value in response.getheaders():
+            for name, value in response.headers.items():
                 if name.lower() not in _HOP_BY_HOP:
                     self.send_header(name, value)
             if "Content-Length" not in response.headers:
                 self.send_header("Connection", "close")
             self.end_headers()
             shutil.copyfileobj(response, self.wfile)
-        except (OSError, http.client.HTTPException) as error:
+            response.release_conn()
+        except (OSError, urllib3.exceptions.HTTPError) as error:
             self.close_connection = True
             self.log_error("%s %s: %s", self.command, self.path, error)
         else:
             self._log(response.status, int(response.headers.get("Content-Length", 0)))
-        finally:
-            connection.close()
-
-    def _ask_upstream(self, connection: http.client.HTTPConnection, body: bytes) -> http.client.HTTPResponse:
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():  # one by one: docker sends several of the name Accept
-            connection.putheader(name, value)
-        # With our Host and this one the registry writes the URLs in its answers as ours.
-        connection.putheader("X-Forwarded-Proto", "https")
-        connection.endheaders(body)
-        return connection.getresponse()
 
     def _log(self, status: int, length: int) -> None:
         sent = 0 if self.command == "HEAD" else length
@@ -143,7 +131,8 @@ def main() -> None:
     parser.add_argument("--upstream", required=True, help="host:port of the registry")
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
-    Front.folder, Front.upstream = options.folder, options.upstream
+    Front.folder = options.folder
+    Front.upstream = urllib3.connection_from_url(f"http://{options.upstream}", maxsize=64, timeout=Front.timeout)
     Front.api = Api(Book(options.folder / "book.json"), f"https://{options.address}:{options.port}")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(options.folder / "server.pem", options.folder / "server.key")

@@ -17,6 +17,7 @@ _PACKAGES = {
     "/usr/sbin/iptables": "iptables",
     "/usr/sbin/ip": "iproute2",
     "/usr/bin/unshare": "util-linux",
+    "/usr/bin/skopeo": "skopeo",
 }
 
 # What maintainer scripts call to start or enable a service.

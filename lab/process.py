@@ -1,12 +1,13 @@
 """A background process that a later run finds again, and that is never mistaken for another one."""
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,3 +93,14 @@ def wait_until(condition: Callable[[], object], otherwise: str, *, seconds: floa
         if time.monotonic() > deadline:
             raise LabError(otherwise)
         time.sleep(0.05)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep out all others that lock this folder; it is locked itself, so there is no file to leave behind."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

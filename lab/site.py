@@ -1,12 +1,8 @@
 """The whole site: network, MSR stand-in, image registry and engine, started, found again and removed as one."""
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -14,10 +10,10 @@ from typing import Self
 
 from lab import images
 from lab.engine import Engine
-from lab.errors import LabError
 from lab.msr import Msr
 from lab.network import LAB_SUBNET, Network, free_subnet
 from lab.packages import ensure_installed
+from lab.process import locked
 from lab.registry import Registry
 
 _IMAGES_PORT, _MSR_PORT = 5000, 8443
@@ -37,7 +33,8 @@ class Site:
     def start(cls, root: Path | None = None) -> Self:
         """Start the lab (or the site of `root`), or what does not run of it, and return when it serves."""
         ensure_installed()
-        with _locked():
+        # One start or stop at a time, of all sites, since they choose among the same subnets.
+        with locked(Path("/run")):
             site = cls.find(root) or cls._new(root)
             site.run.mkdir(mode=0o700, exist_ok=True)
             site.network.up()
@@ -72,10 +69,11 @@ class Site:
 
     def stop(self) -> None:
         """End every process that the site started; leave no mount, interface, firewall rule or file of it."""
-        with _locked():
+        with locked(Path("/run")):
             for engine in self.engines:
                 engine.remove()
-            self.msr.shut_down()
+            self.msr.stop()
+            self.msr.registry.stop()
             self.image_registry.stop()
             self.network.down()
             shutil.rmtree(self.run, ignore_errors=True)
@@ -132,49 +130,16 @@ class Site:
         return Msr(self.network.host_address, _MSR_PORT, self.data / "msr-front", self.run, behind)
 
     @property
-    def docker_host(self) -> str:
-        return self.engine.docker_host
-
-    @property
-    def node_name(self) -> str:
-        return self.engine.name
-
-    @property
-    def engine_address(self) -> str:
-        """Where host-mode ports of the swarm's services are reached from this machine."""
-        return self.engine.address
-
-    @property
-    def msr_url(self) -> str:
-        return self.msr.url
-
-    def msr_ca_pem(self) -> str:
-        return self.msr.ca_pem()
-
-    @property
     def cache_image(self) -> str:
-        return self._image(images.CACHE_TAG)
+        return self.image(images.CACHE_TAG)
 
-    @property
-    def other_image(self) -> str:
-        return self._image(images.OTHER_TAG)
-
-    @property
-    def slow_image(self) -> str:
-        return self._image(images.SLOW_TAG)
-
-    @property
-    def crash_image(self) -> str:
-        return self._image(images.CRASH_TAG)
+    def image(self, tag: str) -> str:
+        """The cache's image `tag`, as the swarm pulls it."""
+        return f"{self.image_registry.address}/{images.CACHE_REPOSITORY}:{tag}"
 
     def image_digest(self, tag: str) -> str:
         """The digest of the cache's image `tag`."""
-        if digest := self.image_registry.digest(images.CACHE_REPOSITORY, tag):
-            return digest
-        raise LabError(f"no image {self._image(tag)}")
-
-    def _image(self, tag: str) -> str:
-        return f"{self.image_registry.address}/{images.CACHE_REPOSITORY}:{tag}"
+        return str(self.image_registry.digest(images.CACHE_REPOSITORY, tag))
 
     @classmethod
     def _new(cls, root: Path | None) -> Self:
@@ -197,14 +162,3 @@ def _id(root: Path | None) -> str:
 
 def _data(root: Path | None) -> Path:
     return Path("/var/lib") / _id(root)
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """One start or stop at a time, of all sites, since they choose among the same subnets."""
-    descriptor = os.open("/run", os.O_RDONLY)  # a folder can be locked itself: there is no file to leave behind
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

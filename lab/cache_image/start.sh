@@ -11,17 +11,9 @@ fail() {
     exit 1
 }
 
-# The items of a list in config.yml, one a line, be it written as a block or as [a, b].
+# The items of a list in config.yml, one a line.
 items() {
-    awk -v key="$1" '
-        function clean(text) { gsub(/["\047\[\],]/, " ", text); gsub(/^ +| +$/, "", text); return text }
-        { sub(/(^| )#.*/, "") }
-        $1 == key ":" { inside = 1; sub(/^[^:]*:/, ""); n = split(clean($0), item, / +/)
-                        for (i = 1; i <= n; i++) print item[i]
-                        next }
-        inside && $1 == "-" { sub(/^ *- */, ""); print clean($0); next }
-        NF { inside = 0 }
-    ' "$config"
+    awk -v key="$1:" '$1 == key { inside = 1; next } inside && $1 == "-" { print $2; next } { inside = 0 }' "$config"
 }
 
 sleep "${START_AFTER:-0}"

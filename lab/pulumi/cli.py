@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
@@ -11,11 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.process import locked
 
 _HERE = Path(__file__).parent
 _MODULE = (_HERE / "go.mod").read_text()
@@ -58,7 +56,7 @@ def built(*, or_build: bool) -> Path | None:
     """Return the CLI that this machine has built; build it, or return None, where there is none yet."""
     CACHE.mkdir(parents=True, exist_ok=True)
     cli = CACHE / f"pulumi-{VERSION}-{platform.machine()}"
-    with _locked(CACHE):
+    with locked(CACHE):  # a second checkout waits for the first one's build
         if not cli.exists() and or_build:
             # What a killed build has left; the lock says that none is under way.
             for left in CACHE.glob(f"{_UNFINISHED}*"):
@@ -127,17 +125,6 @@ def _run(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.Co
         return subprocess.run(words, env=os.environ | (env or {}), capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         return subprocess.CompletedProcess(words, 127, "", str(error))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One build at a time: a second checkout waits for the first one's."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _say(text: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import runpy
+import signal
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ HAS_TOLD = 32
 
 def main() -> int:
     """Run the program; return its exit code."""
+    # The engine interrupts a program whose run has failed: its threads' stack traces would hide the reason.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     request: dict[str, Any] = json.load(sys.stdin)
     parallel = max(request["parallel"], 1)
     set_all_config(request["config"], request["configSecretKeys"])

@@ -59,19 +59,19 @@ def register(
     stack: Stack, wish: object = True, user: str = ADMIN, secret: str = "", kind: str = "password", **cache: object
 ) -> None:
     """Configure a cache that is registered; its fqdn is the address at which the node is really reached."""
-    msr = {"url": stack.site.msr_url, "user": user}
-    stack.configure({"fqdn": stack.site.engine_address, "registerInMsr": wish, **cache}, msr=msr)
+    msr = {"url": stack.site.msr.url, "user": user}
+    stack.configure({"fqdn": stack.site.engine.address, "registerInMsr": wish, **cache}, msr=msr)
     stack.set_secret(f"msr-cache:msr.{kind}", secret or PASSWORDS[user])
 
 
 def url_of(stack: Stack) -> str:
-    return f"https://{stack.site.engine_address}:{PORT}"
+    return f"https://{stack.site.engine.address}:{PORT}"
 
 
 def trust_bundle(stack: Stack) -> str:
-    return stack.site.msr_ca_pem() + str(stack.outputs()["caches"][CACHE]["certificatePem"])
+    return stack.site.msr.ca_pem() + str(stack.outputs()["caches"][CACHE]["certificatePem"])
 
 
 def pull_as_user(site: Site, user: str, trust: str, repository: str = Site.app_repository) -> PullResult:
     """Pull as a client that knows MSR's address, its own password and whom to trust."""
-    return pull(site.msr_url, repository, Site.app_tag, trust, user=(user, PASSWORDS[user]))
+    return pull(site.msr.url, repository, Site.app_tag, trust, user=(user, PASSWORDS[user]))

@@ -96,12 +96,12 @@ class Stack:
     def config(self) -> dict[str, Any]:
         """Return the three facts, and what the lab's kernel asks for."""
         return {
-            "msr": {"url": self.site.msr_url},
-            "swarm": {"host": self.site.docker_host},
+            "msr": {"url": self.site.msr.url},
+            "swarm": {"host": self.site.engine.docker_host},
             "caches": {
                 CACHE: {
                     "fqdn": FQDN,
-                    "nodes": [self.site.node_name],
+                    "nodes": [self.site.engine.name],
                     "port": PORT,
                     "publishMode": "host",
                     "image": self.site.cache_image,
@@ -243,7 +243,7 @@ class Stack:
         """Pull by outputs that are known already."""
         told = outputs["caches"][cache]
         url = told["url"] if port is None else f"{told['url'].rpartition(':')[0]}:{port}"
-        address = self.site.engine_address
+        address = self.site.engine.address
         return pull(url, Site.app_repository, Site.app_tag, told["certificatePem"], address=address)
 
     def secrets(self) -> set[str]:

@@ -18,7 +18,7 @@ class Swarm:
     site: Site
 
     def docker(self, *words: str, stdin: str | None = None) -> str:
-        command = ["docker", f"--host={self.site.docker_host}", *words]
+        command = ["docker", f"--host={self.site.engine.docker_host}", *words]
         answer = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         if "update out of sequence" in answer.stderr:  # the swarm itself wrote the object in between
             return self.docker(*words, stdin=stdin)
@@ -39,11 +39,11 @@ class Swarm:
 
     def labels(self, node: str | None = None) -> dict[str, str]:
         """Return the labels of a node, by default of the manager."""
-        found: dict[str, str] = self.inspect("node", node or self.site.node_name)["Spec"]["Labels"]
+        found: dict[str, str] = self.inspect("node", node or self.site.engine.name)["Spec"]["Labels"]
         return found
 
     def node(self) -> dict[str, Any]:
-        return self.inspect("node", self.site.node_name)
+        return self.inspect("node", self.site.engine.name)
 
     def task_ids(self, service: str) -> set[str]:
         """Return the ids of the tasks that run now."""

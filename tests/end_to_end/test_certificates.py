@@ -114,7 +114,7 @@ class Walk:
         file = self.files / "trust.pem"
         file.write_text(trust)
         only = ("-CAfile", file, "-no-CApath", "-no-CAstore", "-verify_return_error")
-        address = f"{self.stack.site.engine_address}:{PORT + number}"
+        address = f"{self.stack.site.engine.address}:{PORT + number}"
         for host in (BALANCER, self.fqdn(number)):
             shown = openssl("s_client", "-connect", address, "-servername", host, "-verify_hostname", host, *only)
             assert "Verify return code: 0 (ok)" in shown
@@ -193,7 +193,7 @@ def test_a_certificate_within_its_window_is_announced_and_renewed_while_the_old_
     assert "in 28 days, which is within renewDays (30): this run makes a new one" in shown.words
     assert {"SelfSignedCert", "SwarmSecret", "Service"} <= shown.changed()
     assert "PrivateKey" not in shown.changed()
-    with connecting(stack.site.engine_address) as seen:
+    with connecting(stack.site.engine.address) as seen:
         time.sleep(1)
         stack.deploy()
         time.sleep(1)

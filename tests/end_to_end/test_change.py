@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from lab import images
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -46,7 +47,7 @@ def test_a_changed_port_is_shown_in_words_and_served_on(stack: Stack) -> None:
 
 def test_on_an_ingress_port_the_old_task_ends_after_the_new_one_has_opened_its_port(stack: Stack, swarm: Swarm) -> None:
     """By the engine's own clock, for a cache that takes three seconds from its start until it serves."""
-    slow = {"publishMode": "ingress", "image": stack.site.slow_image}
+    slow = {"publishMode": "ingress", "image": stack.site.image(images.SLOW_TAG)}
     stack.configure(slow)
     stack.deploy()
     old = swarm.container(f"{CACHE}_cache")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lab import images
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.stack import CACHE, Stack
@@ -39,11 +40,11 @@ def unmount_and_remove(swarm: Swarm, kind: str, part: str) -> None:
 
 DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
     "label removed": (
-        lambda swarm: swarm.docker("node", "update", "--label-rm", LABEL, swarm.site.node_name),
+        lambda swarm: swarm.docker("node", "update", "--label-rm", LABEL, swarm.site.engine.name),
         "NodeLabel",
     ),
     "label set to another value": (
-        lambda swarm: swarm.docker("node", "update", "--label-add", f"{LABEL}=no", swarm.site.node_name),
+        lambda swarm: swarm.docker("node", "update", "--label-add", f"{LABEL}=no", swarm.site.engine.name),
         "NodeLabel",
     ),
     "service's environment": (
@@ -51,7 +52,9 @@ DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
         "Service",
     ),
     "service's image": (
-        lambda swarm: swarm.docker("service", "update", "--detach", "--image", swarm.site.other_image, SERVICE),
+        lambda swarm: swarm.docker(
+            "service", "update", "--detach", "--image", swarm.site.image(images.OTHER_TAG), SERVICE
+        ),
         "Service",
     ),
     "service's replicas": (

@@ -152,7 +152,7 @@ def test_a_taken_port_is_named_and_the_next_up_recovers(stack: Stack, deployed_b
 
 def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(stack: Stack, swarm: Swarm) -> None:
     stack.deploy()
-    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.node_name)
+    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)
     stack.configure({"blobTtl": "36h"})
     must_fail(stack.up(), "scheduling constraints not satisfied", "no node carries the label")
     stack.deploy(refresh=True)
@@ -161,7 +161,7 @@ def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(stack: Stack, 
 
 NODES: dict[str, tuple[Callable[[Swarm], object], str]] = {
     "drained": (
-        lambda swarm: swarm.docker("node", "update", "--availability", "drain", swarm.site.node_name),
+        lambda swarm: swarm.docker("node", "update", "--availability", "drain", swarm.site.engine.name),
         "error: msr-cache:caches.asia.nodes: node worker-1 is set to drain",
     ),
     "missing": (
@@ -184,5 +184,5 @@ def test_a_node_that_can_run_no_cache_is_named_before_anything_is_changed(
         must_fail(stack.preview(), words)
         must_fail(stack.up(), words)
     finally:
-        swarm.docker("node", "update", "--availability", "active", swarm.site.node_name)
+        swarm.docker("node", "update", "--availability", "active", swarm.site.engine.name)
     assert swarm.listing() == before

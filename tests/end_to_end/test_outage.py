@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 @pytest.fixture
 def middleman(site: Site) -> Iterator[Middleman]:
-    with Middleman(site.run / "middleman.sock", site.docker_host) as between:
+    with Middleman(site.run / "middleman.sock", site.engine.docker_host) as between:
         yield between
 
 
@@ -94,7 +94,7 @@ def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(stack: St
         stack.site.engine.resume()
     for run in runs:
         assert not run.ok
-        assert f"found {stack.site.docker_host}, where no manager answers (timed out)" in run.text
+        assert f"found {stack.site.engine.docker_host}, where no manager answers (timed out)" in run.text
         assert run.seconds < probe.TIMEOUT + 3 * usual
     stack.deploy()
 

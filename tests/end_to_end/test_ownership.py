@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lab import images
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -13,7 +14,7 @@ LABEL = "dtr.cache"
 
 
 def test_destroy_puts_back_what_the_label_was_before(stack: Stack, swarm: Swarm) -> None:
-    swarm.docker("node", "update", "--label-add", f"{LABEL}=spare", "--label-add", "rack=7", stack.site.node_name)
+    swarm.docker("node", "update", "--label-add", f"{LABEL}=spare", "--label-add", "rack=7", stack.site.engine.name)
     before = swarm.listing()
     try:
         stack.deploy()
@@ -22,12 +23,12 @@ def test_destroy_puts_back_what_the_label_was_before(stack: Stack, swarm: Swarm)
         assert swarm.listing() == before
         assert swarm.node()["Spec"]["Labels"] == {LABEL: "spare", "rack": "7"}
     finally:
-        swarm.docker("node", "update", "--label-rm", LABEL, "--label-rm", "rack", stack.site.node_name)
+        swarm.docker("node", "update", "--label-rm", LABEL, "--label-rm", "rack", stack.site.engine.name)
 
 
 def test_destroy_after_a_failed_up_leaves_the_swarm_as_it_was(stack: Stack, swarm: Swarm) -> None:
     before = swarm.listing()
-    stack.configure({"image": stack.site.crash_image})
+    stack.configure({"image": stack.site.image(images.CRASH_TAG)})
     assert not stack.up().ok
     assert swarm.listing() != before
     stack.must(stack.destroy())
@@ -74,17 +75,17 @@ def test_somebody_elses_file_of_the_name_is_refused_and_left_alone(stack: Stack,
 
 def test_another_stacks_label_is_refused_by_name(stack: Stack, swarm: Swarm) -> None:
     labels = [f"{LABEL}=true", f"msr-cache.owner.{LABEL}=msr-cache/prod/europe"]
-    swarm.docker("node", "update", *[f"--label-add={label}" for label in labels], stack.site.node_name)
+    swarm.docker("node", "update", *[f"--label-add={label}" for label in labels], stack.site.engine.name)
     try:
         run = stack.preview()
         assert not run.ok
         assert (
-            f"error: msr-cache:caches.asia.label: label {LABEL} of node {stack.site.node_name} belongs to msr-cache "
+            f"error: msr-cache:caches.asia.label: label {LABEL} of node {stack.site.engine.name} belongs to msr-cache "
             "stack msr-cache/prod/europe" in run.text
         )
     finally:
         names = [label.partition("=")[0] for label in labels]
-        swarm.docker("node", "update", *[f"--label-rm={name}" for name in names], stack.site.node_name)
+        swarm.docker("node", "update", *[f"--label-rm={name}" for name in names], stack.site.engine.name)
 
 
 def test_destroy_with_refresh_succeeds_after_everything_was_removed_by_hand(stack: Stack, swarm: Swarm) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab import images
 from lab.site import Site
 from tests.conftest import stand_ins_only
 from tests.end_to_end.stack import CACHE, INSTALLED, PORT, STAND_INS, Run, Stack
@@ -25,14 +26,14 @@ Step = Callable[[Stack, Swarm], Run]
 
 def configured(**cache: Any) -> Step:
     def step(stack: Stack, _: Swarm) -> Run:
-        stack.configure(cache | ({"image": stack.site.crash_image} if cache.get("image") else {}))
+        stack.configure(cache | ({"image": stack.site.image(images.CRASH_TAG)} if cache.get("image") else {}))
         return stack.up()
 
     return step
 
 
 def without_label(stack: Stack, swarm: Swarm) -> Run:
-    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.node_name)
+    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)
     return stack.up(refresh=True)
 
 

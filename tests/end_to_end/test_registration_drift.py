@@ -52,7 +52,7 @@ def test_drift_in_msr_is_seen_and_mended(registered: Stack, drift: str) -> None:
 
 def test_a_rotated_ca_of_msr_reaches_the_registration(registered: Stack) -> None:
     registered.site.msr.rotate_ca()
-    pin = openssl_sha256(registered.site.msr_ca_pem())
+    pin = openssl_sha256(registered.site.msr.ca_pem())
     registered.ask("config", "set", "--path", "msr-cache:msr.ca.sha256", pin)
     registered.deploy()
     page = MsrPage(registered.site)

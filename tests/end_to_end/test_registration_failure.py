@@ -23,7 +23,7 @@ def served(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -
     """A cache that serves and is not registered, once for all failures."""
     stack = Stack(tmp_path_factory.mktemp("served") / "stack", site, plugins)
     for given in lifetime(stack):
-        stack.configure({"fqdn": site.engine_address})
+        stack.configure({"fqdn": site.engine.address})
         stack.deploy()
         yield given
         site.msr.mend()
@@ -100,8 +100,8 @@ def test_a_lost_answer_makes_no_twin(served: Stack) -> None:
 
 def test_a_password_in_clear_is_refused(served: Stack) -> None:
     served.configure(
-        {"fqdn": served.site.engine_address, "registerInMsr": True},
-        msr={"url": served.site.msr_url, "user": ADMIN, "password": "in-the-clear"},
+        {"fqdn": served.site.engine.address, "registerInMsr": True},
+        msr={"url": served.site.msr.url, "user": ADMIN, "password": "in-the-clear"},
     )
     must_fail(served.preview(), "stands in clear in the stack's file", "pulumi config set --path --secret")
 

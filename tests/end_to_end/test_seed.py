@@ -24,15 +24,15 @@ FILES = ("/config.yml", "/run/secrets/dtr.cert.pem", "/run/secrets/cache.cert.pe
 @pytest.fixture
 def by_hand(stack: Stack, swarm: Swarm, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Deploy the seed as the manual page says, as stack `asia` too; give what the swarm has then, and take it away."""
-    tls = issue("Cache CA", address=stack.site.engine_address, dns_name=FQDN)
+    tls = issue("Cache CA", address=stack.site.engine.address, dns_name=FQDN)
     (tmp_path / "certs").mkdir()
-    certs = {"dtr": stack.site.msr_ca_pem(), "cache": tls.certificate}
+    certs = {"dtr": stack.site.msr.ca_pem(), "cache": tls.certificate}
     for name, pem in certs.items():
         (tmp_path / "certs" / f"{name}.cert.pem").write_text(pem)
     (tmp_path / "certs" / "cache.key.pem").write_text(tls.key)
-    (tmp_path / "config.yml").write_text(CONFIG_YAML.format(url=f"https://{FQDN}", msr_url=stack.site.msr_url))
+    (tmp_path / "config.yml").write_text(CONFIG_YAML.format(url=f"https://{FQDN}", msr_url=stack.site.msr.url))
     (tmp_path / "docker-stack.yml").write_text(STACK_YAML.replace(IMAGE, stack.site.cache_image))
-    swarm.docker("node", "update", "--label-add", "dtr.cache=true", stack.site.node_name)
+    swarm.docker("node", "update", "--label-add", "dtr.cache=true", stack.site.engine.name)
     swarm.docker("stack", "deploy", "--compose-file", str(tmp_path / "docker-stack.yml"), CACHE)
     try:
         yield look(swarm, "config.yml")
@@ -43,7 +43,7 @@ def by_hand(stack: Stack, swarm: Swarm, tmp_path: Path) -> Iterator[dict[str, An
 def remove(swarm: Swarm, stack: Stack) -> None:
     if "dtr.cert.pem" in " ".join(swarm.names("secret")) and "msr-cache.owner.dtr.cache" not in swarm.labels():
         swarm.docker("stack", "rm", CACHE)
-        swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.node_name)
+        swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)
 
 
 def look(swarm: Swarm, config: str) -> dict[str, Any]:

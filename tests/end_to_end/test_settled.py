@@ -37,13 +37,13 @@ def test_three_facts_are_enough_and_the_outputs_tell_what_clients_and_msr_need(s
     cache = outputs["caches"][CACHE]
     assert outputs["cacheUrl"] == cache["url"] == url
     assert cache["registration"] == {"name": CACHE, "host": url}
-    assert cache["nodes"] == [stack.site.node_name]
+    assert cache["nodes"] == [stack.site.engine.name]
     assert cache["service"] == f"{CACHE}_cache"
     assert cache["image"] == f"{stack.site.cache_image}@{stack.site.image_digest('2.9.0')}"
     assert cache["certificatePem"].startswith("-----BEGIN CERTIFICATE-----")
     assert cache["certificateExpires"] > "2026"
     assert "secret: '[secret]'" in cache["configYaml"]
-    assert cache["msrCaSha256"] == openssl_sha256(stack.site.msr_ca_pem())
+    assert cache["msrCaSha256"] == openssl_sha256(stack.site.msr.ca_pem())
     assert cache["certificateSha256"] == openssl_sha256(cache["certificatePem"])
     assert stack.pull().blobs
 

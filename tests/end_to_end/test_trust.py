@@ -23,10 +23,10 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
     stack: Stack, swarm: Swarm
 ) -> None:
     nothing = swarm.listing()
-    old = openssl_sha256(stack.site.msr_ca_pem())
+    old = openssl_sha256(stack.site.msr.ca_pem())
     foreign = openssl_sha256((stack.site.msr.folder / "foreign" / "ca.pem").read_text())
     with man_in_the_middle(stack):
-        stack.configure(msr={"url": stack.site.msr_url, "ca": {"sha256": old}})
+        stack.configure(msr={"url": stack.site.msr.url, "ca": {"sha256": old}})
         run = stack.preview()
         assert not run.ok
         assert re.search(rf"msr\.ca\.sha256: found OU=[^,]*,O=Somebody else's CA \(SHA-256 {foreign}", run.text)
@@ -40,7 +40,7 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
         shown = stack.must(stack.preview(refresh=True, expect_no_changes=True))
         assert f"remembered is SHA-256 {old}, seen was {foreign}" in shown.words
     stack.site.msr.rotate_ca()
-    new = openssl_sha256(stack.site.msr_ca_pem())
+    new = openssl_sha256(stack.site.msr.ca_pem())
     shown = stack.deploy(refresh=True)
     assert f"remembered is SHA-256 {old}, seen was {new}" in shown.words
     assert swarm.listing() == before
@@ -67,7 +67,7 @@ def man_in_the_middle(stack: Stack) -> Iterator[None]:
 
 def pin_as_the_command_says(stack: Stack) -> None:
     """Run what `python -m msr_cache ca` prints."""
-    command = [sys.executable, "-m", "msr_cache", "ca", stack.site.msr_url]
+    command = [sys.executable, "-m", "msr_cache", "ca", stack.site.msr.url]
     shown = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     (line,) = [line for line in shown.splitlines() if line.startswith("pulumi ")]
     stack.ask(*shlex.split(line)[1:])

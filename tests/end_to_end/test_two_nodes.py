@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from lab import images
 from lab.process import wait_until
 from lab.site import Site
 from tests.end_to_end.renewal import age, connecting, the_gap
@@ -29,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def pair(stack: Stack, **changes: object) -> None:
     """Deploy two replicas that take three seconds from their start until they serve."""
     nodes = [node.name for node in stack.site.engines]
-    stack.configure({"nodes": nodes, "replicas": 2, "image": stack.site.slow_image, **changes})
+    stack.configure({"nodes": nodes, "replicas": 2, "image": stack.site.image(images.SLOW_TAG), **changes})
     stack.deploy()
 
 
@@ -94,7 +95,9 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
     stack.deploy()
     old, new = stack.site.engines
     publish = ("--publish", f"mode=host,published={PORT},target=9", "--constraint", f"node.hostname=={new.name}")
-    swarm.docker("service", "create", "--name=squatter", *publish, stack.site.slow_image, "/bin/sleep", "9999")
+    swarm.docker(
+        "service", "create", "--name=squatter", *publish, stack.site.image(images.SLOW_TAG), "/bin/sleep", "9999"
+    )
     try:
         stack.configure({"nodes": [new.name]})
         with connecting(old.address) as seen:

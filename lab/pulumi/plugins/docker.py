@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from docker import APIClient
@@ -125,14 +125,8 @@ updateConfig        UpdateConfig     block
   monitor           Monitor          duration  ="5s"
   maxFailureRatio   MaxFailureRatio  ratio     ="0.0"
   order             Order            text      ="stop-first"
-rollbackConfig      RollbackConfig   block
-  parallelism       Parallelism      number    =1
-  delay             Delay            duration  ="0s"
-  failureAction     FailureAction    text      ="pause"
-  monitor           Monitor          duration  ="5s"
-  maxFailureRatio   MaxFailureRatio  ratio     ="0.0"
-  order             Order            text      ="stop-first"
 """)
+_SERVICE["rollbackConfig"] = replace(_SERVICE["updateConfig"], api="RollbackConfig")
 
 
 def _planned(fields: dict[str, Field], outs: Props, news: Props) -> Props:

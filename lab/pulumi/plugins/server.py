@@ -7,8 +7,8 @@ and can't say that a resource was changed and then failed, which is how the real
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -39,7 +39,7 @@ class _Plugin(proto.ResourceProviderServicer):
         return proto.PluginInfo(version=self._version)
 
     def CheckConfig(self, request: proto.CheckRequest, context: grpc.ServicerContext) -> proto.CheckResponse:
-        with _Answer(context):
+        with _answer(context):
             return proto.CheckResponse(inputs=to_struct(self._connect(_name(request.urn), from_struct(request.news))))
 
     def DiffConfig(self, _request: proto.DiffRequest, _context: grpc.ServicerContext) -> proto.DiffResponse:
@@ -50,12 +50,12 @@ class _Plugin(proto.ResourceProviderServicer):
         return proto.ConfigureResponse(supportsPreview=True)
 
     def Check(self, request: proto.CheckRequest, context: grpc.ServicerContext) -> proto.CheckResponse:
-        with _Answer(context):
+        with _answer(context):
             checked = self._of(request.urn).check(_name(request.urn), from_struct(request.news))
             return proto.CheckResponse(inputs=to_struct(checked))
 
     def Diff(self, request: proto.DiffRequest, context: grpc.ServicerContext) -> proto.DiffResponse:
-        with _Answer(context):
+        with _answer(context):
             diff = self._of(request.urn).diff(from_struct(request.olds), from_struct(request.news))
             return proto.DiffResponse(
                 changes=proto.DiffResponse.DIFF_SOME if diff.changes else proto.DiffResponse.DIFF_NONE,
@@ -64,26 +64,26 @@ class _Plugin(proto.ResourceProviderServicer):
             )
 
     def Create(self, request: proto.CreateRequest, context: grpc.ServicerContext) -> proto.CreateResponse:
-        with _Answer(context):
+        with _answer(context):
             provider, news = self._of(request.urn), from_struct(request.properties)
             id_, outs = ("", provider.planned({}, news)) if request.preview else provider.create(news)
             return proto.CreateResponse(id=id_, properties=to_struct(outs))
 
     def Read(self, request: proto.ReadRequest, context: grpc.ServicerContext) -> proto.ReadResponse:
-        with _Answer(context):
+        with _answer(context):
             outs = self._of(request.urn).read(request.id, from_struct(request.properties))
             if outs is None:
                 return proto.ReadResponse()
             return proto.ReadResponse(id=request.id, properties=to_struct(outs), inputs=request.inputs)
 
     def Update(self, request: proto.UpdateRequest, context: grpc.ServicerContext) -> proto.UpdateResponse:
-        with _Answer(context, request.id):
+        with _answer(context, request.id):
             provider, outs, news = self._of(request.urn), from_struct(request.olds), from_struct(request.news)
             outs = provider.planned(outs, news) if request.preview else provider.update(request.id, outs, news)
             return proto.UpdateResponse(properties=to_struct(outs))
 
     def Delete(self, request: proto.DeleteRequest, context: grpc.ServicerContext) -> Empty:
-        with _Answer(context):
+        with _answer(context):
             self._of(request.urn).delete(request.id)
             return Empty()
 
@@ -97,29 +97,18 @@ class _Plugin(proto.ResourceProviderServicer):
         raise StepError(f"the lab's stand-in for this plugin does not know the type {type_}")
 
 
-class _Answer:
-    """Turns what the operator can understand into the protocol's errors; anything else is a fault of the stand-in."""
-
-    def __init__(self, context: grpc.ServicerContext, id_: str = "") -> None:
-        self._context = context
-        self._id = id_
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+@contextmanager
+def _answer(context: grpc.ServicerContext, id_: str = "") -> Iterator[None]:
+    """Turn what the operator can understand into the protocol's errors; anything else is a fault of the stand-in."""
+    try:
+        yield
+    except LabError as error:
         if isinstance(error, InitError):
-            self._init_failed(error)
-        if isinstance(error, LabError):
-            self._context.abort(grpc.StatusCode.UNKNOWN, str(error))
-
-    def _init_failed(self, error: InitError) -> NoReturn:
-        about = proto.ErrorResourceInitFailed(id=self._id, reasons=[str(error)], properties=to_struct(error.outputs))
-        status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
-        status.details.add().Pack(about)
-        self._context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-        self._context.abort(grpc.StatusCode.UNKNOWN, str(error))
-        raise AssertionError
+            about = proto.ErrorResourceInitFailed(id=id_, reasons=[str(error)], properties=to_struct(error.outputs))
+            status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=str(error))
+            status.details.add().Pack(about)
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(grpc.StatusCode.UNKNOWN, str(error))
 
 
 def _name(urn: str) -> str:

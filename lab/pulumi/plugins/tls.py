@@ -189,24 +189,23 @@ def _signed(  # noqa: PLR0913, PLR0917 - what a certificate is made of
     start = datetime.now(UTC)
     end = start + timedelta(hours=news["validityPeriodHours"])
     serial = secrets.randbits(127) or 1
-    builder = x509.CertificateBuilder(
-        issuer, subject, public, serial, start.replace(tzinfo=None), end.replace(tzinfo=None)
-    )
     is_ca = bool(news.get("isCaCertificate"))
-    builder = builder.add_extension(x509.BasicConstraints(is_ca, None), critical=True)
     uses = {_USES[use] for use in news["allowedUses"] if use in _USES}
-    usage = {name: name in uses for name in (*_USES.values(), *_OTHER_USAGES)}
-    builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
-    if extended := [_EXTENDED_USES[use] for use in news["allowedUses"] if use in _EXTENDED_USES]:
-        oids = [getattr(ExtendedKeyUsageOID, name) for name in extended]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
+    extended = [getattr(ExtendedKeyUsageOID, _EXTENDED_USES[use]) for use in news["allowedUses"] if use not in _USES]
+    usage = x509.KeyUsage(**{name: name in uses for name in (*_USES.values(), *_OTHER_USAGES)})
+    extensions: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(is_ca, None), True), (usage, True)]
+    if extended:
+        extensions.append((x509.ExtendedKeyUsage(extended), False))
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        extensions.append((x509.SubjectAlternativeName(names), False))
     if is_ca or news.get("setSubjectKeyId"):
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        extensions.append((x509.SubjectKeyIdentifier.from_public_key(public), False))
     if ca is not None:
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key())  # type: ignore[arg-type]
-        builder = builder.add_extension(identifier, critical=False)
+        extensions.append((x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), False))  # type: ignore[arg-type]
+    dates = start.replace(tzinfo=None), end.replace(tzinfo=None)
+    builder = x509.CertificateBuilder(issuer, subject, public, serial, *dates)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
     certificate = builder.sign(key, _hash(key))
     return {
         "id": str(serial),

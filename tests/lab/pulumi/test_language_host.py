@@ -44,8 +44,13 @@ def test_a_program_gets_its_config_and_what_it_exports_is_kept(project: Project)
             ["runpy", "run_in_stack"],
         ),
         ("import sys\nsys.exit(3)", ["program exited with non-zero exit code: 3\n"], ["Traceback"]),
+        (
+            "import asyncio, os, signal\nasyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)\n",
+            ["program exited with non-zero exit code"],
+            ["Traceback", "KeyboardInterrupt"],
+        ),
     ],
-    ids=["a RunError", "an exception", "an exit code"],
+    ids=["a RunError", "an exception", "an exit code", "an interrupt"],
 )
 def test_a_program_that_fails_says_why_and_shows_no_more_than_its_own_code(
     project: Project, body: str, told: list[str], not_told: list[str]

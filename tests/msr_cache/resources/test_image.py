@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab import images
 from lab.images import CACHE_TAG, OTHER_TAG
 from lab.site import Site
 from msr_cache.refusal import Refusal
@@ -33,7 +34,7 @@ class Telling(Manager):
 
 @on_a_swarm
 def test_a_tag_is_resolved_to_the_digest_that_its_registry_has(site: Site) -> None:
-    provider = configured(ImageProvider(), site.docker_host)
+    provider = configured(ImageProvider(), site.engine.docker_host)
     checked = provider.check({}, {"image": site.cache_image, "at": AT})
     assert checked.failures == []
     # The digest by the registry's own API; the lab's images are amd64's.
@@ -46,7 +47,7 @@ def test_a_tag_is_resolved_to_the_digest_that_its_registry_has(site: Site) -> No
 @on_a_swarm
 def test_a_tag_that_does_not_exist_is_told_in_the_preview_with_what_to_do(site: Site) -> None:
     image = site.cache_image.replace(CACHE_TAG, "no-such-tag")
-    told = refusal(configured(ImageProvider(), site.docker_host), {"image": image, "at": AT})
+    told = refusal(configured(ImageProvider(), site.engine.docker_host), {"image": image, "at": AT})
     assert told.startswith(f"{AT}: image {image} can't be resolved to a digest: ")
     assert "manifest unknown" in told
     assert "give the image as name:tag@sha256:..." in told
@@ -55,17 +56,17 @@ def test_a_tag_that_does_not_exist_is_told_in_the_preview_with_what_to_do(site: 
 @on_a_swarm
 def test_a_digest_is_kept_as_it_is_given(site: Site) -> None:
     image = f"{site.cache_image}@{site.image_digest(CACHE_TAG)}"
-    checked = configured(ImageProvider(), site.docker_host).check({}, {"image": image, "at": AT})
+    checked = configured(ImageProvider(), site.engine.docker_host).check({}, {"image": image, "at": AT})
     assert checked.inputs["reference"] == image
     assert checked.inputs["platforms"] == [{"architecture": "amd64", "os": "linux"}]
 
 
 @on_a_swarm
 def test_another_tag_is_looked_up_and_is_a_change(site: Site) -> None:
-    provider = configured(ImageProvider(), site.docker_host)
+    provider = configured(ImageProvider(), site.engine.docker_host)
     old = provider.check({}, {"image": site.cache_image, "at": AT}).inputs
-    new = provider.check({"image": site.cache_image, **old}, {"image": site.other_image, "at": AT}).inputs
-    assert new["reference"] == f"{site.other_image}@{site.image_digest(OTHER_TAG)}"
+    new = provider.check({"image": site.cache_image, **old}, {"image": site.image(images.OTHER_TAG), "at": AT}).inputs
+    assert new["reference"] == f"{site.image(images.OTHER_TAG)}@{site.image_digest(OTHER_TAG)}"
     diff = provider.diff(site.cache_image, old, new)
     assert diff.changes
     assert not diff.replaces

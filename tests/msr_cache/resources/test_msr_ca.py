@@ -46,10 +46,10 @@ def check(url: str, olds: dict[str, Any] | None = None, **trust: str) -> tuple[d
 
 @on_a_site
 def test_the_ca_is_fetched_as_the_manual_page_does_and_known_by_its_fingerprint(msr: Site) -> None:
-    known, told = check(msr.msr_url)
+    known, told = check(msr.msr.url)
     assert told == []
-    assert known["pem"] == msr.msr_ca_pem()
-    assert known["sha256"] == fingerprint(msr.msr_ca_pem())
+    assert known["pem"] == msr.msr.ca_pem()
+    assert known["sha256"] == fingerprint(msr.msr.ca_pem())
     assert known["subject"].endswith(",O=Lab MSR CA")
     assert known["expires"]
 
@@ -65,30 +65,30 @@ def test_the_ca_is_fetched_as_the_manual_page_does_and_known_by_its_fingerprint(
 )
 def test_an_msr_that_answers_something_else_at_ca_is_told_in_the_preview(msr: Site, mode: Mode, line: str) -> None:
     msr.msr.misbehave(mode)
-    _, told = check(msr.msr_url)
+    _, told = check(msr.msr.url)
     assert len(told) == 1
-    assert told[0].startswith(line.format(url=msr.msr_url))
+    assert told[0].startswith(line.format(url=msr.msr.url))
 
 
 @on_a_site
 def test_html_at_ca_is_told_by_its_beginning(msr: Site) -> None:
     msr.msr.misbehave("html")
-    _, (line,) = check(msr.msr_url)
+    _, (line,) = check(msr.msr.url)
     assert "which is no PEM, expected a certificate" in line
 
 
 @on_a_site
 def test_a_ca_that_msrs_own_chain_does_not_verify_with_is_not_trusted(msr: Site) -> None:
     msr.msr.misbehave("foreign-ca")
-    _, (line,) = check(msr.msr_url)
+    _, (line,) = check(msr.msr.url)
     assert "does not verify with this CA" in line
 
 
 @on_a_site
 def test_an_msr_that_is_down_is_told_with_what_to_check(msr: Site) -> None:
     msr.msr.stop()
-    _, (line,) = check(msr.msr_url)
-    assert line.startswith(f"msr-cache:msr.url: MSR at {msr.msr_url} can't be reached from here: ")
+    _, (line,) = check(msr.msr.url)
+    assert line.startswith(f"msr-cache:msr.url: MSR at {msr.msr.url} can't be reached from here: ")
     assert "Connection refused" in line
 
 
@@ -113,9 +113,9 @@ def test_a_server_that_speaks_no_tls_is_told() -> None:
 
 @on_a_site
 def test_a_pin_that_matches_is_accepted_and_another_refused(msr: Site) -> None:
-    right = fingerprint(msr.msr_ca_pem())
-    assert check(msr.msr_url, pin=right)[1] == []
-    _, (line,) = check(msr.msr_url, pin="0a" * 32)
+    right = fingerprint(msr.msr.ca_pem())
+    assert check(msr.msr.url, pin=right)[1] == []
+    _, (line,) = check(msr.msr.url, pin="0a" * 32)
     assert re.match(r"msr-cache:msr\.ca\.sha256: found OU=[^,]*,O=Lab MSR CA \(SHA-256 ", line)
     assert right in line
     assert "0a" * 32 in line
@@ -124,19 +124,19 @@ def test_a_pin_that_matches_is_accepted_and_another_refused(msr: Site) -> None:
 @on_a_site
 def test_a_given_ca_is_not_fetched_but_checked_against_msrs_chain(msr: Site) -> None:
     msr.msr.misbehave("404")
-    known, told = check(msr.msr_url, given=msr.msr_ca_pem())
+    known, told = check(msr.msr.url, given=msr.msr.ca_pem())
     assert told == []
-    assert known["pem"] == msr.msr_ca_pem()
+    assert known["pem"] == msr.msr.ca_pem()
     other = issue("Another CA", address="192.0.2.1", dns_name="msr.example.com").ca
-    _, (line,) = check(msr.msr_url, given=other)
+    _, (line,) = check(msr.msr.url, given=other)
     assert "does not verify with this CA" in line
 
 
 @on_a_site
 def test_what_an_earlier_run_trusted_is_kept_while_msr_is_down(msr: Site) -> None:
-    known, _ = check(msr.msr_url)
+    known, _ = check(msr.msr.url)
     msr.msr.stop()
-    kept, told = check(msr.msr_url, olds=known)
+    kept, told = check(msr.msr.url, olds=known)
     assert told == []
     assert kept["pem"] == known["pem"]
     assert not MsrCaProvider().diff("msr-ca", known, kept).changes
@@ -144,18 +144,18 @@ def test_what_an_earlier_run_trusted_is_kept_while_msr_is_down(msr: Site) -> Non
 
 @on_a_site
 def test_a_rotated_ca_is_shown_by_a_refresh_and_changes_nothing(msr: Site) -> None:
-    known, _ = check(msr.msr_url)
+    known, _ = check(msr.msr.url)
     msr.msr.rotate_ca()
     provider = configured(MsrCaProvider(), NOWHERE)
     read = provider.read("msr-ca", known)
-    assert read.outs["pem"] == known["pem"] != msr.msr_ca_pem()
-    assert read.outs["offered"] == fingerprint(msr.msr_ca_pem())
+    assert read.outs["pem"] == known["pem"] != msr.msr.ca_pem()
+    assert read.outs["offered"] == fingerprint(msr.msr.ca_pem())
     assert not provider.diff("msr-ca", known, read.inputs).changes
 
 
 @on_a_site
 def test_an_msr_that_is_down_is_no_reason_to_forget_its_ca(msr: Site) -> None:
-    known, _ = check(msr.msr_url)
+    known, _ = check(msr.msr.url)
     msr.msr.stop()
     with pytest.raises(Refusal, match="can't be reached from here"):
         configured(MsrCaProvider(), NOWHERE).read("msr-ca", known)

@@ -26,19 +26,19 @@ on_a_swarm = pytest.mark.swarm
 def provider(site: Site, by_hand: Swarm) -> Iterator[NodeLabelProvider]:
     """Give a provider on the site's swarm; labels of these tests are removed at the end, whatever has happened."""
     kept = by_hand.labels()
-    yield configured(NodeLabelProvider(), site.docker_host)
-    by_hand.docker("node", "update", "--availability", "active", site.node_name)
+    yield configured(NodeLabelProvider(), site.engine.docker_host)
+    by_hand.docker("node", "update", "--availability", "active", site.engine.name)
     for key in by_hand.labels().keys() - kept.keys():
-        by_hand.docker("node", "update", "--label-rm", key, site.node_name)
+        by_hand.docker("node", "update", "--label-rm", key, site.engine.name)
 
 
 def props(site: Site, **changes: str) -> dict[str, Any]:
-    return {"node": site.node_name, "key": KEY, "value": "true", "owner": OURS, **changes}
+    return {"node": site.engine.name, "key": KEY, "value": "true", "owner": OURS, **changes}
 
 
 def label_by_hand(by_hand: Swarm, value: str | None) -> None:
     change = ("--label-rm", KEY) if value is None else ("--label-add", f"{KEY}={value}")
-    by_hand.docker("node", "update", *change, by_hand.site.node_name)
+    by_hand.docker("node", "update", *change, by_hand.site.engine.name)
 
 
 # Set and put back
@@ -121,7 +121,7 @@ def test_another_stacks_label_is_refused_in_previews_too_and_left(
 ) -> None:
     theirs = provider.create(props(site, owner="msr-cache/test/europe"))
     before = by_hand.labels()
-    told = f"label {KEY} of node {site.node_name} belongs to msr-cache stack msr-cache/test/europe"
+    told = f"label {KEY} of node {site.engine.name} belongs to msr-cache stack msr-cache/test/europe"
     assert refusal(provider, props(site)) == f"msr-cache:caches.asia.label: {told}: give this cache one of its own"
     with pytest.raises(Refusal, match=told):
         provider.create(props(site))
@@ -389,7 +389,7 @@ def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
     site: Site, provider: NodeLabelProvider
 ) -> None:
     assert refusal(provider, props(site, node="worker-9")) == (
-        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, which has: {site.node_name}"
+        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, which has: {site.engine.name}"
     )
 
 
@@ -398,9 +398,9 @@ def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
 def test_a_node_that_takes_no_tasks_is_named_with_the_command_that_repairs_it(
     site: Site, by_hand: Swarm, provider: NodeLabelProvider, availability: str
 ) -> None:
-    by_hand.docker("node", "update", "--availability", availability, site.node_name)
+    by_hand.docker("node", "update", "--availability", availability, site.engine.name)
     told, _, command = refusal(provider, props(site)).partition(": docker ")
-    why = f"node {site.node_name} is set to {availability}, so the swarm runs no new task there"
+    why = f"node {site.engine.name} is set to {availability}, so the swarm runs no new task there"
     assert told == f"msr-cache:caches.asia.nodes: {why}"
     by_hand.docker(*command.split())
     assert provider.check({}, props(site)).failures == []

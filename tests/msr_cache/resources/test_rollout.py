@@ -9,6 +9,7 @@ import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
+from lab import images
 from lab.site import Site
 from msr_cache.refusal import Refusal
 from msr_cache.resources.rollout import RolloutProvider
@@ -28,7 +29,7 @@ Service = Callable[..., str]
 def provider(site: Site, by_hand: Swarm) -> Iterator[RolloutProvider]:
     """Give a provider on the site's swarm; what these tests have made is removed at the end."""
     before = by_hand.listing()
-    yield configured(RolloutProvider(), site.docker_host)
+    yield configured(RolloutProvider(), site.engine.docker_host)
     for made in ("service", "config", "secret"):
         for name in by_hand.names(made) - before[made]:
             by_hand.docker(made, "rm", name)
@@ -88,7 +89,7 @@ def test_a_service_that_runs_is_seen_through_and_all_leftovers_of_its_own_are_cl
 def test_a_service_that_crashes_is_told_with_the_last_words_of_its_log(
     site: Site, provider: RolloutProvider, service: Service
 ) -> None:
-    id_ = service("/start.sh", replicas=1, image=site.crash_image)
+    id_ = service("/start.sh", replicas=1, image=site.image(images.CRASH_TAG))
     with pytest.raises(Refusal) as caught:
         provider.create(props(id_))
     told = str(caught.value)

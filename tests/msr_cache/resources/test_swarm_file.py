@@ -41,7 +41,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def provider(site: Site, by_hand: Swarm, kind: str) -> Iterator[SwarmFileProvider]:
     """Give a provider on the site's swarm; what these tests have made is removed at the end."""
     before = by_hand.listing()
-    yield configured(PROVIDERS[kind](), site.docker_host)
+    yield configured(PROVIDERS[kind](), site.engine.docker_host)
     for made in ("service", "config", "secret"):
         for name in by_hand.names(made) - before[made]:
             by_hand.docker(made, "rm", name)
