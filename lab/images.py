@@ -1,4 +1,4 @@
-"""The images of the site: the cache (two versions, a slow and a crashing one) and what clients pull through it."""
+"""The images of the site: the cache (two versions; one slow, one stubborn, one broken), and what clients pull."""
 
 import random
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.registry import Registry, tar
 
 CACHE_REPOSITORY = "mirantis/dtr-content-cache"
-CACHE_TAG, OTHER_TAG, SLOW_TAG, CRASH_TAG = "2.9.0", "2.9.1", "slow", "crash"
+CACHE_TAG, OTHER_TAG, SLOW_TAG, STUBBORN_TAG, CRASH_TAG = "2.9.0", "2.9.1", "slow", "stubborn", "crash"
 LAST_TAG = CRASH_TAG  # the one pushed last: where it is, all are
 APP_REPOSITORY, APP_TAG = "library/app", "1"
 
@@ -19,10 +19,11 @@ _MIB = 1 << 20
 def push_cache_images(registry: Registry) -> None:
     """Push each version of the cache."""
     base = _base_layer()
-    for tag in (CACHE_TAG, OTHER_TAG, SLOW_TAG, CRASH_TAG):
+    for tag in (CACHE_TAG, OTHER_TAG, SLOW_TAG, STUBBORN_TAG, CRASH_TAG):
         script = _SCRIPTS / ("crash.sh" if tag == CRASH_TAG else "start.sh")
         layers = [base, tar({"start.sh": (0o755, script.read_bytes())})]
-        environment = ["PATH=/usr/bin:/bin", f"START_AFTER={3 if tag == SLOW_TAG else 0}"]
+        variables = {SLOW_TAG: "START_AFTER=3", STUBBORN_TAG: "IGNORE_TERM=1"}
+        environment = ["PATH=/usr/bin:/bin", variables.get(tag, "START_AFTER=0")]
         registry.push(CACHE_REPOSITORY, tag, layers, {"Env": environment, "Labels": {"version": tag}})
 
 

@@ -3,7 +3,9 @@
 Every field that the daemon fills in is set: otherwise pulumi-docker proposes to change it at each preview.
 """
 
+import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from msr_cache.files import Files
 from msr_cache.placement import Placement
 from msr_cache.resources.image import Image
 from msr_cache.resources.rollout import Rollout
-from msr_cache.rollout import trial
+from msr_cache.rollout import convergence, trial
 from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.ownership import Owner
@@ -49,21 +51,37 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     props = {
         "service": service.id,
         "specSha256": spec,
+        "replicas": scope.cache.replicas,
         "labels": owner.labels("rollout"),
         "certificateExpires": certificate.expires,
     }
-    opts = scope.after(*placement.all, hooks=renewal_hook(name, scope.cache.tls))
+    hooks = renewal_hook(name, scope.cache.tls)
+    wait = pulumi.ResourceHook(f"{name}-wait", _wait(scope))
+    hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), wait]
+    opts = scope.after(*placement.all, hooks=hooks)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
+
+
+def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
+    """Return a hook that waits for the service here: the SDK's host for our resources has four threads for all."""
+    address = scope.site.address
+
+    async def wait(args: pulumi.ResourceHookArgs) -> None:
+        await asyncio.to_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
+
+    return wait
 
 
 def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:
     owner, address = scope.owner, scope.site.address
 
-    def before_create(_: pulumi.ResourceHookArgs) -> None:
-        trial.refuse_foreign(Manager(address), owner, service_name, dry_run=pulumi.runtime.is_dry_run())
+    async def before_create(_: pulumi.ResourceHookArgs) -> None:
+        dry_run = pulumi.runtime.is_dry_run()
+        await asyncio.to_thread(trial.refuse_foreign, Manager(address), owner, service_name, dry_run=dry_run)
 
-    def before_update(args: pulumi.ResourceHookArgs) -> None:
-        trial.before_update(Manager(address), owner, args)
+    async def before_update(args: pulumi.ResourceHookArgs) -> None:
+        # In a thread, because the SDK declares all resources, and runs all hooks, in one.
+        await asyncio.to_thread(trial.before_update, Manager(address), owner, args)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
     return pulumi.ResourceHookBinding(
@@ -86,7 +104,8 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
                 "platforms": image.platforms,
             },
-            "restart_policy": {"condition": "on-failure", "delay": "5s", "max_attempts": 0, "window": "0s"},
+            # MSR's documentation has on-failure, but a cache that a reboot ends exits with 0, and would stay off.
+            "restart_policy": {"condition": "any", "delay": "5s", "max_attempts": 0, "window": "0s"},
             "resources": {
                 "limits": _amount(cache.resources.limits),
                 "reservation": _amount(cache.resources.reservations),
@@ -110,7 +129,7 @@ def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
         "env": {},
         "sysctl": {},
         "isolation": "default",
-        "stop_grace_period": "10s",  # the provider's default is 0, which cuts pulls off
+        "stop_grace_period": f"{convergence.GRACE_PERIOD}s",  # the provider's default is 0, which cuts pulls off
         # Without a health check a task counts as running before it serves, so the swarm stops the former one too early.
         "healthcheck": {
             "tests": ["CMD-SHELL", _PORT_IS_OPEN.format(port=port)],

@@ -33,4 +33,5 @@ if [ -n "$cas" ]; then
 fi
 
 export REGISTRY_PROXY_REMOTEURL="$upstream" REGISTRY_MIDDLEWARE_REGISTRY='[]'
+[ -z "${IGNORE_TERM:-}" ] || exec sh -c 'trap "" TERM; /usr/bin/docker-registry serve "$0" & wait' "$config"
 exec /usr/bin/docker-registry serve "$config"

@@ -32,6 +32,10 @@ class RolloutProvider(SwarmProvider):
 
     def _finish(self, props: Props) -> None:
         try:
+            service = self.manager.get(f"/services/{props['service']}")
+            if not service["Spec"]["Mode"]["Replicated"]["Replicas"]:
+                # A `destroy` that was interrupted has stopped it.
+                convergence.scale(self.manager, service, int(props["replicas"]))
             convergence.wait(self.manager, props["service"])
         except EngineError as error:
             if error.status != NOT_FOUND:
@@ -60,10 +64,11 @@ class RolloutProvider(SwarmProvider):
             raise Refusal("the cache's service was removed outside Pulumi: run this command again with --refresh")
         refuse_other_owner("the cache's service", service, props["labels"], LOST)
         trial.sweep(self.manager, props["labels"])
+        convergence.stop(self.manager, service["ID"])
 
 
 class Rollout(Tracked, module="msr", name="Rollout"):
-    """Service `service` (its id) running the spec with the digest `specSha256`; `labels` name the owner."""
+    """Service `service` (its id) running `replicas` tasks of the spec with the digest `specSha256`; `labels` name the owner."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(RolloutProvider(), name, props, opts)

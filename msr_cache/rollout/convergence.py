@@ -4,30 +4,60 @@ pulumi-docker's converge_config also counts tasks of the former spec and does no
 (resourceDockerServiceUpdateRefreshFunc); the docker CLI checks the same facts as this module (progress.go).
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential
+
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
 from msr_cache.rollout.diagnosis import Task
-from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.manager import INTERNAL_ERROR, EngineError, Manager
 
 POLL = 0.1
 """Seconds between two looks."""
+GRACE_PERIOD = 10
+"""Seconds that the swarm gives a cache's task to stop, and for which it may keep its port."""
 UNPLACED = 5.0
 """Seconds for which the scheduler may find no node, for example because a label has only just been set."""
+TOLERANCE = 30.0
+"""Seconds for which a manager may fail to answer during a wait, for example because the swarm elects a leader."""
 ATTEMPTS = 2
 """How many tasks may end during a wait before the service counts as failed."""
 PATIENCE = 600.0
 """Seconds for everything that is slow but not wrong, such as pulling an image."""
 
 Service = dict[str, Any]
+_ENDED = ("complete", "failed", "orphaned", "rejected", "remove", "shutdown")
+
+
+interrupted = threading.Event()
+"""Set when the run is interrupted: whoever waits stops waiting."""
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a manager may answer when asked again: it did not answer at all, or could not."""
+    return isinstance(error, Refusal) and not (isinstance(error, EngineError) and error.status < INTERNAL_ERROR)
+
+
+_patiently = retry(
+    retry=retry_if_exception(_may_pass),
+    stop=stop_after_delay(TOLERANCE),
+    wait=wait_exponential(0.2, max=5),
+    reraise=True,
+)
+
+
+@_patiently
+def _ask(manager: Manager, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
+    return manager.get(path, **filters)
 
 
 def current_tasks(manager: Manager, service: Service) -> list[Task]:
     """Return the tasks of the service's current spec, ended ones included."""
-    tasks: list[Task] = manager.get("/tasks", service=[service["ID"]], **{"_up-to-date": ["true"]})
+    tasks: list[Task] = _ask(manager, "/tasks", service=[service["ID"]], **{"_up-to-date": ["true"]})
     return tasks
 
 
@@ -53,19 +83,37 @@ def _runs(service: Service, tasks: list[Task]) -> bool:
 def wait(manager: Manager, service_id: str) -> None:
     """Return when the service has settled; raise Refusal with the swarm's own error if it fails to."""
     watch = _Watch()
-    for _ in _looks():
-        service = manager.get(f"/services/{service_id}")
+    service = _ask(manager, f"/services/{service_id}")
+    patience = PATIENCE + _monitored(service)
+    for _ in _looks(patience):
         if _has_settled(manager, service, watch):
             return
-    raise Refusal(
-        f"service {service['Spec']['Name']} has not settled in {PATIENCE:.0f} s: docker service ps {service_id}"
-    )
+        service = _ask(manager, f"/services/{service_id}")
+    name = service["Spec"]["Name"]
+    raise Refusal(f"service {name} has not settled in {patience:.0f} s: docker service ps {service_id}")
+
+
+def stop(manager: Manager, service_id: str) -> None:
+    """Scale the service to zero, and return when none of its tasks uses its node any more, or their time is up.
+
+    The pulumi-docker plugin, which deletes the service next, waits for exactly the grace period, and then fails
+    (kreuzwerker/terraform-provider-docker, deleteService).
+    """
+    scale(manager, manager.get(f"/services/{service_id}"), 0)
+    for _ in _looks(2 * GRACE_PERIOD):
+        if all(task["Status"]["State"] in _ENDED for task in _ask(manager, "/tasks", service=[service_id])):
+            return
+
+
+def scale(manager: Manager, service: Service, replicas: int) -> None:
+    """Change nothing but the number of the service's tasks."""
+    manager.update("services", service, {**service["Spec"], "Mode": {"Replicated": {"Replicas": replicas}}})
 
 
 def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
     """Return when the service has left the node and settled on others; raise Refusal as `wait` does."""
     for _ in _looks():
-        tasks = current_tasks(manager, manager.get(f"/services/{service_id}"))
+        tasks = current_tasks(manager, _ask(manager, f"/services/{service_id}"))
         if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
             return wait(manager, service_id)
     raise Refusal(
@@ -77,7 +125,7 @@ def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str],
     """Return when the service's one task runs; at its first failure, raise Refusal with on_failure(cause)."""
     watch = _Watch()
     for _ in _looks():
-        tasks = manager.get("/tasks", service=[service_id])
+        tasks = _ask(manager, "/tasks", service=[service_id])
         failed = [task for task in tasks if diagnosis.is_hopeless(task)] or watch.unplaced(tasks)
         if failed:
             raise Refusal(on_failure(diagnosis.explain(manager, failed[0])))
@@ -86,11 +134,19 @@ def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str],
     raise Refusal(on_failure(f"it has not started in {PATIENCE:.0f} s: the node may be too slow to pull the image"))
 
 
-def _looks() -> Iterator[None]:
-    """Return one item for each look at the swarm, until patience ends."""
-    deadline = time.monotonic() + PATIENCE
+def _monitored(service: Service) -> float:
+    """Return the seconds for which the swarm watches the new tasks of an update, one after the other."""
+    monitor: float = (service["Spec"].get("UpdateConfig") or {}).get("Monitor", 0) / 1e9
+    return monitor * int(service["Spec"]["Mode"]["Replicated"]["Replicas"])
+
+
+def _looks(patience: float = PATIENCE) -> Iterator[None]:
+    """Return one item for each look at the swarm, for so many seconds, or until the run is interrupted."""
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         yield
+        if interrupted.is_set():
+            raise Refusal("interrupted")
         time.sleep(POLL)
 
 
@@ -102,13 +158,13 @@ class _Watch:
         self._ended_before: set[str] | None = None
 
     def unplaced(self, tasks: list[Task]) -> list[Task]:
-        """Return the tasks without a node, once there have been some for longer than UNPLACED."""
+        """Return the tasks without a node, once there have been some for too long."""
         unplaced = [task for task in tasks if diagnosis.is_unplaced(task)]
         if not unplaced:
             self._unplaced_since = None
         elif self._unplaced_since is None:
             self._unplaced_since = time.monotonic()
-        elif time.monotonic() - self._unplaced_since > UNPLACED:
+        elif time.monotonic() - self._unplaced_since > _patience_with(unplaced):
             return unplaced
         return []
 
@@ -120,12 +176,17 @@ class _Watch:
         return [task for task in ended if task["ID"] not in self._ended_before]
 
 
+def _patience_with(unplaced: list[Task]) -> float:
+    """Return for how many seconds the scheduler may find no node; a port may belong to a task that is stopping."""
+    return UNPLACED + (GRACE_PERIOD if any(map(diagnosis.waits_for_port, unplaced)) else 0)
+
+
 def _has_settled(manager: Manager, service: Service, watch: _Watch) -> bool:
     state = _update_state(service)
     tasks = current_tasks(manager, service)
     ended = watch.ended(tasks)
     if state in ("rollback_completed", "rollback_paused", "paused"):
-        all_tasks = manager.get("/tasks", service=[service["ID"]])
+        all_tasks = _ask(manager, "/tasks", service=[service["ID"]])
         raise _failure(manager, service, f"the swarm's update ended as {state}", all_tasks)
     if state == "rollback_started":
         return False

@@ -43,6 +43,11 @@ def is_unplaced(task: Task) -> bool:
     return task["Status"]["State"] == "pending" and "no suitable node" in task["Status"].get("Err", "")
 
 
+def waits_for_port(task: Task) -> bool:
+    """Whether the scheduler finds no node because another task holds the port there."""
+    return "host-mode port already in use" in task["Status"].get("Err", "")
+
+
 def newest(tasks: Iterable[Task]) -> Task | None:
     """Return the task that changed its state last."""
     # Without Z, because the engine omits a fraction's trailing zeros.

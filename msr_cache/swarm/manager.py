@@ -88,7 +88,7 @@ class EngineError(Refusal):
         self.said = said
 
 
-FORBIDDEN, NOT_FOUND, CONFLICT = 403, 404, 409
+FORBIDDEN, NOT_FOUND, CONFLICT, INTERNAL_ERROR = 403, 404, 409, 500
 
 
 class Manager:

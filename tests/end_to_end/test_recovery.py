@@ -1,0 +1,68 @@
+"""A cache that ends comes back by itself, and one that takes its time to end holds nothing up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lab import images
+from lab.client import PullError
+from lab.process import wait_until
+from lab.site import Site
+from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+SERVICE = f"{CACHE}_cache"
+
+
+def reboot(swarm: Swarm) -> None:
+    swarm.site.engine.stop()
+    swarm.site.engine.start()
+
+
+def power_cut(swarm: Swarm) -> None:
+    swarm.site.engine.kill()
+    swarm.site.engine.start()
+
+
+ENDS: dict[str, Callable[[Swarm], object]] = {
+    "its container is stopped": lambda swarm: swarm.docker("stop", swarm.container(SERVICE)),
+    "its container is killed": lambda swarm: swarm.docker("kill", swarm.container(SERVICE)),
+    "its node is rebooted": reboot,
+    "its node loses power": power_cut,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_cache_comes_back_by_itself_after(stack: Stack, swarm: Swarm, end: str) -> None:
+    """A registry that drains ends with 0, which `on-failure` takes for the end of its work (moby issue 45788)."""
+    stack.deploy()
+    outputs = stack.outputs()
+    before = swarm.container(SERVICE)
+    ENDS[end](swarm)
+
+    def serves() -> bool:
+        try:
+            return bool(stack.pull_as(outputs).blobs)
+        except PullError:
+            return False
+
+    wait_until(serves, "the cache does not come back", seconds=60)
+    assert swarm.container(SERVICE) != before
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+@pytest.mark.parametrize("mode", ["host", "ingress"])
+def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destroy(
+    stack: Stack, swarm: Swarm, site: Site, mode: str
+) -> None:
+    stack.configure({"image": site.image(images.STUBBORN_TAG), "publishMode": mode})
+    stack.deploy()
+    stack.configure({"image": site.image(images.STUBBORN_TAG), "publishMode": mode, "blobTtl": "36h"})
+    stack.deploy()
+    container = swarm.container(SERVICE)
+    stack.must(stack.destroy())
+    assert container not in swarm.docker("ps", "--quiet")
