@@ -1,4 +1,4 @@
-"""When a service runs its current spec, judged from that spec's tasks and from the swarm's own update status.
+"""Waits until a service runs its current spec, as that spec's tasks and the swarm's update status show.
 
 pulumi-docker's converge_config also counts tasks of the former spec and does not wait for a rollback
 (resourceDockerServiceUpdateRefreshFunc); the docker CLI checks the same facts as this module (progress.go).
@@ -87,7 +87,7 @@ def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str],
 
 
 def _looks() -> Iterator[None]:
-    """Return one item for each look at the swarm, until patience ends."""
+    """Yield every POLL seconds until PATIENCE ends."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         yield
@@ -113,7 +113,7 @@ class _Watch:
         return []
 
     def ended(self, tasks: list[Task]) -> list[Task]:
-        """Return the tasks that have ended after the first look: the cause of earlier ends may be gone."""
+        """Return the tasks that have ended after the first look: what ended earlier ones may be gone."""
         ended = [task for task in tasks if diagnosis.is_hopeless(task) and not diagnosis.was_moved(task)]
         if self._ended_before is None:
             self._ended_before = {task["ID"] for task in ended}

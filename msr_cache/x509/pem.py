@@ -1,4 +1,4 @@
-"""Reads certificates from PEM text, and says why one can't be used."""
+"""Reads certificates from PEM text, and explains why one can't be used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ca_problem(pem: str) -> str | None:
         return str(error)
     for certificate in found:
         if not may_sign(certificate):
-            return f"found the certificate of {name(certificate)}, which is no CA, expected that of the CA of MSR"
+            return f"found the certificate of {name(certificate)}, which is no CA, expected that of MSR's CA"
         if problem := life_problem(certificate):
             return problem
     return None
