@@ -104,8 +104,7 @@ def authority(settings: Settings, opts: pulumi.ResourceOptions) -> Authority | N
 
 def declare(scope: Scope) -> Certificate:
     """Declare the key and certificate of a cache, and warn when a renewal is due."""
-    opts = scope.after(provider=scope.site.tls)
-    certificate = _by_source(scope, scope.cache, opts)
+    certificate = _by_source(scope, scope.cache, scope.after(provider=scope.site.tls))
     certificate.expires.apply(lambda ends: _warn(renewal(scope.name, scope.cache.tls, ends)))
     return certificate
 
@@ -117,13 +116,14 @@ def _by_source(scope: Scope, cache: Cache, opts: pulumi.ResourceOptions) -> Cert
         return _of_chain(pulumi.Output.secret(given.key), given)
     key = tls.PrivateKey(f"{name}-cache.key.pem", **_KEYS[cache.tls.key_type], opts=opts)
     subject = {"private_key_pem": key.private_key_pem, **_subject(cache)}
-    if cache.tls.source == "selfSigned":
-        return _self_signed(scope, subject, opts)
-    request = tls.CertRequest(f"{name}-cache.csr.pem", **subject, opts=opts).cert_request_pem
+    request = None
+    if cache.tls.source != "selfSigned":
+        request = tls.CertRequest(f"{name}-cache.csr.pem", **subject, opts=opts).cert_request_pem
     if cache.tls.source == "localCa":
         return _locally_signed(scope, key.private_key_pem, request, opts)
     if not given:
-        return replace(_self_signed(scope, subject, opts), request=request)
+        made = tls.SelfSignedCert(f"{name}-cache.cert.pem", **subject, **_use_and_life(cache.tls), opts=opts)
+        return Certificate(key.private_key_pem, made.cert_pem, made.cert_pem, made.validity_end_time, request)
     props = {
         "publicKeyPem": key.public_key_pem,
         "certificatePem": given.certificate,
@@ -133,13 +133,8 @@ def _by_source(scope: Scope, cache: Cache, opts: pulumi.ResourceOptions) -> Cert
     return replace(_of_chain(key.private_key_pem, given), request=request, checks=(check,))
 
 
-def _self_signed(scope: Scope, subject: dict[str, Any], opts: pulumi.ResourceOptions) -> Certificate:
-    made = tls.SelfSignedCert(f"{scope.name}-cache.cert.pem", **subject, **_use_and_life(scope.cache.tls), opts=opts)
-    return Certificate(subject["private_key_pem"], made.cert_pem, made.cert_pem, made.validity_end_time)
-
-
 def _locally_signed(
-    scope: Scope, key: pulumi.Output[str], request: pulumi.Output[str], opts: pulumi.ResourceOptions
+    scope: Scope, key: pulumi.Output[str], request: pulumi.Output[str] | None, opts: pulumi.ResourceOptions
 ) -> Certificate:
     ca = scope.site.local_ca
     assert ca is not None  # noqa: S101 - the site declares it if a cache uses it
@@ -158,11 +153,8 @@ def _locally_signed(
 def _of_chain(key: pulumi.Output[str], given: Given) -> Certificate:
     from msr_cache.x509.chain import chain_of
 
-    chain = chain_of(given)
-    served, trust, expires = map(
-        pulumi.Output.from_input, (pem.text(*chain.sent), pem.text(chain.root), _rfc3339(chain.ends))
-    )
-    return Certificate(key, served, trust, expires)
+    chain, known = chain_of(given), pulumi.Output.from_input
+    return Certificate(key, known(pem.text(*chain.sent)), known(pem.text(chain.root)), known(_rfc3339(chain.ends)))
 
 
 def _subject(cache: Cache) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def find(manager: Manager, props: Props) -> dict[str, Any]:
     ready: list[dict[str, Any]] = [node for node in named if node["Status"]["State"] == "ready"]
     if not named:
         others = ", ".join(sorted(node["Description"]["Hostname"] for node in nodes))
-        problem = f"is not in the swarm, which has: {others}"
+        problem = f"is not in the swarm, expected one of: {others}"
     elif not ready:
         problem = f"is {named[0]['Status']['State']}: start it, or name another in `nodes`"
     elif len(ready) > 1:

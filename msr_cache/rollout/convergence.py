@@ -1,4 +1,4 @@
-"""When a service runs its current spec, judged from that spec's tasks and from the swarm's own update status.
+"""Waits until a service runs its current spec, as that spec's tasks and the swarm's update status show.
 
 pulumi-docker's converge_config also counts tasks of the former spec and does not wait for a rollback
 (resourceDockerServiceUpdateRefreshFunc); the docker CLI checks the same facts as this module (progress.go).
@@ -141,7 +141,7 @@ def _monitored(service: Service) -> float:
 
 
 def _looks(patience: float = PATIENCE) -> Iterator[None]:
-    """Return one item for each look at the swarm, for so many seconds, or until the run is interrupted."""
+    """Yield every POLL seconds until patience (in seconds) ends, or the run is interrupted."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         yield
@@ -169,7 +169,7 @@ class _Watch:
         return []
 
     def ended(self, tasks: list[Task]) -> list[Task]:
-        """Return the tasks that have ended after the first look: the cause of earlier ends may be gone."""
+        """Return the tasks that have ended after the first look: what ended earlier ones may be gone."""
         ended = [task for task in tasks if diagnosis.is_hopeless(task) and not diagnosis.was_moved(task)]
         if self._ended_before is None:
             self._ended_before = {task["ID"] for task in ended}

@@ -12,16 +12,7 @@ from pulumi import ResourceHookArgs
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
 from msr_cache.swarm.manager import Manager
-from msr_cache.swarm.ownership import (
-    EXISTS,
-    LOST,
-    TRIAL,
-    Owner,
-    filters,
-    is_trial,
-    refuse_other_owner,
-    with_resource,
-)
+from msr_cache.swarm.ownership import EXISTS, LOST, TRIAL, Owner, filters, is_trial, refuse_other_owner, with_resource
 
 _GRACE = 1_000_000_000
 """Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""

@@ -49,14 +49,14 @@ def _connection(host: str, cert_path: str | None) -> socket.socket:
         connection.settimeout(TIMEOUT)
         connection.connect(url.path)
         return connection
-    connection = socket.create_connection((url.hostname, url.port), TIMEOUT)
+    address = (url.hostname, url.port)
     if cert_path is None:
-        return connection
+        return socket.create_connection(address, TIMEOUT)
     # Not create_default_context, which is stricter than the provider's Go.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")
-    return context.wrap_socket(connection, server_hostname=url.hostname)
+    return context.wrap_socket(socket.create_connection(address, TIMEOUT), server_hostname=url.hostname)
 
 
 def _no_answer(address: Address, why: str) -> Refusal:

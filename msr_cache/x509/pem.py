@@ -1,4 +1,4 @@
-"""Reads certificates from PEM text, and says why one can't be used."""
+"""Reads certificates from PEM text, and explains why one can't be used."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ca_problem(pem: str) -> str | None:
         return str(error)
     for certificate in found:
         if not may_sign(certificate):
-            return f"found the certificate of {name(certificate)}, which is no CA, expected that of the CA of MSR"
+            return f"found the certificate of {name(certificate)}, which is no CA, expected that of MSR's CA"
         if problem := life_problem(certificate):
             return problem
     return None
@@ -63,7 +63,7 @@ def may_sign(certificate: x509.Certificate) -> bool:
     constraints = extension(certificate, x509.BasicConstraints)
     if constraints is None:
         # An X.509 v1 root has no extensions that could say what it may do.
-        return certificate.version is x509.Version.v1 and is_self_issued(certificate)
+        return certificate.version is x509.Version.v1 and certificate.issuer == certificate.subject
     usage = extension(certificate, x509.KeyUsage)
     return constraints.ca and (usage is None or usage.key_cert_sign)
 
@@ -76,11 +76,6 @@ def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extensi
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
-
-
-def is_self_issued(certificate: x509.Certificate) -> bool:
-    """Whether a certificate names itself as its issuer, as a root does."""
-    return certificate.issuer == certificate.subject
 
 
 def name(certificate: x509.Certificate) -> str:

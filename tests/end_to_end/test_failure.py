@@ -166,7 +166,7 @@ NODES: dict[str, tuple[Callable[[Swarm], object], str]] = {
     ),
     "missing": (
         lambda _: None,
-        "error: msr-cache:caches.asia.nodes: node worker-77 is not in the swarm, which has: worker-1",
+        "error: msr-cache:caches.asia.nodes: node worker-77 is not in the swarm, expected one of: worker-1",
     ),
 }
 

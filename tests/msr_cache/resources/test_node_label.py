@@ -389,7 +389,7 @@ def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
     site: Site, provider: NodeLabelProvider
 ) -> None:
     assert refusal(provider, props(site, node="worker-9")) == (
-        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, which has: {site.engine.name}"
+        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, expected one of: {site.engine.name}"
     )
 
 
