@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.msr.api import Untrusted
+from msr_cache.https import Untrusted
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, is_unknown, unchanged

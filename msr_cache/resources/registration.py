@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.msr.api import Entry, Msr, MsrError, Unanswered, Untrusted
+from msr_cache.https import Unanswered, Untrusted
+from msr_cache.msr.api import Entry, Msr, MsrError
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, is_unknown, unchanged

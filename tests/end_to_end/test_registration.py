@@ -54,7 +54,7 @@ def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(stack: Stack, pa
     command = [sys.executable, "-m", "msr_cache", "verify", "--blob", f"{Site.app_repository}@{max(first.blobs)}"]
     caches = json.dumps(stack.outputs()["caches"])
     shown = subprocess.run(command, input=caches, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    assert shown.splitlines()[-1] == f"{CACHE}: a blob comes through it as its digest says"
+    assert shown.splitlines()[-1] == f"{CACHE}: a blob has the expected digest"
 
 
 def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(stack: Stack, page: MsrPage) -> None:

@@ -49,12 +49,15 @@ BROKEN: dict[str, tuple[Callable[[Stack], None], tuple[str, ...]]] = {
         lambda stack: register(stack, USERS, secret="wrong-password-8a61"),
         ("with 401", f"the password or access token of {ADMIN} is wrong"),
     ),
-    "no admin (403)": (lambda stack: register(stack, USERS, user="alice"), ("with 403", "need an admin")),
+    "no admin (403)": (
+        lambda stack: register(stack, USERS, user="alice"),
+        ("with 403", "set msr-cache:msr.user to an admin"),
+    ),
     "409": (fails("POST", "409"), ("with 409", "give the cache another name")),
     "500": (fails("POST", "500"), ("with 500", "MSR itself fails")),
     "timeout": (fails("POST", "hang"), ("did not answer POST /api/v0/content_caches within 10 s",)),
     "MSR does not trust the cache": (fails("POST", "400"), ("x509", "MSR does not trust the cache", "certificatePem")),
-    "MSR down": (stop_msr, ("can't be reached from here", "is it up")),
+    "MSR down": (stop_msr, ("can't be reached from here", "check that it is up")),
 }
 
 

@@ -18,8 +18,9 @@ import pytest
 
 from lab.authority import Issued, issue
 from msr_cache.commands import verify
+from msr_cache.https import Untrusted
 from msr_cache.msr import client_check
-from msr_cache.msr.api import Credentials, Msr, Untrusted
+from msr_cache.msr.api import Credentials, Msr
 from msr_cache.msr.client_check import Blob, Target
 from msr_cache.msr.registry import MsrRegistry
 from msr_cache.refusal import Refusal
@@ -124,21 +125,21 @@ def test_a_firewall_that_drops_is_told(certificate: Issued) -> None:
         said = refusal(target(certificate, address[1]))
         for one in waiting:
             one.close()
-    assert "no answer from port" in said
+    assert "does not answer within 0.5 s" in said
     assert "a firewall drops TCP port" in said
 
 
 def test_a_port_without_tls_is_told(certificate: Issued, tmp_path: Path) -> None:
     with serving(None, {}, tmp_path) as (port, _):
-        assert "no TLS is spoken on port" in refusal(target(certificate, port))
+        assert "does not speak TLS" in refusal(target(certificate, port))
 
 
 def test_another_certificate_than_the_one_deployed_is_told(certificate: Issued, tmp_path: Path) -> None:
     other = issue("Other CA", address="127.0.0.1", dns_name="localhost")
     with serving(other, {}, tmp_path) as (port, _):
         said = refusal(target(certificate, port))
-    assert f"the certificate served has SHA-256 {sha256_of(other.certificate)}" in said
-    assert "another server answers under this name (wrong host" in said
+    assert f"found a certificate with SHA-256 {sha256_of(other.certificate)}" in said
+    assert "another server answers to this name (a wrong host" in said
 
 
 @pytest.mark.parametrize(
@@ -166,8 +167,8 @@ def test_trust_that_does_not_fit_the_certificate_is_told(certificate: Issued, tm
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((200, {}, b"<html>"), "what answers there is no registry"),
-        ((404, REGISTRY, b""), "what answers there is no registry"),
+        ((200, {}, b"<html>"), "the server is not a registry"),
+        ((404, REGISTRY, b""), "the server is not a registry"),
         ((503, REGISTRY, b""), "storage fails its health check"),
     ],
 )
@@ -181,9 +182,9 @@ def test_what_answers_otherwise_than_a_registry_is_told(
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (401, b"", "serves only what MSR has signed"),
+        (401, b"", "serves only requests that MSR has signed"),
         (500, b"", "it does not trust MSR (msr.ca), does not reach it (firewall"),
-        (200, b"something else", "what came is damaged"),
+        (200, b"something else", "the content is damaged"),
     ],
 )
 def test_a_blob_that_does_not_come_is_told(
@@ -235,7 +236,7 @@ def test_a_login_elsewhere_than_at_msr_is_refused(certificate: Issued, tmp_path:
         challenge = {"WWW-Authenticate": f'Bearer realm="https://127.0.0.1:{other}/token",service="msr"'}
         with serving(certificate, {"/v2/_catalog?n=50": (401, challenge, b"")}, tmp_path / "msr") as (port, _):
             registry = MsrRegistry(Msr(f"https://127.0.0.1:{port}", certificate.ca, ME))
-            with pytest.raises(Refusal, match="no password was sent there"):
+            with pytest.raises(Refusal, match="no password was sent"):
                 registry.sample()
         assert asked == []
 
@@ -261,8 +262,8 @@ def test_the_command_tells_each_step_and_ends_with_an_error_where_one_fails(
     with serving(certificate, {"/v2/": (404, {}, b"")}, tmp_path) as (port, _):
         caches = {"asia": {"url": f"https://127.0.0.1:{port}", **told}}
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
-        with pytest.raises(SystemExit, match="1 of 1 caches can't be used as seen from here"):
+        with pytest.raises(SystemExit, match="1 of 1 caches can't be used from here"):
             verify.main([])
     shown = capsys.readouterr().out
     assert "asia: TLS verifies with certificatePem\n" in shown
-    assert "asia: NOT so: /v2/ answers as a registry does\ncache asia at https://127.0.0.1" in shown
+    assert f"FAILED: cache asia at https://127.0.0.1:{port}: /v2/ answers 404" in shown

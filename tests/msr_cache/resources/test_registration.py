@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from msr_cache.msr.api import Entry, Unanswered, Untrusted
+from msr_cache.https import Unanswered, Untrusted
+from msr_cache.msr.api import Entry
 from msr_cache.refusal import Refusal
 from msr_cache.resources import registration
 from msr_cache.resources.cache_user import CacheUserProvider
