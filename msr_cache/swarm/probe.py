@@ -1,7 +1,7 @@
-"""Whether somebody answers at the swarm's address, asked before anything is declared.
+"""Checks that a manager answers at the swarm's address, before the program declares anything.
 
-pulumi-docker says of a wrong address no more than "failed to connect to any docker daemon", and waits without end for a
-manager that hangs. This takes milliseconds; by ssh it would take a second, so there it is left to those who come later.
+pulumi-docker reports a wrong address as "failed to connect to any docker daemon", and waits forever for a manager that
+hangs. This check takes milliseconds. Via ssh it would take a second, so the first real request checks it instead.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from msr_cache.refusal import Refusal
 from msr_cache.swarm.manager import Address, unknown_context
 
 TIMEOUT = 10
-"""Seconds until a manager that does not answer is given up."""
+"""Seconds to wait for the manager's answer."""
 
 
 def probe(address: Address) -> None:
-    """Raise Refusal, with what to do, where no manager can answer."""
+    """Raise Refusal if no manager answers."""
     if address.context:
         if address.context != "default" and not _metadata(address.context).is_file():
             raise unknown_context(address.context)
@@ -33,13 +33,13 @@ def probe(address: Address) -> None:
         except (OSError, ValueError) as error:
             raise _no_answer(address, str(error)) from None
         if not answer:
-            raise _no_answer(address, "it hung up")
-        if b"HTTPS server" in answer:  # Go's words
-            raise _no_answer(address, "it speaks TLS, for which `clientBundle` or `context` is needed")
+            raise _no_answer(address, "the connection was closed")
+        if b"HTTPS server" in answer:  # Go's error text
+            raise _no_answer(address, "it requires TLS: use `clientBundle` or `context`")
 
 
 def _metadata(context: str) -> Path:
-    """Return where docker's own client keeps what it knows of a context."""
+    """Return the file in which the docker CLI stores a context."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     return folder / "contexts/meta" / hashlib.sha256(context.encode()).hexdigest() / "meta.json"
 
@@ -53,7 +53,7 @@ def _connection(host: str, cert_path: str | None) -> socket.socket:
         return connection
     if cert_path is None:
         return socket.create_connection((url.hostname, url.port), TIMEOUT)
-    # Not create_default_context: it is stricter than Go, in which the provider is written.
+    # Not create_default_context: it is stricter than Go, the provider's language.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")
@@ -67,5 +67,5 @@ def _no_answer(address: Address, why: str) -> Refusal:
     if address.cert_path:
         key, command = "clientBundle", f"cd {address.cert_path} && . ./env.sh && docker node ls"
     return Refusal(
-        f"msr-cache:swarm.{key}: found {address}, where no manager answers ({why}): see that this works: {command}"
+        f"msr-cache:swarm.{key}: found {address}, expected a manager that answers ({why}). Check it with: {command}"
     )

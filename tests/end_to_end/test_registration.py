@@ -157,7 +157,7 @@ def test_an_entry_that_was_there_before_is_reported_and_adopted_only_when_asked(
     register(stack)
     run = stack.preview()
     assert not run.ok
-    assert f"MSR holds this very entry already: {CACHE} at {url_of(stack)} (id theirs)" in run.text
+    assert f"found the entry {CACHE} at {url_of(stack)} (id theirs) in MSR" in run.text
     register(stack, {"adopt": True})
     stack.deploy()
     assert list(page.caches()) == ["theirs"]

@@ -81,7 +81,7 @@ def test_a_contexts_manager_is_the_one_that_docker_would_speak_to() -> None:
 @pytest.mark.usefixtures("docker_home")
 def test_a_context_that_docker_does_not_know_is_one_line() -> None:
     assert message(Address(context="test").client) == (
-        "msr-cache:swarm.context: found 'test', which `docker context ls` does not show"
+        "msr-cache:swarm.context: found 'test', expected a context that `docker context ls` lists"
     )
 
 
@@ -194,7 +194,7 @@ def test_an_error_of_the_engine_is_told_in_its_own_words_with_its_status(engine:
     with pytest.raises(EngineError) as caught:
         manager.get("/nodes")
     assert caught.value.status == status
-    assert caught.value.said == "rpc error: the swarm does not have a leader"
+    assert caught.value.message == "rpc error: the swarm does not have a leader"
     assert str(caught.value) == (
         f"the swarm manager at {manager.address} refused with {status}: rpc error: the swarm does not have a leader"
     )
@@ -203,7 +203,7 @@ def test_an_error_of_the_engine_is_told_in_its_own_words_with_its_status(engine:
 def test_a_403_hints_at_mkes_roles(engine: Engine) -> None:
     told = message(lambda: engine.says(403, {"message": "access denied"}).get("/nodes"))
     assert told.endswith(
-        "refused with 403: access denied; an MKE role may lack the right: use an admin's client bundle"
+        "refused with 403: access denied. Your MKE role may lack the right: use an admin's client bundle"
     )
 
 
@@ -213,7 +213,7 @@ def test_a_403_hints_at_mkes_roles(engine: Engine) -> None:
 def test_an_error_that_is_not_the_engines_is_told_as_it_is(engine: Engine, body: bytes, said: str) -> None:
     with pytest.raises(EngineError) as caught:
         engine.says(500, body).get("/nodes")
-    assert caught.value.said == said
+    assert caught.value.message == said
 
 
 # The manager that does not answer

@@ -74,8 +74,8 @@ def refused(address: Address) -> str:
 
 def no_answer(host: str, why: str) -> str:
     return (
-        f"msr-cache:swarm.host: found {host}, where no manager answers ({why}): "
-        f"see that this works: docker -H {host} node ls"
+        f"msr-cache:swarm.host: found {host}, expected a manager that answers ({why}). "
+        f"Check it with: docker -H {host} node ls"
     )
 
 
@@ -113,7 +113,9 @@ def test_a_port_where_nobody_listens_is_told() -> None:
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:70000", "tcp://nobody.invalid:2375", f"unix:///{'a' * 200}"])
 def test_an_address_that_is_none_is_told(host: str) -> None:
-    assert refused(Address(host=host)).startswith(f"msr-cache:swarm.host: found {host}, where no manager answers (")
+    assert refused(Address(host=host)).startswith(
+        f"msr-cache:swarm.host: found {host}, expected a manager that answers ("
+    )
 
 
 def test_a_manager_that_hangs_is_told_after_the_timeout(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +126,12 @@ def test_a_manager_that_hangs_is_told_after_the_timeout(manager: Manager, monkey
 
 def test_what_hangs_up_without_an_answer_is_told(manager: Manager) -> None:
     manager.answer = b""
-    assert refused(Address(host=manager.host)) == no_answer(manager.host, "it hung up")
+    assert refused(Address(host=manager.host)) == no_answer(manager.host, "the connection was closed")
 
 
 def test_a_tls_port_without_a_bundle_is_told(manager: Manager) -> None:
     manager.answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
-    assert "(it speaks TLS, for which `clientBundle` or `context` is needed)" in refused(Address(host=manager.host))
+    assert "(it requires TLS: use `clientBundle` or `context`)" in refused(Address(host=manager.host))
 
 
 @pytest.mark.parametrize("host", ["ssh://ops@nobody.invalid", "ssh://ops@127.0.0.1:1"])
@@ -187,8 +189,8 @@ def test_a_bundle_that_does_not_fit_is_told_by_its_key_and_shows_none(
 ) -> None:
     spoil(bundle)
     told = refused(Address(host=mke.host, cert_path=str(bundle)))
-    assert told.startswith(f"msr-cache:swarm.clientBundle: found {mke.host}, where no manager answers (")
-    assert told.endswith(f"see that this works: cd {bundle} && . ./env.sh && docker node ls")
+    assert told.startswith(f"msr-cache:swarm.clientBundle: found {mke.host}, expected a manager that answers (")
+    assert told.endswith(f"Check it with: cd {bundle} && . ./env.sh && docker node ls")
     assert mke.asked == []
 
 
@@ -221,7 +223,7 @@ def test_a_context_is_looked_for_where_docker_is_told_to(docker_home: Path, monk
 @pytest.mark.usefixtures("docker_home")
 def test_a_context_that_docker_does_not_know_is_told() -> None:
     assert refused(Address(context="test")) == (
-        "msr-cache:swarm.context: found 'test', which `docker context ls` does not show"
+        "msr-cache:swarm.context: found 'test', expected a context that `docker context ls` lists"
     )
 
 
