@@ -9,31 +9,29 @@ from __future__ import annotations
 import ssl
 import time
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from socket import create_connection
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from _typeshed import WriteableBuffer
     from requests.adapters import HTTPAdapter
 
 TIMEOUT = 10
-"""Seconds for one request, from the handshake to the last byte."""
+"""Seconds: the limit for connecting to each address of a server, for the handshake, and for each wait for bytes."""
 LARGEST = 4 << 20
 """Bytes: the limit that registries set for a manifest, the largest document that MSR serves."""
-_CHUNK = 1 << 16
-# `verify=False` is deliberate: only such a client can look at a certificate before anything trusts it.
+# Deliberate where `verify` is False: to look at a certificate before anything trusts it.
 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
 
 class Failed(Refusal):
-    """No complete answer arrived; the text is the reason alone, without the URL."""
+    """No complete answer arrived. The text follows the server's name: "can't be reached (...)"."""
 
 
 class Untrusted(Failed):
@@ -52,8 +50,7 @@ class TooLarge(Unanswered):
     """The answer exceeds the size limit."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer of any status; header names ignore case."""
 
     status: int
@@ -63,39 +60,32 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """A client of the server at `url` that trusts `ca_pem` alone; None: the operating system's CAs.
+    """A client of the server at `url` that trusts `ca_pem` alone, or the operating system's CAs if that is None.
 
-    A request takes at most `seconds` in total, and at most `pause` without a byte. Connecting may take `pause` for each
-    of the server's addresses; the system's resolver has its own limit.
+    A request ends after `seconds`, even if the server keeps sending, and after `largest` bytes.
     """
 
     url: str
     ca_pem: str | None
     verify: bool = True
     seconds: float = TIMEOUT
-    pause: float = TIMEOUT
     largest: int = LARGEST
 
     def ask(
-        self,
-        method: str,
-        path: str,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        write: Callable[[bytes], object] | None = None,
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, write: _Write | None = None
     ) -> Answer:
         """Send one request. The answer's body goes to `write` if you pass it, else into the Answer."""
         from requests import Request
 
         received, size = bytearray(), 0
-        with _failures(), closing(_adapter(self._context())) as adapter:
-            url = f"https://{_without_user(self.url)}{path}"
-            request = Request(method, url, dict(headers or {}), data=body).prepare()
-            with adapter.send(request, stream=True, timeout=min(self.pause, self.seconds)) as response:
-                for chunk in response.raw.stream(_CHUNK, decode_content=False):
+        with self._failures(), closing(_adapter(self._context())) as adapter:
+            server = urlsplit(self.url).netloc.rpartition("@")[2]
+            request = Request(method, f"https://{server}{path}", dict(headers), data=body).prepare()
+            with adapter.send(request, stream=True, timeout=min(TIMEOUT, self.seconds)) as response:
+                for chunk in response.raw.stream(1 << 16, decode_content=False):
                     size += len(chunk)
                     if size > self.largest:
-                        raise TooLarge(f"the answer is larger than {self.largest} bytes")
+                        raise TooLarge(f"sent more than {self.largest} bytes")
                     (write or received.extend)(chunk)
         return Answer(response.status_code, response.headers, bytes(received))
 
@@ -103,8 +93,8 @@ class Client:
         """Shake hands, without HTTP, and return the server's certificate in DER form."""
         server = urlsplit(self.url)
         with (
-            _failures(),
-            create_connection((server.hostname, server.port or 443), min(self.pause, self.seconds)) as plain,
+            self._failures(),
+            create_connection((server.hostname, server.port or 443), min(TIMEOUT, self.seconds)) as plain,
             self._context().wrap_socket(plain, server_hostname=server.hostname) as secured,
         ):
             return secured.getpeercert(binary_form=True) or b""
@@ -113,7 +103,7 @@ class Client:
         context = _Context(ssl.PROTOCOL_TLS_CLIENT)
         context.deadline = time.monotonic() + self.seconds
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Python 3.13 adds VERIFY_X509_STRICT, which rejects certificates that Docker accepts.
+        # Without VERIFY_X509_STRICT, which Python 3.13 adds: it rejects certificates that Docker accepts.
         context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST
         if not self.verify:
             context.check_hostname = False
@@ -124,23 +114,37 @@ class Client:
             context.load_verify_locations(cadata=self.ca_pem)
         return context
 
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except (OSError, HTTPError) as error:  # requests' errors are OSErrors
+            cause = root_cause(error)
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise Untrusted(
+                    f"has a certificate that does not verify with the trusted CA ({cause.verify_message})"
+                ) from None
+            if isinstance(cause, TimeoutError):
+                limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
+                raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
+            if isinstance(cause, ValueError):  # its text repeats a header, which may hold a token, or a URL
+                cause = type(cause)()
+            raise Unanswered(f"can't be reached from here ({str(cause) or type(cause).__name__})") from None
+
+
+_Write = Callable[[bytes], object]
+
 
 class _Socket(ssl.SSLSocket):
-    """Lets the handshake and each read wait only until the deadline of its context."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's signature
-        self._limit_wait()
-        super().do_handshake(block)
-
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        self._limit_wait()
-        return super().recv_into(buffer, nbytes, flags)
-
-    def _limit_wait(self) -> None:
+        """Wait for bytes only until the deadline of the context."""
         left = cast("_Context", self.context).deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self.settimeout(min(self.gettimeout() or left, left))
+        return super().recv_into(buffer, nbytes, flags)
 
 
 class _Context(ssl.SSLContext):
@@ -164,30 +168,8 @@ def _adapter(context: ssl.SSLContext) -> HTTPAdapter:
     return Adapter()
 
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    from requests.exceptions import InvalidHeader
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except InvalidHeader:  # its text repeats the header, which may hold a token
-        raise Unanswered("a header holds characters that HTTP does not allow") from None
-    except (OSError, HTTPError) as error:  # requests' errors are OSErrors
-        cause = root_cause(error)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise Untrusted(cause.verify_message) from None
-        if isinstance(cause, TimeoutError):
-            raise DeadlinePassed("timed out") from None
-        raise Unanswered(str(cause) or type(cause).__name__) from None
-
-
 def root_cause(error: BaseException) -> BaseException:
-    """Return the error that `error` wraps in others; a Refusal that is being handled meanwhile is not part of it."""
+    """Return the error that `error` wraps in others, but not the Refusal that is being handled meanwhile."""
     while error.__context__ is not None and not isinstance(error.__context__, Refusal):
         error = error.__context__
     return error
-
-
-def _without_user(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -112,21 +112,14 @@ class Msr:
         try:
             return self._client.ask(method, path, headers, body)
         except https.Failed as error:
-            raise type(error)(self._explain(error, f"{method} {path.partition('?')[0]}")) from None
-
-    def _explain(self, error: https.Failed, request: str) -> str:
-        match error:
-            case https.Untrusted():
-                return (
-                    f"MSR's certificate at {self.url} does not verify with the CA that this stack trusts: {error}. "
-                    "Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new pin (run python -m "
+            advice = "Check msr-cache:msr.url, that MSR is up, and the firewall"
+            if isinstance(error, https.Untrusted):
+                advice = (
+                    "Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new pin (from python -m "
                     f"msr_cache ca {self.url}), then run pulumi up"
                 )
-            case https.DeadlinePassed():
-                return f"MSR at {self.url} did not answer {request} within {https.TIMEOUT} s: check its load and health"
-            case https.TooLarge():
-                return f"MSR at {self.url} answered {request}, but {error}: check that msr-cache:msr.url is MSR"
-        return f"MSR at {self.url} can't be reached from here ({error}): check that it is up, and the firewall"
+            message = f"{method} {path.partition('?')[0]}: MSR at {self.url} {error}. {advice}"
+            raise type(error)(message) from None
 
     def _call(self, method: str, path: str, content: object = None, *, absent: str = "") -> Any:  # noqa: ANN401 - JSON
         """Return the answer's JSON; None for an empty body and for a 404 with MSR's code `absent`."""

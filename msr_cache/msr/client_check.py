@@ -18,9 +18,9 @@ from msr_cache.https import Client, Failed
 from msr_cache.refusal import Refusal
 
 TIMEOUT = 10
-"""Seconds until a step gives up; a blob may take longer as long as its bytes keep coming."""
+"""Seconds until a step gives up."""
 BLOB_TIMEOUT = 600
-"""Seconds for the whole of a blob."""
+"""Seconds for a blob, as long as its bytes keep coming."""
 BLOB_LIMIT = 16 << 30
 """Bytes: above the largest layer that is common."""
 START = 15
@@ -51,7 +51,7 @@ class Target:
 
     def client(self) -> Client:
         """Return a client that trusts this cache's certificate alone."""
-        return Client(self.url, self.trust, seconds=BLOB_TIMEOUT, pause=TIMEOUT, largest=BLOB_LIMIT)
+        return Client(self.url, self.trust, seconds=BLOB_TIMEOUT, largest=BLOB_LIMIT)
 
     def failed(self, found: str, meaning: str) -> Refusal:
         return Refusal(f"cache {self.name} at {self.url}: {found}.\n  what it means: {meaning}")
@@ -119,7 +119,7 @@ def _is_deployed(target: Target) -> None:
         shown = hashlib.sha256(Client(target.url, None, verify=False, seconds=TIMEOUT).certificate()).hexdigest()
     except Failed as error:
         meaning = "another program listens there, or a proxy without TLS is in between: check `fqdn` and `port`"
-        raise target.failed(f"port {target.port} does not speak TLS ({error})", meaning) from None
+        raise target.failed(f"port {target.port} does not speak TLS: it {error}", meaning) from None
     if shown != target.sha256:
         meaning = (
             "another server answers to this name (a wrong host, or a load balancer that terminates TLS), or the cache "
@@ -136,7 +136,7 @@ def _verifies(target: Target) -> None:
             "no client will trust the cache: the certificate must name `fqdn` as SAN, be valid now (check the clocks) "
             "and be signed by the CA in the stack output certificatePem"
         )
-        raise target.failed(f"TLS does not verify with certificatePem ({error})", meaning) from None
+        raise target.failed(f"TLS does not verify with certificatePem: the cache {error}", meaning) from None
 
 
 def _is_registry(target: Target) -> None:
@@ -175,8 +175,8 @@ def get(target: Target, path: str) -> tuple[int, str, str]:
     """GET over verified TLS: the status, the registry's version header, and the body's digest."""
     digest = hashlib.sha256()
     try:
-        answer = target.client().ask("GET", path, write=digest.update)
+        answer = target.client().ask("GET", path, {}, write=digest.update)
     except Failed as error:
         meaning = "the cache stopped or hangs: docker service logs shows why"
-        raise target.failed(f"GET {urlsplit(path).path} failed ({error})", meaning) from None
+        raise target.failed(f"GET {urlsplit(path).path}: the cache {error}", meaning) from None
     return answer.status, answer.headers.get(_VERSION, ""), f"sha256:{digest.hexdigest()}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.https import Client, TooLarge, Unanswered, Untrusted
+from msr_cache.https import Client, Failed, Untrusted
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.resources.tracked import Tracked
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LARGEST = 1 << 16
 """Bytes: no CA certificate is larger."""
-_NO_MSR = "check that this is MSR, or set msr.ca.pem to its CA"
+_CHECK = "Check that this is MSR, that it is up, and the firewall; or set msr.ca.pem to its CA"
 REMEMBERED = ("pem", "sha256", "subject", "expires", "offered")
 Pins = list[str] | str | None
 """SHA-256 of certificates, or `sha256:` and that of their public keys; states hold one alone as a string."""
@@ -34,13 +34,11 @@ Pins = list[str] | str | None
 def fetch(url: str) -> str:
     """GET `<url>/ca` without trust in the server: check the result with `verify`."""
     try:
-        answer = Client(url, None, verify=False, largest=LARGEST).ask("GET", "/ca")
-    except TooLarge as error:
-        raise Refusal(f"msr-cache:msr.url: {url}/ca: {error}; {_NO_MSR}") from None
-    except Unanswered as error:
-        raise Refusal(_unreachable(url, error)) from None
+        answer = Client(url, None, verify=False, largest=LARGEST).ask("GET", "/ca", {})
+    except Failed as error:
+        raise Refusal(f"msr-cache:msr.url: MSR at {url} {error}. {_CHECK}") from None
     if answer.status != HTTPStatus.OK:
-        raise Refusal(f"msr-cache:msr.url: {url}/ca answered {answer.status}, expected 200; {_NO_MSR}")
+        raise Refusal(f"msr-cache:msr.url: {url}/ca answered {answer.status}, expected 200. {_CHECK}")
     return answer.body.decode("ascii", errors="replace")
 
 
@@ -50,16 +48,12 @@ def verify(url: str, ca_pem: str) -> None:
         Client(url, ca_pem).certificate()
     except Untrusted as error:
         message = (
-            f"msr-cache:msr.ca: MSR's own certificate at {url} does not verify with this CA: {error}. Another server "
-            "may answer in MSR's place, or MSR's certificate is not signed by its /ca: set msr.ca.pem to the right CA"
+            f"msr-cache:msr.ca: MSR at {url} {error}. If MSR's /ca does not sign MSR's certificate, set msr.ca.pem to "
+            "the CA that does; if it does, another server answers in MSR's place"
         )
         raise Refusal(message) from None
-    except Unanswered as error:
-        raise Refusal(_unreachable(url, error)) from None
-
-
-def _unreachable(url: str, error: Unanswered) -> str:
-    return f"msr-cache:msr.url: MSR at {url} can't be reached from here: {error}. Check that it is up, and the firewall"
+    except Failed as error:
+        raise Refusal(f"msr-cache:msr.url: MSR at {url} {error}. {_CHECK}") from None
 
 
 def trusted(url: str, text: str, pins: Pins) -> Props:

@@ -55,9 +55,9 @@ BROKEN: dict[str, tuple[Callable[[Stack], None], tuple[str, ...]]] = {
     ),
     "409": (fails("POST", "409"), ("with 409", "give the cache another name")),
     "500": (fails("POST", "500"), ("with 500", "MSR itself fails")),
-    "timeout": (fails("POST", "hang"), ("did not answer POST /api/v0/content_caches within 10 s",)),
+    "timeout": (fails("POST", "hang"), ("POST /api/v0/content_caches", "did not answer in time", "10 s in total")),
     "MSR does not trust the cache": (fails("POST", "400"), ("x509", "MSR does not trust the cache", "certificatePem")),
-    "MSR down": (stop_msr, ("can't be reached from here", "check that it is up")),
+    "MSR down": (stop_msr, ("can't be reached from here", "that MSR is up")),
 }
 
 
