@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from msr_cache.https import TooLarge
 from msr_cache.msr.client_check import Blob
 from msr_cache.refusal import Refusal
 
@@ -25,7 +26,7 @@ class MsrRegistry:
 
     def __init__(self, msr: Msr) -> None:
         self._msr = msr
-        self._tokens: dict[str, str] = {}
+        self._logins: dict[str, dict[str, str]] = {}
 
     def sample(self) -> Blob:
         """Return the smallest layer of the first image."""
@@ -34,15 +35,16 @@ class MsrRegistry:
                 manifest = self._json(f"/v2/{repository}/manifests/{tag}")
                 if layers := manifest.get("layers"):
                     return Blob(repository, min(layers, key=lambda layer: int(layer["size"]))["digest"])
-        message = (
-            f"MSR at {self._msr.url} shows {self._user} no image to test the cache with: push one, or set verify: tls"
-        )
+        message = f"MSR at {self._msr.url} shows {self._user} no image to test with: push one, or set verify: tls"
         raise Refusal(message)
 
     def location(self, blob: Blob) -> str:
         """Return the URL from which MSR serves `blob`: the cache's if the account pulls through one, else MSR's."""
-        answer = self._ask(blob.path)
-        return urljoin(f"{self._msr.url}{blob.path}", answer.headers.get("location", ""))
+        url = f"{self._msr.url}{blob.path}"
+        try:
+            return urljoin(url, self._ask(blob.path).headers.get("location", ""))
+        except TooLarge:  # the blob itself
+            return url
 
     @property
     def _user(self) -> str:
@@ -53,10 +55,12 @@ class MsrRegistry:
         return found
 
     def _ask(self, path: str) -> Answer:
-        answer = self._get(path)
+        scope = re.split(r"/(?:blobs|manifests|tags)/", path)[0]  # a login is for one repository, or for the catalog
+        headers = {"Accept": _MANIFESTS, **self._logins.get(scope, {})}
+        answer = self._msr.ask("GET", path, headers)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            self._log_in(path, answer.headers.get("www-authenticate", ""))
-            answer = self._get(path)
+            self._logins[scope] = {"Authorization": self._log_in(answer.headers.get("www-authenticate", ""))}
+            answer = self._msr.ask("GET", path, {**headers, **self._logins[scope]})
         if answer.status >= HTTPStatus.BAD_REQUEST:
             message = (
                 f"MSR at {self._msr.url} answered GET {path} with {answer.status}: "
@@ -65,14 +69,9 @@ class MsrRegistry:
             raise Refusal(message)
         return answer
 
-    def _get(self, path: str) -> Answer:
-        token = self._tokens.get(_scope_of(path))
-        return self._msr.ask("GET", path, {"Accept": _MANIFESTS, **({"Authorization": token} if token else {})})
-
-    def _log_in(self, path: str, challenge: str) -> None:
+    def _log_in(self, challenge: str) -> str:
         if challenge.startswith("Basic"):
-            self._tokens[_scope_of(path)] = self._msr.credentials.basic
-            return
+            return self._msr.credentials.basic
         asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = urlsplit(asked.pop("realm", ""))
         if f"{realm.scheme}://{realm.netloc}" != self._msr.url:
@@ -81,8 +80,8 @@ class MsrRegistry:
                 "Check MSR's domain name in its settings, and msr-cache:msr.url"
             )
             raise Refusal(message)
-        target = f"{realm.path}?{urlencode(asked)}"
-        answer = self._msr.ask("GET", target, {"Authorization": self._msr.credentials.basic})
+        headers = {"Authorization": self._msr.credentials.basic}
+        answer = self._msr.ask("GET", f"{realm.path}?{urlencode(asked)}", headers)
         if answer.status != HTTPStatus.OK:
             message = (
                 f"MSR at {self._msr.url} refused a token to {self._user} with {answer.status}: "
@@ -90,9 +89,4 @@ class MsrRegistry:
             )
             raise Refusal(message)
         token = json.loads(answer.body)
-        self._tokens[_scope_of(path)] = f"Bearer {token.get('token') or token.get('access_token')}"
-
-
-def _scope_of(path: str) -> str:
-    """Return what a token is for: one repository, or the catalog."""
-    return re.split(r"/(?:blobs|manifests|tags)/", path)[0]
+        return f"Bearer {token.get('token') or token.get('access_token')}"

@@ -44,9 +44,7 @@ class Address:
 
             folder = client_bundle.unpacked(Path(bundle).expanduser())
             return cls(host=client_bundle.host(folder), cert_path=str(folder))
-        if context := swarm.get("context"):
-            return cls(context=context)
-        return cls(host=swarm["host"])
+        return cls(host=swarm.get("host"), context=swarm.get("context"))
 
     def __str__(self) -> str:
         return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:[secret]@", self.host or f"docker context {self.context}")
@@ -151,8 +149,9 @@ class Manager:
             url = f"{self._client.base_url}/v{API_VERSION}{path}"
             answer: Response = self._client.request(method, url, timeout=TIMEOUT, allow_redirects=False, **options)
         except (DockerException, RequestException, OSError) as error:
-            message = f"msr-cache:swarm: the manager at {self.address} can't be reached ({root_cause(error)})"
-            raise Refusal(message) from None
+            cause = root_cause(error)
+            reason = str(cause) or type(cause).__name__
+            raise Refusal(f"msr-cache:swarm: the manager at {self.address} can't be reached ({reason})") from None
         if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             raise EngineError(str(self.address), answer.status_code, _message(answer))
         return answer
@@ -167,15 +166,12 @@ def _message(answer: Response) -> str:
 
 def address_from_json(text: str | None) -> Address:
     """Return the address from the JSON that the engine passes to providers."""
-    if not text:
-        message = "msr-cache:swarm: missing, expected a map with one of host, context and clientBundle"
-        raise Refusal(message)
     # Checked here too: refresh and destroy do not run the program.
     try:
-        swarm = json.loads(text)
+        swarm = json.loads(text or "null")
     except ValueError:
         swarm = None
     if not isinstance(swarm, dict) or not swarm.keys() & {"host", "context", "clientBundle"}:
-        message = f"msr-cache:swarm: found {text!r}, expected a map with one of host, context and clientBundle"
-        raise Refusal(message)
+        found = repr(text) if text else "nothing"
+        raise Refusal(f"msr-cache:swarm: found {found}, expected a map with one of host, context and clientBundle")
     return Address.from_config(swarm)

@@ -51,15 +51,14 @@ def _connection(host: str, cert_path: str | None) -> socket.socket:
         connection.settimeout(TIMEOUT)
         connection.connect(url.path)
         return connection
+    connection = socket.create_connection((url.hostname, url.port), TIMEOUT)
     if cert_path is None:
-        return socket.create_connection((url.hostname, url.port), TIMEOUT)
+        return connection
     # Not create_default_context: it is stricter than Go, the provider's language.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")
-    return context.wrap_socket(
-        socket.create_connection((url.hostname, url.port), TIMEOUT), server_hostname=url.hostname
-    )
+    return context.wrap_socket(connection, server_hostname=url.hostname)
 
 
 def _no_answer(address: Address, why: str) -> Refusal:

@@ -18,7 +18,7 @@ import pytest
 
 from lab.authority import Issued, issue
 from msr_cache.commands import verify
-from msr_cache.https import Untrusted
+from msr_cache.https import Client, Untrusted
 from msr_cache.msr import client_check
 from msr_cache.msr.api import Credentials, Msr
 from msr_cache.msr.client_check import Blob, Target
@@ -239,6 +239,16 @@ def test_a_login_elsewhere_than_at_msr_is_refused(certificate: Issued, tmp_path:
             with pytest.raises(Refusal, match="no password was sent"):
                 registry.sample()
         assert asked == []
+
+
+def test_a_blob_that_msr_serves_itself_is_located_at_msr_whatever_its_size(certificate: Issued, tmp_path: Path) -> None:
+    for largest, moved in ((1 << 20, {}), (3, {}), (3, {"Location": "https://cache/v2/x"})):
+        body = b"" if moved else CONTENT
+        with serving(certificate, {BLOB.path: (302 if moved else 200, moved, body)}, tmp_path) as (port, _):
+            msr = Msr(f"https://127.0.0.1:{port}", certificate.ca, ME)
+            msr._client = Client(msr.url, certificate.ca, largest=largest)
+            expected = moved.get("Location", f"{msr.url}{BLOB.path}")
+            assert MsrRegistry(msr).location(BLOB) == expected
 
 
 def test_the_smallest_layer_is_what_a_cache_is_tried_with(certificate: Issued, tmp_path: Path) -> None:
