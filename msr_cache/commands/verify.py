@@ -49,6 +49,5 @@ def _steps(target: Target, blob: Blob | None) -> Iterator[Step]:
 
 def _blob(text: str) -> Blob:
     if not (found := re.fullmatch(r"(\S+)@(sha256:[0-9a-f]{64})", text)):
-        message = f"found {text!r}, expected repository@sha256:digest"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected repository@sha256:digest")
     return Blob(*found.groups())

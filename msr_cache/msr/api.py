@@ -8,16 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from msr_cache import https
 from msr_cache.refusal import Refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _LONGEST = 200
 """Characters of MSR's error message that an error repeats."""
@@ -38,12 +36,11 @@ class Credentials:
         msr = json.loads(text or "{}")
         secret = msr.get("password") or msr.get("token")
         if not msr.get("user") or not secret:
-            message = (
+            raise Refusal(
                 "msr-cache:msr: found no user or no password, expected user and password (or token), which MSR's API "
                 "needs for registerInMsr and for removing an entry: run pulumi config set --path 'msr-cache:msr.user' "
                 f"USER and {_CONFIG}, then pulumi up (pulumi destroy: with --run-program)"
             )
-            raise Refusal(message)
         return cls(msr["user"], secret)
 
     @property
@@ -136,8 +133,9 @@ class Msr:
         try:
             return json.loads(answer.body)
         except ValueError:
-            message = f"found no JSON at {self.url}{path}, expected MSR's API: check that msr-cache:msr.url is MSR"
-            raise Refusal(message) from None
+            raise Refusal(
+                f"found no JSON at {self.url}{path}, expected MSR's API: check that msr-cache:msr.url is MSR"
+            ) from None
 
     def _error(self, method: str, path: str, answer: https.Answer) -> MsrError:
         reason = _reason(answer.body)
@@ -170,8 +168,7 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     try:
         return Entry(str(found["id"]), str(found["name"]), str(found["host"]))
     except (KeyError, TypeError):
-        message = "found no content cache in MSR's answer: check msr-cache:msr.url and msr.version"
-        raise Refusal(message) from None
+        raise Refusal("found no content cache in MSR's answer: check msr-cache:msr.url and msr.version") from None
 
 
 def _settings(user: str) -> str:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from msr_cache.https import TooLarge
+from msr_cache.https import Answer, TooLarge
+from msr_cache.msr.api import Msr
 from msr_cache.msr.client_check import Blob
 from msr_cache.refusal import Refusal
-
-if TYPE_CHECKING:
-    from msr_cache.https import Answer
-    from msr_cache.msr.api import Msr
 
 _MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 _REPOSITORIES = 50
@@ -35,8 +32,7 @@ class MsrRegistry:
                 manifest = self._json(f"/v2/{repository}/manifests/{tag}")
                 if layers := manifest.get("layers"):
                     return Blob(repository, min(layers, key=lambda layer: int(layer["size"]))["digest"])
-        message = f"MSR at {self._msr.url} shows {self._user} no image to test with: push one, or set verify: tls"
-        raise Refusal(message)
+        raise Refusal(f"MSR at {self._msr.url} shows {self._user} no image to test with: push one, or set verify: tls")
 
     def location(self, blob: Blob) -> str:
         """Return the URL from which MSR serves `blob`: the cache's if the account pulls through one, else MSR's."""
@@ -62,11 +58,10 @@ class MsrRegistry:
             self._logins[scope] = {"Authorization": self._log_in(answer.headers.get("www-authenticate", ""))}
             answer = self._msr.ask("GET", path, {**headers, **self._logins[scope]})
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            message = (
+            raise Refusal(
                 f"MSR at {self._msr.url} answered GET {path} with {answer.status}: "
                 f"{self._user} must have the right to list and pull an image to test the cache with"
             )
-            raise Refusal(message)
         return answer
 
     def _log_in(self, challenge: str) -> str:
@@ -75,18 +70,16 @@ class MsrRegistry:
         asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = urlsplit(asked.pop("realm", ""))
         if f"{realm.scheme}://{realm.netloc}" != self._msr.url:
-            message = (
+            raise Refusal(
                 f"found the login server {realm.hostname}, expected {self._msr.url}: no password was sent. "
                 "Check MSR's domain name in its settings, and msr-cache:msr.url"
             )
-            raise Refusal(message)
         headers = {"Authorization": self._msr.credentials.basic}
         answer = self._msr.ask("GET", f"{realm.path}?{urlencode(asked)}", headers)
         if answer.status != HTTPStatus.OK:
-            message = (
+            raise Refusal(
                 f"MSR at {self._msr.url} refused a token to {self._user} with {answer.status}: "
                 "check msr-cache:msr.user and .password (or .token)"
             )
-            raise Refusal(message)
         token = json.loads(answer.body)
         return f"Bearer {token.get('token') or token.get('access_token')}"

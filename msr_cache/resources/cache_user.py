@@ -32,7 +32,6 @@ class CacheUserProvider(MsrProvider):
         return CreateResult(props["user"], {**props, "before": "" if before == props["cache"] else before})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the cache that the account pulls through now."""
         try:
             now = self.msr(props).cache_of(props["user"])
         except Untrusted:
@@ -43,11 +42,9 @@ class CacheUserProvider(MsrProvider):
         return ReadResult(id_, outs, {key: outs.get(key) for key in INPUTS})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare the account's cache, and MSR's URL and CA."""
         return DiffResult(changes=is_unknown(news["cache"]) or not unchanged(olds, news, "cache", "url", "ca"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Point the account at the cache's new entry."""
         self.msr(news).point(news["user"], news["cache"])
         return UpdateResult({**news, "before": olds["before"]})
 
@@ -62,8 +59,9 @@ class CacheUserProvider(MsrProvider):
     def _now(self, props: Props) -> str:
         now = self.msr(props).cache_of(props["user"])
         if now is None:
-            message = f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
-            raise Refusal(message)
+            raise Refusal(
+                f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
+            )
         return now
 
 

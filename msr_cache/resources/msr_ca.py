@@ -47,11 +47,10 @@ def verify(url: str, ca_pem: str) -> None:
     try:
         Client(url, ca_pem).certificate()
     except Untrusted as error:
-        message = (
+        raise Refusal(
             f"msr-cache:msr.ca: MSR at {url} {error}. If MSR's /ca does not sign MSR's certificate, set msr.ca.pem to "
             "the CA that does; if it does, another server answers in MSR's place"
-        )
-        raise Refusal(message) from None
+        ) from None
     except Failed as error:
         raise Refusal(f"msr-cache:msr.url: MSR at {url} {error}. {_CHECK}") from None
 
@@ -59,18 +58,16 @@ def verify(url: str, ca_pem: str) -> None:
 def trusted(url: str, text: str, pins: Pins) -> Props:
     """Return the facts to remember of MSR's CA; Refusal if any check fails."""
     if problem := pem.ca_problem(text):
-        message = f"msr-cache:msr.ca: the CA of {url}: {problem}"
-        raise Refusal(message)
+        raise Refusal(f"msr-cache:msr.ca: the CA of {url}: {problem}")
     certificates = pem.certificates(text)
     pins = _listed(pins)
     if pins and (strangers := [certificate for certificate in certificates if not _covered(certificate, pins)]):
         # Each must match: a man in the middle could add a CA to MSR's.
-        message = (
-            f"msr-cache:msr.ca.sha256: found {' and '.join(map(seen, strangers))} at {url}/ca, "
+        raise Refusal(
+            f"msr-cache:msr.ca.sha256: found {' and '.join(map(_described, strangers))} at {url}/ca, "
             f"expected {' or '.join(pins)}. If MSR's CA was rotated, set the new pin; if not, another server answers "
             "in MSR's place"
         )
-        raise Refusal(message)
     verify(url, text)
     return {
         "pem": pem.text(*certificates),
@@ -88,8 +85,7 @@ def _listed(pins: Pins) -> list[str]:
     return [pins] if isinstance(pins, str) else pins or []
 
 
-def seen(certificate: x509.Certificate) -> str:
-    """Name a certificate, with both fingerprints."""
+def _described(certificate: x509.Certificate) -> str:
     return f"{pem.name(certificate)} (SHA-256 {pem.sha256(certificate)}, of its key {pem.key_sha256(certificate)})"
 
 
@@ -98,8 +94,7 @@ def certificates_of(text: str, url: str) -> list[x509.Certificate]:
     try:
         return pem.certificates(text)
     except ValueError as error:
-        message = f"msr-cache:msr.url: {url}/ca: {error}"
-        raise Refusal(message) from None
+        raise Refusal(f"msr-cache:msr.url: {url}/ca: {error}") from None
 
 
 def fetched(url: str, pins: Pins) -> str:
@@ -107,10 +102,9 @@ def fetched(url: str, pins: Pins) -> str:
     text = fetch(url)
     if not pins and (count := len(certificates_of(text, url))) > 1:
         # With an attacker's CA beside MSR's, `verify` would still pass.
-        message = (
+        raise Refusal(
             f"msr-cache:msr.ca: {url}/ca: found {count} certificates, expected one: pin each of them with msr.ca.sha256"
         )
-        raise Refusal(message)
     return text
 
 
@@ -126,7 +120,6 @@ class MsrCaProvider(SwarmProvider):
         return CheckResult({**news, **trusted(news["url"], text, news.get("pin"))}, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Keep what `check` found."""
         return CreateResult("msr-ca", props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
@@ -141,11 +134,9 @@ class MsrCaProvider(SwarmProvider):
         return ReadResult(id_, now, {**now})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare certificates and the reason to trust them."""
         return DiffResult(changes=not unchanged(olds, news, "url", "pin", "given", "pem"))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Keep what `check` found."""
         return UpdateResult(news)
 
 

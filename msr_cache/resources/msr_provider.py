@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pulumi.dynamic import ConfigureRequest
 
 from msr_cache.msr.api import Credentials, Msr
 from msr_cache.resources.provider import Props, SwarmProvider
-
-if TYPE_CHECKING:
-    from pulumi.dynamic import ConfigureRequest
 
 
 class MsrProvider(SwarmProvider):

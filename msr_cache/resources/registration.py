@@ -8,8 +8,9 @@ an update passes the old entry's id to the provider.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
@@ -20,9 +21,6 @@ from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 INPUTS = ("url", "ca", "name", "host", "adopt")
 DRAIN = 2.0
@@ -35,17 +33,15 @@ def adoptable(entries: Iterable[Entry], props: Props, own: str | None = None) ->
     conflicts = [entry for entry in entries if entry.id != own and (entry.name == name or entry.host == host)]
     same = next((entry for entry in conflicts if (entry.name, entry.host) == (name, host)), None)
     if same and not props["adopt"]:
-        message = (
+        raise Refusal(
             f"{at}: found the entry {same} in MSR, expected none. If an interrupted run of this stack created it, or "
             "to take it over, set registerInMsr.adopt to true; otherwise remove it in MSR"
         )
-        raise Refusal(message)
     if conflicts and not same:
-        message = (
+        raise Refusal(
             f"{at}: found an entry with the same name or host in MSR: {conflicts[0]}, expected none; left unchanged. "
             "Remove it in MSR, or give this cache another name. You can adopt only an entry with both"
         )
-        raise Refusal(message)
     return same
 
 
@@ -73,7 +69,6 @@ class RegistrationProvider(MsrProvider):
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Create or adopt the entry."""
         msr = self.msr(props)
         known = msr.entries()
         entry = adoptable(known, props) or add(msr, props, known)
@@ -103,11 +98,10 @@ class RegistrationProvider(MsrProvider):
         known = {entry.id: entry for entry in msr.entries()}
         own = known.get(olds["entry"])
         if own is None and olds["url"] != news["url"]:
-            message = (
+            raise Refusal(
                 f"msr-cache:msr.url: found {news['url']}, expected {olds['url']}, the MSR with this cache's entry: set "
                 "msr.url back and registerInMsr to false, run pulumi up, then set the new msr.url"
             )
-            raise Refusal(message)
         former = [id_ for id_ in (*olds["former"], olds["entry"]) if id_ in known]
         if own and (own.name, own.host) == (news["name"], news["host"]):
             return UpdateResult({**news, "entry": own.id, "former": former[:-1]})
@@ -136,12 +130,10 @@ class FormerEntriesProvider(MsrProvider):
     """Removes the entries that a Registration has replaced."""
 
     def create(self, props: Props) -> CreateResult:
-        """Remove the former entries."""
         self._remove(props)
         return CreateResult(props["entry"], props)
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Remove the former entries."""
         self._remove(news)
         return UpdateResult(news)
 
@@ -154,7 +146,6 @@ class FormerEntriesProvider(MsrProvider):
         return DiffResult(changes=is_unknown(news["entry"]) or olds["entry"] != news["entry"])
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the state: a removal can't drift."""
         return ReadResult(id_, props)
 
 

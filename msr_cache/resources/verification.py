@@ -25,12 +25,10 @@ class VerificationProvider(MsrProvider):
     """Verifies on create and update; a failure leaves the state as it was, so the next `up` tries again."""
 
     def create(self, props: Props) -> CreateResult:
-        """Verify for the first time."""
         self._verify(props)
         return CreateResult(props["cache"], props)
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Verify again."""
         self._verify(news)
         return UpdateResult(news)
 
@@ -39,7 +37,6 @@ class VerificationProvider(MsrProvider):
             step()
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the state: a verification can't drift."""
         return ReadResult(id_, props)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:

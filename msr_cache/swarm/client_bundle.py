@@ -20,17 +20,15 @@ def unpacked(bundle: Path) -> Path:
         if bundle.is_file():
             _unpack(bundle, folder)
         elif not folder.is_dir():
-            message = (
+            raise Refusal(
                 f"msr-cache:swarm.clientBundle: found no file {bundle}, expected a client bundle: download it from MKE"
             )
-            raise Refusal(message)
     missing = [name for name in ("ca.pem", "cert.pem", "key.pem", "env.sh") if not (folder / name).is_file()]
     if missing:
-        message = (
+        raise Refusal(
             f"msr-cache:swarm.clientBundle: found no {', '.join(missing)} in {folder}, "
             "expected a client bundle's folder or zip file: download it from MKE"
         )
-        raise Refusal(message)
     return folder
 
 
@@ -44,8 +42,9 @@ def _unpack(bundle: Path, folder: Path) -> None:
                 archive.extractall(scratch)
                 _move_all(Path(scratch), folder)
     except (OSError, zipfile.BadZipFile) as error:
-        message = f"msr-cache:swarm.clientBundle: found {bundle}, which can't be unpacked ({error}): download it again"
-        raise Refusal(message) from None
+        raise Refusal(
+            f"msr-cache:swarm.clientBundle: found {bundle}, which can't be unpacked ({error}): download it again"
+        ) from None
 
 
 def _move_all(source: Path, folder: Path) -> None:
@@ -71,5 +70,6 @@ def host(folder: Path) -> str:
         name, _, value = line.strip().removeprefix("export ").partition("=")
         if name == "DOCKER_HOST":
             return value.strip("\"'")
-    message = f"msr-cache:swarm.clientBundle: found no DOCKER_HOST in {folder / 'env.sh'}: download the bundle again"
-    raise Refusal(message)
+    raise Refusal(
+        f"msr-cache:swarm.clientBundle: found no DOCKER_HOST in {folder / 'env.sh'}: download the bundle again"
+    )
