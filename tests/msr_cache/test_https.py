@@ -180,6 +180,16 @@ def test_tls_does_not_depend_on_the_python_version() -> None:
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
+def test_the_reason_is_that_of_the_last_failure_and_not_of_one_that_is_being_handled() -> None:
+    try:
+        Client("https://127.0.0.1:1", None).ask("GET", "/", {})
+    except Unanswered as first:
+        with pytest.raises(Unanswered) as caught:
+            Client("https://nowhere.invalid", None).ask("GET", "/", {})
+        assert "Connection refused" in str(first)
+        assert "Connection refused" not in str(caught.value)
+
+
 SECRET = "hunter2"
 
 

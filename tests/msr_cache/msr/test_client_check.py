@@ -100,13 +100,13 @@ def test_a_cache_that_is_as_deployed_passes_every_step(certificate: Issued, tmp_
             assert len(walk(target(certificate, port))) == 5
 
 
-def test_a_name_that_does_not_resolve_is_told(certificate: Issued) -> None:
+def test_a_name_that_does_not_resolve_is_reported(certificate: Issued) -> None:
     said = refusal(target(certificate, 443, host="cache.nowhere.invalid"))
     assert "the name cache.nowhere.invalid does not resolve here" in said
     assert "DNS entry" in said
 
 
-def test_a_closed_port_is_told(certificate: Issued) -> None:
+def test_a_closed_port_is_reported(certificate: Issued) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     said = refusal(target(certificate, port))
@@ -114,7 +114,7 @@ def test_a_closed_port_is_told(certificate: Issued) -> None:
     assert "does not publish the cache's port" in said
 
 
-def test_a_firewall_that_drops_is_told(certificate: Issued) -> None:
+def test_a_firewall_that_drops_is_reported(certificate: Issued) -> None:
     """A listener whose queue is full drops what else comes, as a firewall does."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
         address = listener.getsockname()
@@ -129,12 +129,12 @@ def test_a_firewall_that_drops_is_told(certificate: Issued) -> None:
     assert "a firewall drops TCP port" in said
 
 
-def test_a_port_without_tls_is_told(certificate: Issued, tmp_path: Path) -> None:
+def test_a_port_without_tls_is_reported(certificate: Issued, tmp_path: Path) -> None:
     with serving(None, {}, tmp_path) as (port, _):
         assert "does not speak TLS" in refusal(target(certificate, port))
 
 
-def test_another_certificate_than_the_one_deployed_is_told(certificate: Issued, tmp_path: Path) -> None:
+def test_another_certificate_than_the_one_deployed_is_reported(certificate: Issued, tmp_path: Path) -> None:
     other = issue("Other CA", address="127.0.0.1", dns_name="localhost")
     with serving(other, {}, tmp_path) as (port, _):
         said = refusal(target(certificate, port))
@@ -149,7 +149,7 @@ def test_another_certificate_than_the_one_deployed_is_told(certificate: Issued, 
         (issue("CA", address="127.0.0.1", dns_name="localhost", days=0), "127.0.0.1", "certificate has expired"),
     ],
 )
-def test_a_certificate_that_no_client_would_trust_is_told(
+def test_a_certificate_that_no_client_would_trust_is_reported(
     served: Issued, host: str, words: str, tmp_path: Path
 ) -> None:
     with serving(served, {}, tmp_path) as (port, _):
@@ -158,7 +158,7 @@ def test_a_certificate_that_no_client_would_trust_is_told(
     assert "no client will trust the cache" in said
 
 
-def test_trust_that_does_not_fit_the_certificate_is_told(certificate: Issued, tmp_path: Path) -> None:
+def test_trust_that_does_not_fit_the_certificate_is_reported(certificate: Issued, tmp_path: Path) -> None:
     stranger = issue("Stranger", address="127.0.0.1", dns_name="localhost").ca
     with serving(certificate, {}, tmp_path) as (port, _):
         assert "TLS does not verify with certificatePem" in refusal(target(certificate, port, trust=stranger))
@@ -172,7 +172,7 @@ def test_trust_that_does_not_fit_the_certificate_is_told(certificate: Issued, tm
         ((503, REGISTRY, b""), "storage fails its health check"),
     ],
 )
-def test_what_answers_otherwise_than_a_registry_is_told(
+def test_what_answers_otherwise_than_a_registry_is_reported(
     certificate: Issued, answer: tuple[int, dict[str, str], bytes], words: str, tmp_path: Path
 ) -> None:
     with serving(certificate, {"/v2/": answer}, tmp_path) as (port, _):
@@ -187,7 +187,7 @@ def test_what_answers_otherwise_than_a_registry_is_told(
         (200, b"something else", "the content is damaged"),
     ],
 )
-def test_a_blob_that_does_not_come_is_told(
+def test_a_blob_that_does_not_come_is_reported(
     certificate: Issued, status: int, body: bytes, words: str, tmp_path: Path
 ) -> None:
     with serving(certificate, {BLOB.path: (status, {}, body)}, tmp_path) as (port, _):

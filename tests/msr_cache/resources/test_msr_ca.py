@@ -63,7 +63,7 @@ def test_the_ca_is_fetched_as_the_manual_page_does_and_known_by_its_fingerprint(
         ("foreign-ca", "msr-cache:msr.ca: MSR at {url} has a certificate that does not verify"),
     ],
 )
-def test_an_msr_that_answers_something_else_at_ca_is_told_in_the_preview(msr: Site, mode: Mode, line: str) -> None:
+def test_an_msr_that_answers_something_else_at_ca_is_reported_in_the_preview(msr: Site, mode: Mode, line: str) -> None:
     msr.msr.misbehave(mode)
     _, told = check(msr.msr_url)
     assert len(told) == 1
@@ -71,7 +71,7 @@ def test_an_msr_that_answers_something_else_at_ca_is_told_in_the_preview(msr: Si
 
 
 @on_a_site
-def test_html_at_ca_is_told_by_its_beginning(msr: Site) -> None:
+def test_html_at_ca_is_reported_by_its_beginning(msr: Site) -> None:
     msr.msr.misbehave("html")
     _, (line,) = check(msr.msr_url)
     assert "which is no PEM; allowed is a certificate" in line
@@ -85,14 +85,14 @@ def test_a_ca_that_msrs_own_chain_does_not_verify_with_is_not_trusted(msr: Site)
 
 
 @on_a_site
-def test_an_msr_that_is_down_is_told_with_what_to_check(msr: Site) -> None:
+def test_an_msr_that_is_down_is_reported_with_what_to_check(msr: Site) -> None:
     msr.msr.stop()
     _, (line,) = check(msr.msr_url)
     assert line.startswith(f"msr-cache:msr.url: MSR at {msr.msr_url} can't be reached from here (")
     assert "Connection refused" in line
 
 
-def test_a_server_that_speaks_no_tls_is_told() -> None:
+def test_a_server_that_speaks_no_tls_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"https://127.0.0.1:{server.getsockname()[1]}"
         server.listen()
