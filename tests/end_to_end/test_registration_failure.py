@@ -114,7 +114,7 @@ def test_a_password_in_clear_is_refused(served: Stack) -> None:
 
 def test_a_name_that_does_not_resolve_keeps_msr_from_sending_anybody(served: Stack) -> None:
     register(served, USERS, fqdn="cache.nowhere.invalid")
-    must_fail(served.up(), "the name cache.nowhere.invalid does not resolve here", "a DNS entry that is still missing")
+    must_fail(served.up(), "the name cache.nowhere.invalid does not resolve here", "a DNS entry is still missing")
     assert MsrPage(served.site).caches() == {}
     register(served, USERS)
     served.deploy()

@@ -1,4 +1,4 @@
-"""Each way in which a cache can be unusable is told apart from the others, and said with what to do."""
+"""Each way in which a cache can be unusable has its own error, with what to do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def certificate() -> Issued:
 
 @contextmanager
 def serving(tls: Issued | None, answers: Answers, folder: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Answer each path as told, over TLS if there is a certificate; give the port and what was asked."""
+    """Serve `answers`, via TLS if there is a certificate; give the port and the requests."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -265,7 +265,7 @@ def test_the_smallest_layer_is_what_a_cache_is_tried_with(certificate: Issued, t
         assert registry.sample() == Blob("app", "sha256:b")
 
 
-def test_the_command_tells_each_step_and_ends_with_an_error_where_one_fails(
+def test_the_command_prints_each_step_and_ends_with_an_error_where_one_fails(
     certificate: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = {"certificatePem": certificate.ca, "certificateSha256": sha256_of(certificate.certificate)}

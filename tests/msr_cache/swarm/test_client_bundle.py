@@ -1,4 +1,4 @@
-"""MKE's client bundles: read from folder and zip file, renewed, kept from others' eyes; wrong ones told by name."""
+"""MKE's client bundles: read from folder and zip file, renewed, kept private; an error names a wrong one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a manager is reached: addresses from every form of config, and one line for whatever goes wrong on the way."""
+"""A manager's address from every form of config, its API, and one line for every failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A manager that can't answer is told before anything is declared, with its key and what to do; one that can is not."""
+"""A manager that does not answer is reported before anything is declared, with its key and what to do."""
 
 from __future__ import annotations
 
