@@ -77,16 +77,20 @@ class Client:
         """Send one request. The answer's body goes to `write` if you pass it, else into the Answer."""
         from requests import Request
 
+        url = f"https://{urlsplit(self.url).netloc.rpartition('@')[2]}{path}"
         received, size = bytearray(), 0
-        with self._failures(), closing(_adapter(self._context())) as adapter:
-            server = urlsplit(self.url).netloc.rpartition("@")[2]
-            request = Request(method, f"https://{server}{path}", dict(headers), data=body).prepare()
-            with adapter.send(request, stream=True, timeout=min(TIMEOUT, self.seconds)) as response:
-                for chunk in response.raw.stream(1 << 16, decode_content=False):
-                    size += len(chunk)
-                    if size > self.largest:
-                        raise TooLarge(f"sent more than {self.largest} bytes")
-                    (write or received.extend)(chunk)
+        with (
+            self._failures(),
+            closing(_adapter(self._context())) as adapter,
+            adapter.send(
+                Request(method, url, dict(headers), data=body).prepare(), stream=True, timeout=self._wait
+            ) as response,
+        ):
+            for chunk in response.raw.stream(1 << 16, decode_content=False):
+                size += len(chunk)
+                if size > self.largest:
+                    raise TooLarge(f"sent more than {self.largest} bytes")
+                (write or received.extend)(chunk)
         return Answer(response.status_code, response.headers, bytes(received))
 
     def certificate(self) -> bytes:
@@ -94,10 +98,14 @@ class Client:
         server = urlsplit(self.url)
         with (
             self._failures(),
-            create_connection((server.hostname, server.port or 443), min(TIMEOUT, self.seconds)) as plain,
+            create_connection((server.hostname, server.port or 443), self._wait) as plain,
             self._context().wrap_socket(plain, server_hostname=server.hostname) as secured,
         ):
             return secured.getpeercert(binary_form=True) or b""
+
+    @property
+    def _wait(self) -> float:
+        return min(TIMEOUT, self.seconds)
 
     def _context(self) -> _Context:
         context = _Context(ssl.PROTOCOL_TLS_CLIENT)
