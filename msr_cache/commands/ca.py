@@ -1,8 +1,9 @@
-"""`python -m msr_cache ca <MSR's URL>`: shows MSR's CA and how to pin it; nothing is trusted or changed by that."""
+"""`python -m msr_cache ca <MSR's URL>`: shows MSR's CA and how to pin it; it trusts and changes nothing."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 
 from msr_cache.refusal import Refusal
@@ -11,12 +12,13 @@ from msr_cache.x509 import pem
 
 
 def main(arguments: list[str]) -> None:
-    """Print what answers, for a person to compare with what MSR's administrator says."""
+    """Print the certificates for comparison with the fingerprint that MSR's administrator gives."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache ca", description=__doc__)
-    parser.add_argument("url", help="such as https://msr.example.com, with :port where it is not 443")
+    parser.add_argument("url", help="for example https://msr.example.com; add :port if it is not 443")
     url = parser.parse_args(arguments).url.rstrip("/")
-    if not url.startswith("https://"):
-        sys.exit(f"found {url!r}, allowed is https://host or https://host:port")
+    if not re.fullmatch(r"https://[^@/?#]+", url):
+        found = re.sub("//.*@", "//...@", url)  # a password must not be printed
+        sys.exit(f"found {found!r}, expected https://host or https://host:port without user and path")
     try:
         certificates = certificates_of(fetch(url), url)
     except Refusal as error:
@@ -29,4 +31,4 @@ def main(arguments: list[str]) -> None:
         if problem := pem.ca_problem(pem.text(certificate)):
             print(f"NOT USABLE:         {problem}")
         print(f"pulumi config set --path 'msr-cache:msr.ca.sha256[{number}]' {pem.sha256(certificate)}")
-    print("Nobody has checked who answered: compare with what MSR's administrator says before you pin it.")
+    print("Nothing proves that MSR sent this: compare it with MSR's administrator before you pin it.")

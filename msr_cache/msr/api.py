@@ -1,52 +1,46 @@
-"""MSR's own API: its content caches, and which of them an account pulls through (dtr-swagger-2.6.json).
+"""MSR's API: its content caches, and the one that an account pulls through (dtr-swagger-2.6.json).
 
-The API has no call that changes a content cache, and its form has no field for the cache's CA.
+The API can't change a content cache, and its form has no field for the cache's CA.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import re
-import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import quote
 
+from msr_cache import https
 from msr_cache.refusal import Refusal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-TIMEOUT = 10
-"""Seconds until an MSR that does not answer is given up."""
 _LONGEST = 200
-"""Characters of MSR's own words that an error repeats."""
+"""Characters of MSR's error message that an error repeats."""
 _CACHES = "/api/v0/content_caches"
 _CONFIG = "pulumi config set --path --secret 'msr-cache:msr.password'"
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """An account and its password or access token: MSR takes either in the same place."""
+    """An account with its password or access token: MSR takes either as the password."""
 
     user: str
     secret: str = field(repr=False)
 
     @classmethod
     def from_config(cls, text: str | None) -> Credentials:
-        """Read them from `msr-cache:msr` as the engine hands it to providers, decrypted; Refusal where none are."""
+        """Read them from `msr-cache:msr` as the engine passes it to providers, decrypted."""
         msr = json.loads(text or "{}")
         secret = msr.get("password") or msr.get("token")
         if not msr.get("user") or not secret:
-            message = (
-                "msr-cache:msr.user and .password (or .token) are missing, and MSR's API asks for them, also to take a "
-                f"cache's entry away: pulumi config set --path 'msr-cache:msr.user' USER, {_CONFIG}, then pulumi up "
-                "(pulumi destroy: with --run-program)"
+            raise Refusal(
+                "msr-cache:msr: found no user or no password, expected user and password (or token), which MSR's API "
+                "needs for registerInMsr and for removing an entry: run pulumi config set --path 'msr-cache:msr.user' "
+                f"USER and {_CONFIG}, then pulumi up (pulumi destroy: with --run-program)"
             )
-            raise Refusal(message)
         return cls(msr["user"], secret)
 
     @property
@@ -67,25 +61,8 @@ class Entry:
         return f"{self.name} at {self.host} (id {self.id})"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What MSR answered: header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Unanswered(Refusal):
-    """No answer came: what was asked may have been done or not."""
-
-
-class Untrusted(Refusal):
-    """MSR's certificate did not verify, so that nothing was sent."""
-
-
 class MsrError(Refusal):
-    """MSR answered with an error of HTTP status `status`."""
+    """MSR answered with an HTTP error."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -93,71 +70,56 @@ class MsrError(Refusal):
 
 
 class Msr:
-    """MSR at `url`, trusted by `ca_pem` (None: the system's trust). Whatever goes wrong is a Refusal."""
+    """MSR at `url`, trusted via `ca_pem` (None: the operating system's CAs). Every failure is a Refusal."""
 
     def __init__(self, url: str, ca_pem: str | None, credentials: Credentials) -> None:
         self.url = url
         self.credentials = credentials
-        self._context = ssl.create_default_context(cadata=ca_pem)
+        self._client = https.Client(url, ca_pem)
 
     def entries(self) -> list[Entry]:
         """Return all content caches."""
         return [_entry(found) for found in self._call("GET", _CACHES) or ()]
 
     def entry(self, id_: str) -> Entry | None:
-        """Return the content cache of that id; None where there is none."""
-        # From the list: a 404 may as well come from a proxy in front of an MSR that is down.
+        """Return the content cache with this id, if there is one."""
+        # From the list: a 404 can also come from a proxy in front of an MSR that is down.
         return next((entry for entry in self.entries() if entry.id == id_), None)
 
     def add(self, name: str, host: str) -> Entry:
-        """Make a new entry. After an Unanswered it may be there all the same."""
+        """Create an entry. It may exist even after an Unanswered."""
         return _entry(self._call("POST", _CACHES, {"name": name, "host": host}))
 
     def remove(self, id_: str) -> None:
-        """Remove an entry; one that is gone already is fine."""
+        """Remove an entry, if it still exists."""
         self._call("DELETE", f"{_CACHES}/{quote(id_, safe='')}", absent="NO_SUCH_CONTENT_CACHE")
 
     def cache_of(self, user: str) -> str | None:
-        """Return the id of the cache that an account pulls through, empty for none; None where there is no account."""
+        """Return the id of the cache that an account pulls through, empty for none; None if there is no account."""
         found = self._call("GET", _settings(user), absent="NO_SUCH_USER")
-        # The reference writes a capital C in the answer and a lower one in the request.
+        # The reference has a capital C in the answer and a lower-case one in the request.
         return None if found is None else str(found.get("ContentCacheUUID") or found.get("contentCacheUUID") or "")
 
     def point(self, user: str, id_: str) -> None:
-        """Let an account pull through cache `id_`; through none when that is empty."""
+        """Let an account pull through cache `id_`, or through none if `id_` is empty."""
         self._call("PATCH", _settings(user), {"contentCacheUUID": id_})
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """Send one request over verified TLS, following no redirect, and return whatever MSR answers."""
-        address = urlsplit(self.url)
-        connection = http.client.HTTPSConnection(
-            address.hostname or "", address.port or 443, timeout=TIMEOUT, context=self._context
-        )
+    def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> https.Answer:
+        """Send one request and return MSR's answer, whatever its status."""
         try:
-            connection.request(method, path, body, dict(headers))
-            response = connection.getresponse()
-            lower = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, lower, response.read())
-        except ssl.SSLCertVerificationError as error:
-            message = (
-                f"MSR's certificate at {self.url} does not verify with the CA that this stack trusts: "
-                f"{error.verify_message}. Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new "
-                f"one's (python -m msr_cache ca {self.url}), then: pulumi up"
-            )
-            raise Untrusted(message) from None
-        except TimeoutError:
-            message = (
-                f"MSR at {self.url} did not answer {method} {path} within {TIMEOUT} s: is it overloaded or half down?"
-            )
-            raise Unanswered(message) from None
-        except (OSError, http.client.HTTPException) as error:
-            message = f"MSR at {self.url} can't be reached from here ({error}): is it up, and does a firewall let you?"
-            raise Unanswered(message) from None
-        finally:
-            connection.close()
+            return self._client.ask(method, path, headers, body)
+        except https.Failed as error:
+            advice = "Check msr-cache:msr.url, that MSR is up, and the firewall"
+            if isinstance(error, https.Untrusted):
+                advice = (
+                    "Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new pin (from python -m "
+                    f"msr_cache ca {self.url}), then run pulumi up"
+                )
+            message = f"{method} {path.partition('?')[0]}: MSR at {self.url} {error}. {advice}"
+            raise type(error)(message) from None
 
     def _call(self, method: str, path: str, content: object = None, *, absent: str = "") -> Any:  # noqa: ANN401 - JSON
-        """Return what the answer's JSON says; None where it has no body, or is a 404 of MSR's own code `absent`."""
+        """Return the answer's JSON; None for an empty body and for a 404 with MSR's code `absent`."""
         headers = {"Authorization": self.credentials.basic, "Accept": "application/json"}
         if content is not None:
             headers["Content-Type"] = "application/json"
@@ -171,30 +133,34 @@ class Msr:
         try:
             return json.loads(answer.body)
         except ValueError:
-            message = f"{self.url}{path} answered something else than JSON: is that MSR? Check msr-cache:msr.url"
-            raise Refusal(message) from None
+            raise Refusal(
+                f"found no JSON at {self.url}{path}, expected MSR's API: check that msr-cache:msr.url is MSR"
+            ) from None
 
-    def _error(self, method: str, path: str, answer: Answer) -> MsrError:
-        said = _said(answer.body).replace(self.credentials.secret, "[secret]")
-        text = f"MSR at {self.url} answered {method} {path} with {answer.status} ({said}): "
-        return MsrError(answer.status, text + self._advice(answer.status, said))
+    def _error(self, method: str, path: str, answer: https.Answer) -> MsrError:
+        reason = _reason(answer.body)
+        for secret in (self.credentials.secret, self.credentials.basic):
+            reason = reason.replace(secret, "[secret]")
+        reason = reason[:_LONGEST]
+        text = f"MSR at {self.url} answered {method} {path} with {answer.status} ({reason}): "
+        return MsrError(answer.status, text + self._advice(answer.status, reason))
 
-    def _advice(self, status: int, said: str) -> str:
+    def _advice(self, status: int, reason: str) -> str:
         user = self.credentials.user
-        if re.search(r"x509|certificate", said):
+        if re.search(r"x509|certificate", reason):
             return "MSR does not trust the cache: add the stack output certificatePem to the CAs that MSR's hosts trust"
         if status == HTTPStatus.UNAUTHORIZED:
-            # Measured on Pulumi 3.260: without --run-program these two hand the config of the last `up` to providers.
+            # Measured on Pulumi 3.260: without --run-program these two pass the config of the last `up` to providers.
             return (
-                f"the password or access token of {user} is wrong, or was revoked: {_CONFIG}; then pulumi up. "
-                "destroy and refresh use that of the last `up`, unless they are told --run-program"
+                f"the password or access token of {user} is wrong or revoked: run {_CONFIG}, then pulumi up. "
+                "pulumi destroy and refresh use the one of the last `up`, unless you add --run-program"
             )
         if status == HTTPStatus.FORBIDDEN:
-            return f"{user} may not do that: caches and the settings of others need an admin as msr-cache:msr.user"
+            return f"{user} lacks the right: set msr-cache:msr.user to an admin, who may change caches and accounts"
         if status == HTTPStatus.CONFLICT:
-            return "an entry of that name or host is there: remove it in MSR, or give the cache another name"
+            return "an entry with this name or host exists: remove it in MSR, or give the cache another name"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return "MSR itself fails: see its health page and logs; once it is well: pulumi up"
+            return "MSR itself fails: check its health page and logs, then run pulumi up"
         return "check msr-cache:msr.url and msr.version"
 
 
@@ -202,16 +168,15 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     try:
         return Entry(str(found["id"]), str(found["name"]), str(found["host"]))
     except (KeyError, TypeError):
-        message = "MSR's answer describes no content cache: check msr-cache:msr.url and msr.version"
-        raise Refusal(message) from None
+        raise Refusal("found no content cache in MSR's answer: check msr-cache:msr.url and msr.version") from None
 
 
 def _settings(user: str) -> str:
     return f"/api/v0/accounts/{quote(user, safe='')}/settings"
 
 
-def _said(body: bytes) -> str:
+def _reason(body: bytes) -> str:
     try:
-        return "; ".join(str(error["message"]) for error in json.loads(body)["errors"])[:_LONGEST]
+        return "; ".join(str(error["message"]) for error in json.loads(body)["errors"])
     except (ValueError, KeyError, TypeError):
-        return body.decode(errors="replace").strip()[:_LONGEST] or "no explanation"
+        return body.decode(errors="replace").strip() or "no explanation"

@@ -1,4 +1,4 @@
-"""An MSR account that pulls through a cache: pointed at it, and put back on destroy to what it was before."""
+"""An MSR account that pulls through a cache; destroy restores its former cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.msr.api import Untrusted
+from msr_cache.https import Untrusted
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, is_unknown, unchanged
@@ -20,39 +20,36 @@ class CacheUserProvider(MsrProvider):
     """Keeps one account's contentCacheUUID."""
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Look, in previews too, whether there is such an account and we may ask."""
+        """Report a missing account or right in previews already."""
         if not olds and not is_unknown(news.get("ca")):
             self._now(news)
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Point the account at the cache and remember where it pointed before."""
+        """Point the account at the cache, and remember its former cache."""
         before = self._now(props)
         self.msr(props).point(props["user"], props["cache"])
         return CreateResult(props["user"], {**props, "before": "" if before == props["cache"] else before})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return where the account points now."""
         try:
             now = self.msr(props).cache_of(props["user"])
         except Untrusted:
-            now = props["cache"]  # as Registration's read
+            now = props["cache"]  # see Registration's read
         if now is None:
             return ReadResult(None, {})
         outs = {**props, "cache": now}
         return ReadResult(id_, outs, {key: outs.get(key) for key in INPUTS})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare where the account points, and how MSR is reached."""
         return DiffResult(changes=is_unknown(news["cache"]) or not unchanged(olds, news, "cache", "url", "ca"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        """Point the account at the cache's new entry."""
         self.msr(news).point(news["user"], news["cache"])
         return UpdateResult({**news, "before": olds["before"]})
 
     def delete(self, _id: str, props: Props) -> None:
-        """Put the account back to the cache it had, if that is still there; leave what somebody else has set since."""
+        """Restore the account's former cache if it still exists, unless the account has been changed meanwhile."""
         msr = self.msr(props)
         if msr.cache_of(props["user"]) != props["cache"]:
             return
@@ -62,13 +59,14 @@ class CacheUserProvider(MsrProvider):
     def _now(self, props: Props) -> str:
         now = self.msr(props).cache_of(props["user"])
         if now is None:
-            message = f"{props['at']}: MSR knows no account {props['user']}"
-            raise Refusal(message)
+            raise Refusal(
+                f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
+            )
         return now
 
 
 class CacheUser(Tracked, module="msr", name="CacheUser"):
-    """Account `user` of the MSR at `url`, given at the config key `at`, pulling through the entry of id `cache`."""
+    """Account `user` (at the config key `at`) of the MSR at `url`, which pulls through the entry with id `cache`."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(CacheUserProvider(), name, {**props, "before": None}, opts)

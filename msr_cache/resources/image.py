@@ -26,7 +26,7 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
         if "@" in image:
             return {"reference": image, "platforms": []}
         raise Refusal(
-            f"{at}: image {image} can't be resolved to a digest: {error.said}. Check its name and tag, and that the "
+            f"{at}: image {image} can't be resolved to a digest: {error.message}. Check its name and tag, and that the "
             "manager reaches its registry; where it can't, give the image as name:tag@sha256:..."
         ) from None
     reference = image if "@" in image else f"{image}@{found['Descriptor']['digest']}"

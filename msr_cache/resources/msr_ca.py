@@ -1,22 +1,18 @@
 """The CA that signs MSR's certificate: fetched or given, checked against MSR's own chain, then remembered.
 
-The manual page's `curl -sk https://<msr-url>/ca` trusts whoever answers. Here what answers must be one CA certificate,
-and MSR's own TLS must verify with it and with MSR's host name, before the cache is made to trust it.
+`curl -sk https://<msr-url>/ca`, as in MSR's documentation, trusts every server. Here the answer must be one CA
+certificate that verifies MSR's own TLS and host name, before the cache trusts it.
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
-import urllib.error
-import urllib.request
-from http.client import HTTPException
+from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
+from msr_cache.https import Client, Failed, Untrusted
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.resources.tracked import Tracked
@@ -27,73 +23,51 @@ if TYPE_CHECKING:
 
     from msr_cache.config.settings import Msr
 
-TIMEOUT = 10
-"""Seconds until an MSR that does not answer is said to be unreachable."""
 LARGEST = 1 << 16
 """Bytes: no CA certificate is larger."""
+_CHECK = "Check that this is MSR, that it is up, and the firewall; or set msr.ca.pem to its CA"
 REMEMBERED = ("pem", "sha256", "subject", "expires", "offered")
 Pins = list[str] | str | None
 """SHA-256 of certificates, or `sha256:` and that of their public keys; states hold one alone as a string."""
 
 
 def fetch(url: str) -> str:
-    """GET `<url>/ca` as the manual page does; what comes back is not to be trusted before `verify`."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    """GET `<url>/ca` without trust in the server: check the result with `verify`."""
     try:
-        with urllib.request.urlopen(f"{url}/ca", timeout=TIMEOUT, context=context) as answer:  # noqa: S310 - https only
-            return str(answer.read(LARGEST).decode("ascii", errors="replace"))
-    except urllib.error.HTTPError as error:
-        answered = f"{url}/ca answered {error.code} {error.reason}"
-        message = f"msr-cache:msr.url: {answered}; is that MSR? Else give its CA as msr.ca.pem"
-        raise Refusal(message) from None
-    except (OSError, HTTPException) as error:
-        raise Refusal(_unreachable(url, error)) from None
-
-
-def _unreachable(url: str, error: Exception) -> str:
-    reason = getattr(error, "reason", error)
-    return f"msr-cache:msr.url: MSR at {url} can't be reached from here: {reason}. See that it is up, and the firewall"
+        answer = Client(url, None, verify=False, largest=LARGEST).ask("GET", "/ca", {})
+    except Failed as error:
+        raise Refusal(f"msr-cache:msr.url: MSR at {url} {error}. {_CHECK}") from None
+    if answer.status != HTTPStatus.OK:
+        raise Refusal(f"msr-cache:msr.url: {url}/ca answered {answer.status}, expected 200. {_CHECK}")
+    return answer.body.decode("ascii", errors="replace")
 
 
 def verify(url: str, ca_pem: str) -> None:
-    """Connect to MSR with trust in `ca_pem` alone; raise Refusal where its chain or host name does not fit."""
-    address = urlsplit(url)
-    host = address.hostname or ""
+    """Raise Refusal if MSR's chain and host name do not verify with `ca_pem` alone."""
     try:
-        context = ssl.create_default_context(cadata=ca_pem)
-        with (
-            socket.create_connection((host, address.port or 443), timeout=TIMEOUT) as connection,
-            context.wrap_socket(connection, server_hostname=host),
-        ):
-            pass
-    except ssl.SSLCertVerificationError as error:
-        message = (
-            f"msr-cache:msr.ca: MSR's own certificate at {url} does not verify with this CA: {error.verify_message}. "
-            "Somebody between here and MSR may have answered, or MSR's certificate is not signed by its /ca: "
-            "give the right CA as msr.ca.pem"
-        )
-        raise Refusal(message) from None
-    except OSError as error:
-        raise Refusal(_unreachable(url, error)) from None
+        Client(url, ca_pem).certificate()
+    except Untrusted as error:
+        raise Refusal(
+            f"msr-cache:msr.ca: MSR at {url} {error}. If MSR's /ca does not sign MSR's certificate, set msr.ca.pem to "
+            "the CA that does; if it does, another server answers in MSR's place"
+        ) from None
+    except Failed as error:
+        raise Refusal(f"msr-cache:msr.url: MSR at {url} {error}. {_CHECK}") from None
 
 
 def trusted(url: str, text: str, pins: Pins) -> Props:
-    """Return what is known of MSR's CA, given or fetched, after every check; raise Refusal at the first that fails."""
+    """Return the facts to remember of MSR's CA; Refusal if any check fails."""
     if problem := pem.ca_problem(text):
-        message = f"msr-cache:msr.ca: the CA of {url}: {problem}"
-        raise Refusal(message)
+        raise Refusal(f"msr-cache:msr.ca: the CA of {url}: {problem}")
     certificates = pem.certificates(text)
     pins = _listed(pins)
     if pins and (strangers := [certificate for certificate in certificates if not _covered(certificate, pins)]):
-        # Each must be: one right certificate beside another CA's is how a man in the middle stays.
-        message = (
-            f"msr-cache:msr.ca.sha256: found {' and '.join(map(seen, strangers))} at {url}/ca, "
-            f"allowed is {' or '.join(pins)}. If MSR's CA was rotated, set the new pin; if not, somebody between here "
-            "and MSR answers in its place"
+        # Each must match: a man in the middle could add a CA to MSR's.
+        raise Refusal(
+            f"msr-cache:msr.ca.sha256: found {' and '.join(map(_described, strangers))} at {url}/ca, "
+            f"expected {' or '.join(pins)}. If MSR's CA was rotated, set the new pin; if not, another server answers "
+            "in MSR's place"
         )
-        raise Refusal(message)
     verify(url, text)
     return {
         "pem": pem.text(*certificates),
@@ -111,53 +85,45 @@ def _listed(pins: Pins) -> list[str]:
     return [pins] if isinstance(pins, str) else pins or []
 
 
-def seen(certificate: x509.Certificate) -> str:
-    """Name a certificate by all that tells it from others."""
+def _described(certificate: x509.Certificate) -> str:
     return f"{pem.name(certificate)} (SHA-256 {pem.sha256(certificate)}, of its key {pem.key_sha256(certificate)})"
 
 
 def certificates_of(text: str, url: str) -> list[x509.Certificate]:
-    """Return what answered at `<url>/ca`, trusted by nobody yet."""
+    """Parse the answer of `<url>/ca`."""
     try:
         return pem.certificates(text)
     except ValueError as error:
-        message = f"msr-cache:msr.url: {url}/ca: {error}"
-        raise Refusal(message) from None
+        raise Refusal(f"msr-cache:msr.url: {url}/ca: {error}") from None
 
 
 def fetched(url: str, pins: Pins) -> str:
-    """Fetch what is to be trusted on first use, or by pins."""
+    """Fetch the CA to trust on first use or via pins."""
     text = fetch(url)
     if not pins and (count := len(certificates_of(text, url))) > 1:
-        # Whoever could add a CA of his own to MSR's would pass `verify` by MSR's.
-        message = (
-            f"msr-cache:msr.ca: {url}/ca: found {count} certificates, allowed is one, or each of them pinned by "
-            "msr.ca.sha256"
+        # With an attacker's CA beside MSR's, `verify` would still pass.
+        raise Refusal(
+            f"msr-cache:msr.ca: {url}/ca: found {count} certificates, expected one: pin each of them with msr.ca.sha256"
         )
-        raise Refusal(message)
     return text
 
 
 class MsrCaProvider(SwarmProvider):
-    """Fetches in `check`, which previews run too: the diff is real, and an MSR that is down is told before `up`."""
+    """Fetches in `check`, which previews run too: the diff is real, and a preview reports an MSR that is down."""
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Keep what is remembered, unless the operator now says something else of the CA, or of where MSR is."""
-        taken_back = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
-        if taken_back or unchanged(olds, news, "url", "pin", "given"):
+        """Keep what is remembered, unless the operator changes the CA's source or MSR's URL."""
+        pin_removed = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
+        if pin_removed or unchanged(olds, news, "url", "pin", "given"):
             return CheckResult({**{key: olds[key] for key in REMEMBERED if key in olds}, **news}, [])
         text = news.get("given") or fetched(news["url"], news.get("pin"))
         return CheckResult({**news, **trusted(news["url"], text, news.get("pin"))}, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Keep what `check` found."""
         return CreateResult("msr-ca", props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """See a rotated CA, but trust it only where a pin says so.
-
-        An MSR that can't be reached is an error, never a reason to forget its CA.
-        """
+        """Report a rotated CA, but trust it only if a pin matches. An MSR that is down is an error."""
         url, pins = props["url"], props.get("pin")
         certificates = certificates_of(props.get("given") or fetch(url), url)
         offered = ", ".join(map(pem.sha256, certificates))
@@ -168,18 +134,16 @@ class MsrCaProvider(SwarmProvider):
         return ReadResult(id_, now, {**now})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare certificates and how they came to be trusted."""
         return DiffResult(changes=not unchanged(olds, news, "url", "pin", "given", "pem"))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Keep what `check` found."""
         return UpdateResult(news)
 
 
 class MsrCa(Tracked, module="msr", name="MsrCa"):
     """MSR's CA: `pem`, `sha256` (of the DER form), `subject` (RFC 4514) and `expires` (ISO 8601).
 
-    `offered` is the SHA-256 of another CA that MSR showed at the last refresh, which is not trusted.
+    `offered` is the SHA-256 of another CA, not trusted, that MSR returned at the last refresh.
     """
 
     pem: pulumi.Output[str]
@@ -204,7 +168,7 @@ class MsrCa(Tracked, module="msr", name="MsrCa"):
     def _warn(url: str, remembered: str, offered: str | None) -> None:
         if offered:
             pulumi.log.warn(
-                f"msr-cache:msr.ca: MSR at {url} shows another CA, which is not trusted: remembered is SHA-256 "
-                f"{remembered}, seen was {offered}. If its administrator says that it was rotated, set msr.ca.sha256 "
-                "to what is seen; if not, somebody between here and MSR answers in its place"
+                f"msr-cache:msr.ca: MSR at {url} has another CA: found SHA-256 {offered}, expected {remembered}. The "
+                "new one is not trusted. If MSR's administrator confirms a rotation, set msr.ca.sha256 to the new "
+                "SHA-256; if not, another server answers in MSR's place"
             )

@@ -1,24 +1,21 @@
-"""What the resources that live in MSR share: its API, with credentials that no property of theirs ever holds."""
+"""The base of the resources in MSR: its API, with credentials that are never a resource's property."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pulumi.dynamic import ConfigureRequest
 
 from msr_cache.msr.api import Credentials, Msr
 from msr_cache.resources.provider import Props, SwarmProvider
 
-if TYPE_CHECKING:
-    from pulumi.dynamic import ConfigureRequest
-
 
 class MsrProvider(SwarmProvider):
-    """Base of providers whose properties hold MSR's `url` and `ca` (PEM; absent: the system's trust)."""
+    """Base of providers whose properties hold MSR's `url` and `ca` (PEM; absent: the operating system's CAs)."""
 
     def configure(self, req: ConfigureRequest) -> None:
-        """Read the credentials too: the engine keeps them encrypted, and a new password changes no resource."""
+        """Read the credentials from the config, so that a new password changes no resource."""
         super().configure(req)
         self._msr_config = req.config.get("msr")
 
     def msr(self, props: Props) -> Msr:
-        """Return MSR as these properties say it is reached."""
+        """Return MSR with the `url` and `ca` of the properties."""
         return Msr(props["url"], props.get("ca"), Credentials.from_config(self._msr_config))

@@ -74,7 +74,7 @@ def change_labels(manager: Manager, node_id: str, change: Callable[[Labels, Prop
         try:
             manager.update("nodes", node, {**node["Spec"], "Labels": labels})
         except EngineError as error:
-            if "update out of sequence" not in error.said:
+            if "update out of sequence" not in error.message:
                 raise
         else:
             return

@@ -1,4 +1,4 @@
-"""A cache that was looked at from here as a client sees it, each time that something of it has changed."""
+"""The checks of a cache as a client sees it, repeated whenever the cache changes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256")
 
 
 def target_of(props: Props) -> Target:
-    """Return the cache that these properties describe."""
+    """Return the cache that the properties describe."""
     return Target(props["cache"], props["cacheUrl"], props["certificate"], props["sha256"])
 
 
 class VerificationProvider(MsrProvider):
-    """Verifies when it is made or changed; what failed is not in the state, so that the next `up` tries again."""
+    """Verifies on create and update; a failure leaves the state as it was, so the next `up` tries again."""
 
     def create(self, props: Props) -> CreateResult:
-        """Verify for the first time."""
         self._verify(props)
         return CreateResult(props["cache"], props)
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        """Verify what has changed."""
         self._verify(news)
         return UpdateResult(news)
 
@@ -39,11 +37,10 @@ class VerificationProvider(MsrProvider):
             step()
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """There is nothing that could have drifted."""
         return ReadResult(id_, props)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare what was looked at."""
+        """Verify again if the cache differs from the one that was verified."""
         return DiffResult(changes=self._moved(olds, news, *TRIGGERS))
 
     @staticmethod
@@ -52,7 +49,7 @@ class VerificationProvider(MsrProvider):
 
 
 class PullProvider(VerificationProvider):
-    """Fetches a blob through the cache: sent there by MSR where our own account pulls through it, else directly."""
+    """Fetches a blob through the cache: via MSR's redirect if the configured account has one, else directly."""
 
     def _verify(self, props: Props) -> None:
         registry = MsrRegistry(self.msr(props))
@@ -62,29 +59,29 @@ class PullProvider(VerificationProvider):
 
     @staticmethod
     def _path(registry: MsrRegistry, blob: Blob, target: Target) -> str:
-        sent_to = registry.where(blob)
-        if not sent_to.startswith(f"{target.url}/"):
+        location = registry.location(blob)
+        if not location.startswith(f"{target.url}/"):
             meaning = (
-                "the account's contentCacheUUID points elsewhere, or MSR does not redirect: pulumi up --refresh, and "
-                "see that redirects are on in MSR's settings"
+                "the account's contentCacheUUID points elsewhere, or MSR does not redirect: run pulumi up --refresh, "
+                "and check that redirects are on in MSR's settings"
             )
-            raise target.failed(f"MSR sends pulls to {sent_to.partition('?')[0]}", meaning)
-        return sent_to.removeprefix(target.url)
+            raise target.failed(f"MSR redirects pulls to {location.partition('?')[0]}", meaning)
+        return location.removeprefix(target.url)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Compare what was looked at, and by whose redirect."""
+        """Verify again also if MSR, the redirect or the cache's entry differs."""
         return DiffResult(changes=self._moved(olds, news, *TRIGGERS, "url", "ca", "redirected", "entry"))
 
 
 class Verification(Tracked, module="msr", name="Verification"):
-    """The cache `cache` at `cacheUrl`, verified up to its answering as a registry."""
+    """Verifies, without MSR, that clients can use the cache `cache` at `cacheUrl`."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(VerificationProvider(), name, {**props}, opts)
 
 
 class PullVerification(Tracked, module="msr", name="PullVerification"):
-    """The same cache, verified by a blob of the MSR at `url`; `redirected`: MSR itself is asked where to fetch it."""
+    """Verifies the same cache with a blob of the MSR at `url`; `redirected`: via MSR's redirect."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(PullProvider(), name, {**props}, opts)

@@ -1,12 +1,15 @@
-"""How a manager of the swarm is reached, for the pulumi-docker provider and for the docker SDK alike."""
+"""A swarm manager: its address, for the pulumi-docker provider and the docker SDK, and its Engine API."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msr_cache.https import root_cause
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -16,16 +19,16 @@ if TYPE_CHECKING:
     from requests import Response
 
 API_VERSION = "1.41"
-"""Docker Engine 20.10's: the oldest engine that MSR 2.9 runs on, spoken by all later ones up to 28."""
+"""Docker Engine 20.10's, the oldest that MSR 2.9 runs on; later engines up to 28 support it."""
 TIMEOUT = 20
-"""Seconds until a manager that does not answer is said to be unreachable."""
+"""Seconds to wait for the next bytes of a manager's answer."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A manager's address; `cert_path` is the folder of ca.pem, cert.pem and key.pem of a client bundle.
+    """A manager's address; `cert_path` is a client bundle's folder with ca.pem, cert.pem and key.pem.
 
-    A path, since the provider stores key material in clear in the state (pulumi-docker issue 643).
+    It is a path because the provider stores key material in clear text in the state (pulumi-docker issue 643).
     """
 
     host: str | None = None
@@ -34,23 +37,21 @@ class Address:
 
     @classmethod
     def from_config(cls, swarm: Mapping[str, Any]) -> Address:
-        """Read `msr-cache:swarm`, unpacking a bundle's zip file beside itself when it is new."""
+        """Read `msr-cache:swarm`, and unpack the zip file of a new bundle."""
         if bundle := swarm.get("clientBundle"):
-            # Only here: it reads zip files, and what does that is slow to import.
+            # Imported here because the zip module is slow to import.
             from msr_cache.swarm import client_bundle
 
             folder = client_bundle.unpacked(Path(bundle).expanduser())
             return cls(host=client_bundle.host(folder), cert_path=str(folder))
-        if context := swarm.get("context"):
-            return cls(context=context)
-        return cls(host=swarm["host"])
+        return cls(host=swarm.get("host"), context=swarm.get("context"))
 
     def __str__(self) -> str:
-        return self.host or f"docker context {self.context}"
+        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:[secret]@", self.host or f"docker context {self.context}")
 
     def client(self) -> APIClient:
-        """Return a docker SDK client; no connection is made before its first call."""
-        # The SDK takes 0.1 s to import, which a preview that asks nothing of the swarm need not pay.
+        """Return a docker SDK client, which connects on its first call."""
+        # Imported here because the SDK takes 0.1 s to import, and not every preview needs the swarm.
         from docker import APIClient, ContextAPI
         from docker.tls import TLSConfig
 
@@ -64,46 +65,51 @@ class Address:
             folder = Path(self.cert_path)
             pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
             tls = TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
-        over_ssh = str(host).startswith("ssh://")
-        return APIClient(base_url=host, tls=tls, version=API_VERSION, timeout=TIMEOUT, use_ssh_client=over_ssh)
+        via_ssh = str(host).startswith("ssh://")
+        client = APIClient(base_url=host, tls=tls, version=API_VERSION, timeout=TIMEOUT, use_ssh_client=via_ssh)
+        client.trust_env = False  # no proxy, .netrc or CA from the environment
+        return client
 
 
 def unknown_context(name: str) -> Refusal:
-    """Return what is to be said of a docker context that is not there."""
+    """Return the error for a docker context that does not exist."""
     from docker.utils.config import find_config_file
 
-    message = f"msr-cache:swarm.context: found {name!r}, which `docker context ls` does not show"
-    if find_config_file() is None:  # beside which alone the SDK looks for contexts
-        message += "; or write {} into ~/.docker/config.json: contexts are found only beside that file"
+    message = f"msr-cache:swarm.context: found {name!r}, expected a context that `docker context ls` lists"
+    if find_config_file() is None:  # the SDK finds contexts only beside this file
+        message += "; if it does, write {} into ~/.docker/config.json, without which the docker SDK finds no context"
     return Refusal(message)
 
 
 class EngineError(Refusal):
-    """The manager answered, with an error: `status` is HTTP's, `said` the engine's own words."""
+    """An error that the manager returned: its HTTP status and the engine's message."""
 
-    def __init__(self, manager: str, status: int, said: str) -> None:
-        hint = "; an MKE role may lack the right: use an admin's client bundle" if status == FORBIDDEN else ""
-        super().__init__(f"the swarm manager at {manager} refused with {status}: {said}{hint}")
+    def __init__(self, manager: str, status: int, message: str) -> None:
+        hint = ". Your MKE role may lack the right: use an admin's client bundle" if status == FORBIDDEN else ""
+        super().__init__(f"the swarm manager at {manager} refused with {status}: {message}{hint}")
         self.status = status
-        self.said = said
+        self.message = message
 
 
 FORBIDDEN, NOT_FOUND, CONFLICT, INTERNAL_ERROR = 403, 404, 409, 500
 
 
 class Manager:
-    """The Engine API of a swarm manager, as JSON. What goes wrong is a Refusal (EngineError where it answered)."""
+    """A swarm manager's Engine API, as JSON. Every failure is a Refusal; an error that it returns is an EngineError.
+
+    The SDK's methods take neither a whole spec nor a task's logs, so this uses the SDK's session with API paths.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._client: APIClient | None = None
 
     def get(self, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
-        """GET an object or, with filters, a list of them."""
+        """GET an object, or a list with filters."""
         return self._call("GET", path, params={"filters": json.dumps(filters)} if filters else None).json()
 
     def find(self, path: str) -> dict[str, Any] | None:
-        """GET an object; None only where the manager says that it has none such."""
+        """GET an object; None only if the manager answers that it does not exist."""
         try:
             found: dict[str, Any] = self.get(path)
         except EngineError as error:
@@ -113,7 +119,7 @@ class Manager:
         return found
 
     def text(self, path: str, **params: str) -> bytes:
-        """GET a stream's bytes as they are."""
+        """GET a stream as bytes."""
         return self._call("GET", path, params=params).content
 
     def create(self, kind: str, spec: Mapping[str, Any]) -> str:
@@ -121,12 +127,12 @@ class Manager:
         return str(self._call("POST", f"/{kind}/create", json=spec).json()["ID"])
 
     def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-        """Write `spec` over the object `known`, provided that nobody changed it since it was read."""
+        """Replace the spec of the object `known`, unless it has changed after it was read."""
         params = {"version": str(known["Version"]["Index"])}
         self._call("POST", f"/{kind}/{known['ID']}/update", params=params, json=spec)
 
     def remove(self, kind: str, id_: str) -> None:
-        """Remove an object; one that is gone already is fine."""
+        """Remove an object, if it still exists."""
         try:
             self._call("DELETE", f"/{kind}/{id_}")
         except EngineError as error:
@@ -141,39 +147,31 @@ class Manager:
             if self._client is None:
                 self._client = self.address.client()
             url = f"{self._client.base_url}/v{API_VERSION}{path}"
-            answer: Response = self._client.request(method, url, timeout=TIMEOUT, **options)
+            answer: Response = self._client.request(method, url, timeout=TIMEOUT, allow_redirects=False, **options)
         except (DockerException, RequestException, OSError) as error:
-            message = f"msr-cache:swarm: the manager at {self.address} can't be reached ({_innermost(error)})"
-            raise Refusal(message) from None
-        if not answer.ok:
-            raise EngineError(str(self.address), answer.status_code, _said(answer))
+            cause = root_cause(error)
+            reason = str(cause) or type(cause).__name__
+            raise Refusal(f"msr-cache:swarm: the manager at {self.address} can't be reached ({reason})") from None
+        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            raise EngineError(str(self.address), answer.status_code, _message(answer))
         return answer
 
 
-def _said(answer: Response) -> str:
+def _message(answer: Response) -> str:
     try:
         return str(answer.json()["message"])
     except (ValueError, KeyError):
         return answer.text.strip() or answer.reason
 
 
-def _innermost(error: BaseException) -> str:
-    while error.__context__ is not None:
-        error = error.__context__
-    return str(error) or type(error).__name__
-
-
 def address_from_json(text: str | None) -> Address:
-    """Return the address that the engine hands to providers as JSON text."""
-    if not text:
-        message = "msr-cache:swarm: missing, and there is no default for it"
-        raise Refusal(message)
-    # A refresh or destroy runs no program, which would have checked the config.
+    """Return the address from the JSON that the engine passes to providers."""
+    # Checked here too: refresh and destroy do not run the program.
     try:
-        swarm = json.loads(text)
+        swarm = json.loads(text or "null")
     except ValueError:
         swarm = None
     if not isinstance(swarm, dict) or not swarm.keys() & {"host", "context", "clientBundle"}:
-        message = f"msr-cache:swarm: found {text!r}, allowed is a map with one of host, context and clientBundle"
-        raise Refusal(message)
+        found = repr(text) if text else "nothing"
+        raise Refusal(f"msr-cache:swarm: found {found}, expected a map with one of host, context and clientBundle")
     return Address.from_config(swarm)

@@ -1,8 +1,10 @@
-"""Checks that a manager answers at the swarm's address, before anything is declared.
+"""Checks that a manager answers at the swarm's address, before the program declares anything.
 
-For a wrong address pulumi-docker reports only "failed to connect to any docker daemon", and it waits forever for a
-manager that hangs. The check takes milliseconds; it skips ssh, where it would take a second.
+pulumi-docker reports a wrong address as "failed to connect to any docker daemon", and waits forever for a manager that
+hangs. This check takes milliseconds. Via ssh it would take a second, so the first real request checks it instead.
 """
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -15,11 +17,11 @@ from msr_cache.refusal import Refusal
 from msr_cache.swarm.manager import Address, unknown_context
 
 TIMEOUT = 10
-"""Seconds to wait for an answer."""
+"""Seconds to wait for the manager's answer."""
 
 
 def probe(address: Address) -> None:
-    """Raise Refusal, with what to do, if no manager answers."""
+    """Raise Refusal if no manager answers."""
     if address.context:
         if address.context != "default" and not _metadata(address.context).is_file():
             raise unknown_context(address.context)
@@ -31,13 +33,13 @@ def probe(address: Address) -> None:
         except (OSError, ValueError) as error:
             raise _no_answer(address, str(error)) from None
         if not answer:
-            raise _no_answer(address, "it closed the connection")
-        if b"HTTPS server" in answer:  # as Go's net/http words it
-            raise _no_answer(address, "it requires TLS: set `clientBundle` or `context`")
+            raise _no_answer(address, "the connection was closed")
+        if b"HTTPS server" in answer:  # Go's error text
+            raise _no_answer(address, "it requires TLS: use `clientBundle` or `context`")
 
 
 def _metadata(context: str) -> Path:
-    """Return the file in which docker's own client stores a context."""
+    """Return the file in which the docker CLI stores a context."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     return folder / "contexts/meta" / hashlib.sha256(context.encode()).hexdigest() / "meta.json"
 
@@ -49,14 +51,14 @@ def _connection(host: str, cert_path: str | None) -> socket.socket:
         connection.settimeout(TIMEOUT)
         connection.connect(url.path)
         return connection
-    address = (url.hostname, url.port)
+    connection = socket.create_connection((url.hostname, url.port), TIMEOUT)
     if cert_path is None:
-        return socket.create_connection(address, TIMEOUT)
-    # Not create_default_context, which is stricter than the provider's Go.
+        return connection
+    # Not create_default_context: it is stricter than Go, the provider's language.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")
-    return context.wrap_socket(socket.create_connection(address, TIMEOUT), server_hostname=url.hostname)
+    return context.wrap_socket(connection, server_hostname=url.hostname)
 
 
 def _no_answer(address: Address, why: str) -> Refusal:
@@ -64,5 +66,5 @@ def _no_answer(address: Address, why: str) -> Refusal:
     if address.cert_path:
         key, command = "clientBundle", f"cd {address.cert_path} && . ./env.sh && docker node ls"
     return Refusal(
-        f"msr-cache:swarm.{key}: found {address}, where no manager answers ({why}): make this work: {command}"
+        f"msr-cache:swarm.{key}: found {address}, expected a manager that answers ({why}). Check it with: {command}"
     )

@@ -77,7 +77,7 @@ def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_no
     stack.configure(swarm={"host": nowhere})
     run: Run = getattr(stack, command)()
     assert not run.ok
-    assert f"error: msr-cache:swarm.host: found {nowhere}, where no manager answers" in run.text
+    assert f"error: msr-cache:swarm.host: found {nowhere}, expected a manager that answers" in run.text
     assert "Traceback" not in run.text
     assert swarm.listing() == listing
     stack.configure()
@@ -94,7 +94,7 @@ def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(stack: St
         stack.site.engine.resume()
     for run in runs:
         assert not run.ok
-        assert f"found {stack.site.engine.docker_host}, where no manager answers (timed out)" in run.text
+        assert f"found {stack.site.engine.docker_host}, expected a manager that answers (timed out)" in run.text
         assert run.seconds < probe.TIMEOUT + 3 * usual
     stack.deploy()
 

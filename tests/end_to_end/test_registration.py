@@ -54,7 +54,7 @@ def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(stack: Stack, pa
     command = [sys.executable, "-m", "msr_cache", "verify", "--blob", f"{Site.app_repository}@{max(first.blobs)}"]
     caches = json.dumps(stack.outputs()["caches"])
     shown = subprocess.run(command, input=caches, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    assert shown.splitlines()[-1] == f"{CACHE}: a blob comes through it as its digest says"
+    assert shown.splitlines()[-1] == f"{CACHE}: a blob has the expected digest"
 
 
 def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(stack: Stack, page: MsrPage) -> None:
@@ -158,7 +158,7 @@ def test_an_entry_that_was_there_before_is_reported_and_adopted_only_when_asked(
     register(stack)
     run = stack.preview()
     assert not run.ok
-    assert f"MSR holds this very entry already: {CACHE} at {url_of(stack)} (id theirs)" in run.text
+    assert f"found the entry {CACHE} at {url_of(stack)} (id theirs) in MSR" in run.text
     register(stack, {"adopt": True})
     stack.deploy()
     assert list(page.caches()) == ["theirs"]

@@ -49,12 +49,15 @@ BROKEN: dict[str, tuple[Callable[[Stack], None], tuple[str, ...]]] = {
         lambda stack: register(stack, USERS, secret="wrong-password-8a61"),
         ("with 401", f"the password or access token of {ADMIN} is wrong"),
     ),
-    "no admin (403)": (lambda stack: register(stack, USERS, user="alice"), ("with 403", "need an admin")),
+    "no admin (403)": (
+        lambda stack: register(stack, USERS, user="alice"),
+        ("with 403", "set msr-cache:msr.user to an admin"),
+    ),
     "409": (fails("POST", "409"), ("with 409", "give the cache another name")),
     "500": (fails("POST", "500"), ("with 500", "MSR itself fails")),
-    "timeout": (fails("POST", "hang"), ("did not answer POST /api/v0/content_caches within 10 s",)),
+    "timeout": (fails("POST", "hang"), ("POST /api/v0/content_caches", "did not answer in time", "10 s in total")),
     "MSR does not trust the cache": (fails("POST", "400"), ("x509", "MSR does not trust the cache", "certificatePem")),
-    "MSR down": (stop_msr, ("can't be reached from here", "is it up")),
+    "MSR down": (stop_msr, ("can't be reached from here", "that MSR is up")),
 }
 
 
@@ -84,7 +87,10 @@ def test_a_failure_of_msr_is_named_and_a_mended_site_converges(served: Stack, ca
 
 def test_an_account_that_msr_does_not_know_is_told_in_the_preview(served: Stack) -> None:
     register(served, {"users": ["carol"]})
-    must_fail(served.preview(), "error: msr-cache:caches.asia.registerInMsr.users: MSR knows no account carol")
+    must_fail(
+        served.preview(),
+        "error: msr-cache:caches.asia.registerInMsr.users: found carol, expected an account that exists in MSR",
+    )
 
 
 def test_a_lost_answer_makes_no_twin(served: Stack) -> None:
@@ -108,7 +114,7 @@ def test_a_password_in_clear_is_refused(served: Stack) -> None:
 
 def test_a_name_that_does_not_resolve_keeps_msr_from_sending_anybody(served: Stack) -> None:
     register(served, USERS, fqdn="cache.nowhere.invalid")
-    must_fail(served.up(), "the name cache.nowhere.invalid does not resolve here", "a DNS entry that is still missing")
+    must_fail(served.up(), "the name cache.nowhere.invalid does not resolve here", "a DNS entry is still missing")
     assert MsrPage(served.site).caches() == {}
     register(served, USERS)
     served.deploy()

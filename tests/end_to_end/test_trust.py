@@ -30,7 +30,7 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
         run = stack.preview()
         assert not run.ok
         assert re.search(rf"msr\.ca\.sha256: found OU=[^,]*,O=Somebody else's CA \(SHA-256 {foreign}", run.text)
-        assert f"allowed is {old}" in run.text
+        assert f"expected {old}" in run.text
         assert "Traceback" not in run.text
         assert swarm.listing() == nothing
     stack.configure()
@@ -38,11 +38,11 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
     before = swarm.listing()
     with man_in_the_middle(stack):
         shown = stack.must(stack.preview(refresh=True, expect_no_changes=True))
-        assert f"remembered is SHA-256 {old}, seen was {foreign}" in shown.words
+        assert f"found SHA-256 {foreign}, expected {old}" in shown.words
     stack.site.msr.rotate_ca()
     new = openssl_sha256(stack.site.msr.ca_pem())
     shown = stack.deploy(refresh=True)
-    assert f"remembered is SHA-256 {old}, seen was {new}" in shown.words
+    assert f"found SHA-256 {new}, expected {old}" in shown.words
     assert swarm.listing() == before
     assert stack.outputs()["caches"][CACHE]["msrCaSha256"] == old
     with pytest.raises(PullError):

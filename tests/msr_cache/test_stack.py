@@ -75,7 +75,7 @@ def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_manager_that_nobody_can_ask_ends_the_run_before_anything_is_declared() -> None:
     program = declared({"swarm": {"host": NOWHERE}})
-    assert program.error.startswith(f"msr-cache:swarm.host: found {NOWHERE}, where no manager answers (")
+    assert program.error.startswith(f"msr-cache:swarm.host: found {NOWHERE}, expected a manager that answers (")
     assert program.resources == []
 
 

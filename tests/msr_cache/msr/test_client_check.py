@@ -1,4 +1,4 @@
-"""Each way in which a cache can be unusable is told apart from the others, and said with what to do."""
+"""Each way in which a cache can be unusable has its own error, with what to do."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import pytest
 
 from lab.authority import Issued, issue
 from msr_cache.commands import verify
+from msr_cache.https import Client, Untrusted
 from msr_cache.msr import client_check
-from msr_cache.msr.api import Credentials, Msr, Untrusted
+from msr_cache.msr.api import Credentials, Msr
 from msr_cache.msr.client_check import Blob, Target
 from msr_cache.msr.registry import MsrRegistry
 from msr_cache.refusal import Refusal
@@ -44,7 +45,7 @@ def certificate() -> Issued:
 
 @contextmanager
 def serving(tls: Issued | None, answers: Answers, folder: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Answer each path as told, over TLS if there is a certificate; give the port and what was asked."""
+    """Serve `answers`, via TLS if there is a certificate; give the port and the requests."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,13 +100,13 @@ def test_a_cache_that_is_as_deployed_passes_every_step(certificate: Issued, tmp_
             assert len(walk(target(certificate, port))) == 5
 
 
-def test_a_name_that_does_not_resolve_is_told(certificate: Issued) -> None:
+def test_a_name_that_does_not_resolve_is_reported(certificate: Issued) -> None:
     said = refusal(target(certificate, 443, host="cache.nowhere.invalid"))
     assert "the name cache.nowhere.invalid does not resolve here" in said
     assert "DNS entry" in said
 
 
-def test_a_closed_port_is_told(certificate: Issued) -> None:
+def test_a_closed_port_is_reported(certificate: Issued) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     said = refusal(target(certificate, port))
@@ -113,7 +114,7 @@ def test_a_closed_port_is_told(certificate: Issued) -> None:
     assert "does not publish the cache's port" in said
 
 
-def test_a_firewall_that_drops_is_told(certificate: Issued) -> None:
+def test_a_firewall_that_drops_is_reported(certificate: Issued) -> None:
     """A listener whose queue is full drops what else comes, as a firewall does."""
     with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
         address = listener.getsockname()
@@ -124,21 +125,21 @@ def test_a_firewall_that_drops_is_told(certificate: Issued) -> None:
         said = refusal(target(certificate, address[1]))
         for one in waiting:
             one.close()
-    assert "no answer from port" in said
+    assert "does not answer within 0.5 s" in said
     assert "a firewall drops TCP port" in said
 
 
-def test_a_port_without_tls_is_told(certificate: Issued, tmp_path: Path) -> None:
+def test_a_port_without_tls_is_reported(certificate: Issued, tmp_path: Path) -> None:
     with serving(None, {}, tmp_path) as (port, _):
-        assert "no TLS is spoken on port" in refusal(target(certificate, port))
+        assert "does not speak TLS" in refusal(target(certificate, port))
 
 
-def test_another_certificate_than_the_one_deployed_is_told(certificate: Issued, tmp_path: Path) -> None:
+def test_another_certificate_than_the_one_deployed_is_reported(certificate: Issued, tmp_path: Path) -> None:
     other = issue("Other CA", address="127.0.0.1", dns_name="localhost")
     with serving(other, {}, tmp_path) as (port, _):
         said = refusal(target(certificate, port))
-    assert f"the certificate served has SHA-256 {sha256_of(other.certificate)}" in said
-    assert "another server answers under this name (wrong host" in said
+    assert f"found a certificate with SHA-256 {sha256_of(other.certificate)}" in said
+    assert "another server answers to this name (a wrong host" in said
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_another_certificate_than_the_one_deployed_is_told(certificate: Issued, 
         (issue("CA", address="127.0.0.1", dns_name="localhost", days=0), "127.0.0.1", "certificate has expired"),
     ],
 )
-def test_a_certificate_that_no_client_would_trust_is_told(
+def test_a_certificate_that_no_client_would_trust_is_reported(
     served: Issued, host: str, words: str, tmp_path: Path
 ) -> None:
     with serving(served, {}, tmp_path) as (port, _):
@@ -157,7 +158,7 @@ def test_a_certificate_that_no_client_would_trust_is_told(
     assert "no client will trust the cache" in said
 
 
-def test_trust_that_does_not_fit_the_certificate_is_told(certificate: Issued, tmp_path: Path) -> None:
+def test_trust_that_does_not_fit_the_certificate_is_reported(certificate: Issued, tmp_path: Path) -> None:
     stranger = issue("Stranger", address="127.0.0.1", dns_name="localhost").ca
     with serving(certificate, {}, tmp_path) as (port, _):
         assert "TLS does not verify with certificatePem" in refusal(target(certificate, port, trust=stranger))
@@ -166,12 +167,12 @@ def test_trust_that_does_not_fit_the_certificate_is_told(certificate: Issued, tm
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((200, {}, b"<html>"), "what answers there is no registry"),
-        ((404, REGISTRY, b""), "what answers there is no registry"),
+        ((200, {}, b"<html>"), "the server is not a registry"),
+        ((404, REGISTRY, b""), "the server is not a registry"),
         ((503, REGISTRY, b""), "storage fails its health check"),
     ],
 )
-def test_what_answers_otherwise_than_a_registry_is_told(
+def test_what_answers_otherwise_than_a_registry_is_reported(
     certificate: Issued, answer: tuple[int, dict[str, str], bytes], words: str, tmp_path: Path
 ) -> None:
     with serving(certificate, {"/v2/": answer}, tmp_path) as (port, _):
@@ -181,12 +182,12 @@ def test_what_answers_otherwise_than_a_registry_is_told(
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (401, b"", "serves only what MSR has signed"),
+        (401, b"", "serves only requests that MSR has signed"),
         (500, b"", "it does not trust MSR (msr.ca), does not reach it (firewall"),
-        (200, b"something else", "what came is damaged"),
+        (200, b"something else", "the content is damaged"),
     ],
 )
-def test_a_blob_that_does_not_come_is_told(
+def test_a_blob_that_does_not_come_is_reported(
     certificate: Issued, status: int, body: bytes, words: str, tmp_path: Path
 ) -> None:
     with serving(certificate, {BLOB.path: (status, {}, body)}, tmp_path) as (port, _):
@@ -235,9 +236,19 @@ def test_a_login_elsewhere_than_at_msr_is_refused(certificate: Issued, tmp_path:
         challenge = {"WWW-Authenticate": f'Bearer realm="https://127.0.0.1:{other}/token",service="msr"'}
         with serving(certificate, {"/v2/_catalog?n=50": (401, challenge, b"")}, tmp_path / "msr") as (port, _):
             registry = MsrRegistry(Msr(f"https://127.0.0.1:{port}", certificate.ca, ME))
-            with pytest.raises(Refusal, match="no password was sent there"):
+            with pytest.raises(Refusal, match="no password was sent"):
                 registry.sample()
         assert asked == []
+
+
+def test_a_blob_that_msr_serves_itself_is_located_at_msr_whatever_its_size(certificate: Issued, tmp_path: Path) -> None:
+    for largest, moved in ((1 << 20, {}), (3, {}), (3, {"Location": "https://cache/v2/x"})):
+        body = b"" if moved else CONTENT
+        with serving(certificate, {BLOB.path: (302 if moved else 200, moved, body)}, tmp_path) as (port, _):
+            msr = Msr(f"https://127.0.0.1:{port}", certificate.ca, ME)
+            msr._client = Client(msr.url, certificate.ca, largest=largest)
+            expected = moved.get("Location", f"{msr.url}{BLOB.path}")
+            assert MsrRegistry(msr).location(BLOB) == expected
 
 
 def test_the_smallest_layer_is_what_a_cache_is_tried_with(certificate: Issued, tmp_path: Path) -> None:
@@ -254,15 +265,15 @@ def test_the_smallest_layer_is_what_a_cache_is_tried_with(certificate: Issued, t
         assert registry.sample() == Blob("app", "sha256:b")
 
 
-def test_the_command_tells_each_step_and_ends_with_an_error_where_one_fails(
+def test_the_command_prints_each_step_and_ends_with_an_error_where_one_fails(
     certificate: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = {"certificatePem": certificate.ca, "certificateSha256": sha256_of(certificate.certificate)}
     with serving(certificate, {"/v2/": (404, {}, b"")}, tmp_path) as (port, _):
         caches = {"asia": {"url": f"https://127.0.0.1:{port}", **told}}
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
-        with pytest.raises(SystemExit, match="1 of 1 caches can't be used as seen from here"):
+        with pytest.raises(SystemExit, match="1 of 1 caches can't be used from here"):
             verify.main([])
     shown = capsys.readouterr().out
     assert "asia: TLS verifies with certificatePem\n" in shown
-    assert "asia: NOT so: /v2/ answers as a registry does\ncache asia at https://127.0.0.1" in shown
+    assert f"FAILED: cache asia at https://127.0.0.1:{port}: /v2/ answers 404" in shown

@@ -157,7 +157,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "expired": (CA.again(ca=True, days=(-9, -1)).pem, "which expired on"),
     "not yet valid": (CA.again(ca=True, days=(2, 9)).pem, "which is not valid before"),
     "a page": ("<html>", "which is no PEM"),
-    "another CA than MSR's TLS": (ATTACKER.pem, "does not verify with this CA"),
+    "another CA than MSR's TLS": (ATTACKER.pem, "does not verify with the trusted CA"),
 }
 
 
@@ -171,7 +171,7 @@ def test_what_is_no_ca_of_this_msr_is_refused_even_if_pinned(msr: Msr, case: str
 
 def test_a_certificate_of_the_right_ca_for_another_host_is_refused(msr: Msr) -> None:
     msr.serve_as(CA.sign("msr", sans=("msr.example.com",)))
-    assert "does not verify with this CA" in check(msr)[1]
+    assert "does not verify with the trusted CA" in check(msr)[1]
 
 
 def test_a_given_ca_is_not_asked_for_and_must_verify(msr: Msr) -> None:

@@ -200,7 +200,7 @@ def test_the_swarm_refuses_an_update_of_what_was_changed_meanwhile_in_the_words_
     provider.create(props(site))
     with pytest.raises(EngineError) as caught:
         provider.manager.update("nodes", stale, stale["Spec"])
-    assert "update out of sequence" in caught.value.said
+    assert "update out of sequence" in caught.value.message
 
 
 @on_a_swarm

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from msr_cache.msr.api import Entry, Unanswered, Untrusted
+from msr_cache.https import Unanswered, Untrusted
+from msr_cache.msr.api import Entry
 from msr_cache.refusal import Refusal
 from msr_cache.resources import registration
 from msr_cache.resources.cache_user import CacheUserProvider
@@ -100,7 +101,7 @@ def test_an_entry_of_the_same_name_or_host_alone_is_refused_even_where_adoption_
     provider = provider_of(RegistrationProvider, msr)
     wanted = {**WANTED, "adopt": True}
     told = refusal(provider, wanted)
-    assert told.startswith("msr-cache:caches.asia.registerInMsr: MSR holds an entry of the same name or host already")
+    assert told.startswith("msr-cache:caches.asia.registerInMsr: found an entry with the same name or host in MSR")
     assert f"{name} at {host} (id theirs)" in told
     with pytest.raises(Refusal, match="the same name or host"):
         provider.create(wanted)
@@ -135,7 +136,7 @@ def test_another_name_of_the_same_msr_changes_nothing_in_it_and_another_msr_is_r
     assert provider.update("asia", olds, elsewhere).outs["entry"] == olds["entry"]
     assert list(msr.known) == [olds["entry"]]
     msr.known.clear()
-    with pytest.raises(Refusal, match="is another one than that at https://msr,"):
+    with pytest.raises(Refusal, match="expected https://msr, the MSR with this"):
         provider.update("asia", olds, elsewhere)
 
 
@@ -191,5 +192,5 @@ def test_a_user_who_is_gone_is_no_hindrance() -> None:
     provider = provider_of(CacheUserProvider, msr)
     assert provider.read("alice", outs).id is None
     provider.delete("alice", outs)
-    with pytest.raises(Refusal, match=r"^at\.users: MSR knows no account alice$"):
+    with pytest.raises(Refusal, match=r"^at\.users: found alice, expected an account"):
         provider.create({"url": "u", "user": "alice", "cache": "new", "at": "at.users"})

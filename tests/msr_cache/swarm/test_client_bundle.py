@@ -1,4 +1,4 @@
-"""MKE's client bundles: read from folder and zip file, renewed, kept from others' eyes; wrong ones told by name."""
+"""MKE's client bundles: read from folder and zip file, renewed, kept private; an error names a wrong one."""
 
 from __future__ import annotations
 
@@ -124,14 +124,14 @@ def test_a_zip_writes_nothing_outside_its_folder(tmp_path: Path, name: str) -> N
     assert all(path.is_relative_to(home / "bundle") for path in evil)
 
 
-def test_a_file_that_is_no_zip_is_told_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_file_that_is_no_zip_is_reported_and_leaves_no_folder(tmp_path: Path) -> None:
     (tmp_path / "bundle.zip").write_text("<html>Sign in</html>")
     told = message(lambda: from_bundle(tmp_path / "bundle.zip"))
     assert told.startswith(f"msr-cache:swarm.clientBundle: found {tmp_path / 'bundle.zip'}, which can't be unpacked")
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_zip_that_is_damaged_is_told_and_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_zip_that_is_damaged_is_reported_and_leaves_no_folder(tmp_path: Path) -> None:
     file = bundle_zip(tmp_path / "bundle.zip")
     file.write_bytes(file.read_bytes().replace(b"private key", b"privatX key"))
     told = message(lambda: from_bundle(file))
@@ -139,17 +139,19 @@ def test_a_zip_that_is_damaged_is_told_and_leaves_no_folder(tmp_path: Path) -> N
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_bundle_that_is_not_there_is_told_by_the_name_that_was_given(tmp_path: Path) -> None:
+def test_a_bundle_that_is_not_there_is_reported_by_the_name_that_was_given(tmp_path: Path) -> None:
     told = message(lambda: from_bundle(tmp_path / "bundle.zip"))
-    assert told.startswith(f"msr-cache:swarm.clientBundle: found no file {tmp_path / 'bundle.zip'}, allowed is")
+    assert told.startswith(
+        f"msr-cache:swarm.clientBundle: found no file {tmp_path / 'bundle.zip'}, expected a client bundle"
+    )
 
 
-def test_a_bundle_without_its_key_is_told_by_the_files_name(tmp_path: Path) -> None:
+def test_a_bundle_without_its_key_is_reported_by_the_files_name(tmp_path: Path) -> None:
     assert "found no key.pem in" in message(lambda: from_bundle(bundle_folder(tmp_path, **{"key.pem": None})))
 
 
-def test_a_bundle_that_names_no_host_is_told(tmp_path: Path) -> None:
+def test_a_bundle_that_names_no_host_is_reported(tmp_path: Path) -> None:
     folder = bundle_folder(tmp_path, **{"env.sh": "export DOCKER_TLS_VERIFY=1\n"})
     assert message(lambda: from_bundle(folder)) == (
-        f"msr-cache:swarm.clientBundle: found no DOCKER_HOST in {folder / 'env.sh'}"
+        f"msr-cache:swarm.clientBundle: found no DOCKER_HOST in {folder / 'env.sh'}: download the bundle again"
     )

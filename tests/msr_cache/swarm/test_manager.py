@@ -1,4 +1,4 @@
-"""How a manager is reached: addresses from every form of config, and one line for whatever goes wrong on the way."""
+"""A manager's address from every form of config, its API, and one line for every failure."""
 
 from __future__ import annotations
 
@@ -81,11 +81,13 @@ def test_a_contexts_manager_is_the_one_that_docker_would_speak_to() -> None:
 @pytest.mark.usefixtures("docker_home")
 def test_a_context_that_docker_does_not_know_is_one_line() -> None:
     assert message(Address(context="test").client) == (
-        "msr-cache:swarm.context: found 'test', which `docker context ls` does not show"
+        "msr-cache:swarm.context: found 'test', expected a context that `docker context ls` lists"
     )
 
 
-def test_a_context_that_the_sdk_does_not_find_without_config_json_is_told_with_the_way_out(docker_home: Path) -> None:
+def test_a_context_that_the_sdk_does_not_find_without_config_json_is_reported_with_the_way_out(
+    docker_home: Path,
+) -> None:
     (docker_home / "config.json").unlink()
     assert "write {} into ~/.docker/config.json" in message(Address(context="prod").client)
 
@@ -126,6 +128,7 @@ class Answerer(BaseHTTPRequestHandler):
         self.server.asked.append(asked)
         self.server.hangs.wait(5)
         self.send_response(self.server.status)
+        self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)
@@ -183,18 +186,18 @@ def test_removing_what_is_gone_already_is_fine(engine: Engine) -> None:
     assert engine.asked == [("DELETE", "/v1.41/configs/c1", {}, None)]
 
 
-def test_what_cant_be_removed_is_told(engine: Engine) -> None:
+def test_what_cant_be_removed_is_reported(engine: Engine) -> None:
     told = message(lambda: engine.says(400, {"message": "config 'a' is in use"}).remove("configs", "c1"))
     assert "config 'a' is in use" in told
 
 
 @pytest.mark.parametrize("status", [404, 409, 500, 503])
-def test_an_error_of_the_engine_is_told_in_its_own_words_with_its_status(engine: Engine, status: int) -> None:
+def test_an_error_of_the_engine_is_reported_in_its_own_words_with_its_status(engine: Engine, status: int) -> None:
     manager = engine.says(status, {"message": "rpc error: the swarm does not have a leader"})
     with pytest.raises(EngineError) as caught:
         manager.get("/nodes")
     assert caught.value.status == status
-    assert caught.value.said == "rpc error: the swarm does not have a leader"
+    assert caught.value.message == "rpc error: the swarm does not have a leader"
     assert str(caught.value) == (
         f"the swarm manager at {manager.address} refused with {status}: rpc error: the swarm does not have a leader"
     )
@@ -203,17 +206,17 @@ def test_an_error_of_the_engine_is_told_in_its_own_words_with_its_status(engine:
 def test_a_403_hints_at_mkes_roles(engine: Engine) -> None:
     told = message(lambda: engine.says(403, {"message": "access denied"}).get("/nodes"))
     assert told.endswith(
-        "refused with 403: access denied; an MKE role may lack the right: use an admin's client bundle"
+        "refused with 403: access denied. Your MKE role may lack the right: use an admin's client bundle"
     )
 
 
 @pytest.mark.parametrize(
     ("body", "said"), [(b"Bad Gateway\n", "Bad Gateway"), (b"", "Internal Server Error"), (b'{"a": 1}', '{"a": 1}')]
 )
-def test_an_error_that_is_not_the_engines_is_told_as_it_is(engine: Engine, body: bytes, said: str) -> None:
+def test_an_error_that_is_not_the_engines_is_reported_as_it_is(engine: Engine, body: bytes, said: str) -> None:
     with pytest.raises(EngineError) as caught:
         engine.says(500, body).get("/nodes")
-    assert caught.value.said == said
+    assert caught.value.message == said
 
 
 # The manager that does not answer
@@ -244,3 +247,28 @@ def test_a_bundle_whose_files_are_no_certificates_is_one_line(engine: Engine, tm
     env = f"export DOCKER_HOST=tcp://127.0.0.1:{engine.server_port}\n"
     assert_unreachable(from_bundle(bundle_folder(tmp_path, **{"env.sh": env})))
     assert engine.asked == []
+
+
+# What must not leave for elsewhere, or be shown
+
+
+def test_no_proxy_of_the_environment_is_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert engine.says(200, {"ID": "n1"}).get("/nodes/n1") == {"ID": "n1"}
+        proxy.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+def test_a_redirect_is_an_error_and_not_followed(engine: Engine) -> None:
+    with pytest.raises(EngineError) as caught:
+        engine.says(302, {"message": "moved"}).get("/nodes")
+    assert caught.value.status == 302
+    assert len(engine.asked) == 1
+
+
+@pytest.mark.parametrize("host", ["ssh://ops:hunter2@manager-1", "tcp://ops:hunter2@manager-1:2376"])
+def test_a_password_in_an_address_is_not_shown(host: str) -> None:
+    assert str(Address(host=host)) == host.replace("hunter2", "[secret]")

@@ -1,4 +1,4 @@
-"""A manager that can't answer is told before anything is declared, with its key and what to do; one that can is not."""
+"""A manager that does not answer is reported before anything is declared, with its key and what to do."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def refused(address: Address) -> str:
 
 def no_answer(host: str, why: str) -> str:
     return (
-        f"msr-cache:swarm.host: found {host}, where no manager answers ({why}): "
-        f"make this work: docker -H {host} node ls"
+        f"msr-cache:swarm.host: found {host}, expected a manager that answers ({why}). "
+        f"Check it with: docker -H {host} node ls"
     )
 
 
@@ -99,12 +99,12 @@ def test_whatever_a_manager_answers_is_for_those_to_judge_who_ask_more(manager: 
     probe(Address(host=manager.host))
 
 
-def test_a_socket_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_socket_that_is_not_there_is_reported(tmp_path: Path) -> None:
     host = f"unix://{tmp_path}/docker.sock"
     assert refused(Address(host=host)) == no_answer(host, "[Errno 2] No such file or directory")
 
 
-def test_a_port_where_nobody_listens_is_told() -> None:
+def test_a_port_where_nobody_listens_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -112,24 +112,26 @@ def test_a_port_where_nobody_listens_is_told() -> None:
 
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:70000", "tcp://nobody.invalid:2375", f"unix:///{'a' * 200}"])
-def test_an_address_that_is_none_is_told(host: str) -> None:
-    assert refused(Address(host=host)).startswith(f"msr-cache:swarm.host: found {host}, where no manager answers (")
+def test_an_address_that_is_none_is_reported(host: str) -> None:
+    assert refused(Address(host=host)).startswith(
+        f"msr-cache:swarm.host: found {host}, expected a manager that answers ("
+    )
 
 
-def test_a_manager_that_hangs_is_told_after_the_timeout(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manager_that_hangs_is_reported_after_the_timeout(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     manager.answer = None
     assert refused(Address(host=manager.host)) == no_answer(manager.host, "timed out")
 
 
-def test_what_hangs_up_without_an_answer_is_told(manager: Manager) -> None:
+def test_what_hangs_up_without_an_answer_is_reported(manager: Manager) -> None:
     manager.answer = b""
-    assert refused(Address(host=manager.host)) == no_answer(manager.host, "it closed the connection")
+    assert refused(Address(host=manager.host)) == no_answer(manager.host, "the connection was closed")
 
 
-def test_a_tls_port_without_a_bundle_is_told(manager: Manager) -> None:
+def test_a_tls_port_without_a_bundle_is_reported(manager: Manager) -> None:
     manager.answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
-    assert "(it requires TLS: set `clientBundle` or `context`)" in refused(Address(host=manager.host))
+    assert "(it requires TLS: use `clientBundle` or `context`)" in refused(Address(host=manager.host))
 
 
 @pytest.mark.parametrize("host", ["ssh://ops@nobody.invalid", "ssh://ops@127.0.0.1:1"])
@@ -182,13 +184,13 @@ def no_certificate(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [strange_ca, strange_client, no_certificate])
-def test_a_bundle_that_does_not_fit_is_told_by_its_key_and_shows_none(
+def test_a_bundle_that_does_not_fit_is_reported_by_its_key_and_shows_none(
     mke: Manager, bundle: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(bundle)
     told = refused(Address(host=mke.host, cert_path=str(bundle)))
-    assert told.startswith(f"msr-cache:swarm.clientBundle: found {mke.host}, where no manager answers (")
-    assert told.endswith(f"make this work: cd {bundle} && . ./env.sh && docker node ls")
+    assert told.startswith(f"msr-cache:swarm.clientBundle: found {mke.host}, expected a manager that answers (")
+    assert told.endswith(f"Check it with: cd {bundle} && . ./env.sh && docker node ls")
     assert mke.asked == []
 
 
@@ -212,16 +214,18 @@ def test_a_context_that_docker_knows_is_taken(context: str) -> None:
     probe(Address(context=context))
 
 
-def test_a_context_is_looked_for_where_docker_is_told_to(docker_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_context_is_looked_for_where_docker_is_reported_to(
+    docker_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     moved = docker_home.rename(docker_home.with_name("elsewhere"))
     monkeypatch.setenv("DOCKER_CONFIG", str(moved))
     probe(Address(context="prod"))
 
 
 @pytest.mark.usefixtures("docker_home")
-def test_a_context_that_docker_does_not_know_is_told() -> None:
+def test_a_context_that_docker_does_not_know_is_reported() -> None:
     assert refused(Address(context="test")) == (
-        "msr-cache:swarm.context: found 'test', which `docker context ls` does not show"
+        "msr-cache:swarm.context: found 'test', expected a context that `docker context ls` lists"
     )
 
 
