@@ -68,7 +68,7 @@ class RolloutProvider(SwarmProvider):
 
 
 class Rollout(Tracked, module="msr", name="Rollout"):
-    """Service `service` (its id) running `replicas` tasks of the spec with the digest `specSha256`; `labels` name the owner."""
+    """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner."""
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(RolloutProvider(), name, props, opts)

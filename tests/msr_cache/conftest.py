@@ -134,6 +134,7 @@ class ScriptedSwarm(Manager):
         self.services: list[dict[str, Any]] = []
         self.created: list[dict[str, Any]] = []
         self.removed: list[str] = []
+        self.updated: list[Mapping[str, Any]] = []
 
     @property
     def seconds(self) -> float:
@@ -165,6 +166,10 @@ class ScriptedSwarm(Manager):
     def create(self, kind: str, spec: Mapping[str, Any]) -> str:
         self.created.append({"kind": kind, **spec})
         return f"created-{len(self.created)}"
+
+    def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
+        assert (kind, known) == ("services", self.service)
+        self.updated.append(spec)
 
     def remove(self, kind: str, id_: str) -> None:
         self.removed.append(f"{kind}/{id_}")

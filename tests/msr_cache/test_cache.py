@@ -102,7 +102,12 @@ def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_
         for name, hook in program.hooks.items()
         if isinstance(hook, pulumi.ResourceHook)
     }
-    assert dry == {"asia-refuse-foreign": True, "asia-trial": False, "asia-renewal": True}
+    assert dry == {"asia-refuse-foreign": True, "asia-trial": False, "asia-renewal": True, "asia-wait": False}
+
+
+def test_the_rollout_is_waited_for_by_the_program_whose_threads_are_many() -> None:
+    rollout = declared().one("Rollout")
+    assert rollout.hooks == {"before_create": ["asia-wait"], "before_update": ["asia-renewal", "asia-wait"]}
 
 
 def test_each_node_gets_the_label_that_places_the_cache() -> None:

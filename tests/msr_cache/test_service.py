@@ -36,14 +36,19 @@ def test_the_service_is_named_and_labelled_as_docker_stack_deploy_would() -> Non
     assert {"label": "com.docker.stack.namespace", "value": "asia"} in args()["labels"]
 
 
-def test_entrypoint_replicas_constraint_and_restart_policy_are_the_seeds() -> None:
+def test_entrypoint_replicas_and_constraint_are_the_seeds() -> None:
     task = args()["task_spec"]
     deploy = SEED["deploy"]
     # An entrypoint of a compose file is the Engine API's Command (docker/cli, convert/service.go).
     assert task["container_spec"]["commands"] == SEED["entrypoint"]
     assert args()["mode"] == {"replicated": {"replicas": deploy["replicas"]}}
     assert task["placement"]["constraints"] == deploy["placement"]["constraints"]
-    assert task["restart_policy"]["condition"] == deploy["restart_policy"]["condition"]
+
+
+def test_a_task_is_replaced_however_it_ends_unlike_the_seeds() -> None:
+    """The registry ends with 0 when it is stopped in order, say by a reboot (moby issue 45788)."""
+    assert SEED["deploy"]["restart_policy"]["condition"] == "on-failure"
+    assert args()["task_spec"]["restart_policy"]["condition"] == "any"
 
 
 def test_the_port_is_the_seeds() -> None:

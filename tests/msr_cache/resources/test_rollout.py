@@ -58,7 +58,7 @@ def service(site: Site, by_hand: Swarm) -> Service:
 
 
 def props(service_id: str, **changes: Any) -> dict[str, Any]:
-    return {"service": service_id, "specSha256": "0a" * 32, "labels": ASIA.labels("rollout"), **changes}
+    return {"service": service_id, "specSha256": "0a" * 32, "replicas": 1, "labels": ASIA.labels("rollout"), **changes}
 
 
 def config(by_hand: Swarm, name: str, owner: Owner = ASIA) -> None:
@@ -105,6 +105,17 @@ def test_a_service_that_was_removed_is_told_with_the_command_that_puts_it_back(p
     for act in (lambda: provider.create(props(GONE)), lambda: provider.update(GONE, props(GONE), props(GONE))):
         with pytest.raises(Refusal, match="was removed outside Pulumi: restore it with pulumi up --refresh"):
             act()
+
+
+@on_a_swarm
+def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
+    by_hand: Swarm, provider: RolloutProvider, service: Service
+) -> None:
+    id_ = service("/bin/sleep", "60", replicas=1)
+    provider.delete(id_, props(id_))
+    assert not by_hand.task_ids(id_)
+    provider.create(props(id_))
+    assert len(by_hand.task_ids(id_)) == 1
 
 
 # Whether there is something to do

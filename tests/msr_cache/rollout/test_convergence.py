@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
 from msr_cache.swarm.manager import EngineError
-from tests.msr_cache.conftest import ScriptedSwarm, task
+from tests.msr_cache.conftest import Clock, ScriptedSwarm, task
 
 SwarmOf = Callable[[int], ScriptedSwarm]
+PORT_IN_USE = "no suitable node (host-mode port already in use on 1 node)"
 NO_NODE = "no suitable node (scheduling constraints not satisfied on 1 node)"
 LOOK = convergence.POLL + 0.01
 """Seconds by which a wait may be longer than it must."""
@@ -114,6 +117,18 @@ def test_a_service_for_which_there_is_no_node_is_given_up_after_a_few_seconds(sw
     assert "what to do: no node carries the label" in told
 
 
+def test_a_port_that_a_stopping_task_still_holds_is_waited_for_through_its_grace_period(swarm: ScriptedSwarm) -> None:
+    waiting = [task("a", "pending", PORT_IN_USE)]
+    swarm.then(0, waiting).then(convergence.GRACE_PERIOD + 1, [task("a", "running")])
+    convergence.wait(swarm, "service-1")
+
+
+def test_a_port_that_is_not_freed_is_reported(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "pending", PORT_IN_USE)])
+    assert "what to do: another service publishes that port" in refusal(swarm)
+    assert swarm.seconds < convergence.GRACE_PERIOD + convergence.UNPLACED + 2 * LOOK
+
+
 def test_a_node_that_is_found_in_time_is_fine(swarm: ScriptedSwarm) -> None:
     """The scheduler may not have seen a label that was set just now."""
     waiting = [task("a", "pending", NO_NODE)]
@@ -170,6 +185,87 @@ def test_what_is_slow_is_given_up_after_ten_minutes(swarm: ScriptedSwarm) -> Non
     swarm.then(0, [task("a", "preparing")])
     assert "has not settled in 600 s: docker service ps service-1" in refusal(swarm)
     assert 600 <= swarm.seconds < 600 + LOOK
+
+
+def test_the_time_for_which_the_swarm_monitors_each_new_task_is_added(swarm_of: SwarmOf) -> None:
+    swarm = swarm_of(2)
+    swarm.service["Spec"]["UpdateConfig"] = {"Monitor": 900 * 10**9}
+    both = [task("a", "running"), task("b", "running")]
+    swarm.then(0, both, "updating").then(2 * 900 + 300, both, "completed")
+    convergence.wait(swarm, "service-1")
+    swarm.then(swarm.seconds, both, "updating")
+    assert "has not settled in 2400 s" in refusal(swarm)
+
+
+class Flaky(ScriptedSwarm):
+    """A swarm whose manager fails, in a way of its own, for some requests."""
+
+    def __init__(self, clock: Clock, failures: list[Refusal]) -> None:
+        super().__init__(clock)
+        self.failures = failures
+
+    def get(self, path: str, **filters: list[str]) -> Any:
+        if self.failures:
+            raise self.failures.pop()
+        return super().get(path, **filters)
+
+
+@pytest.fixture
+def pauses(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the pauses between two attempts, which take no time either."""
+    made: list[float] = []
+
+    def pause(seconds: float) -> None:
+        made.append(seconds)
+        clock.sleep(seconds)
+
+    monkeypatch.setattr("tenacity.time", clock)
+    monkeypatch.setattr(convergence._ask.retry, "sleep", pause)  # type: ignore[attr-defined]
+    return made
+
+
+NO_ANSWER = Refusal("the manager can't be reached")
+
+
+@pytest.mark.parametrize(
+    "failure", [NO_ANSWER, EngineError("m", 503, "The swarm does not have a leader")], ids=["no answer", "no leader"]
+)
+def test_a_manager_that_fails_for_a_moment_ends_no_wait(clock: Clock, pauses: list[float], failure: Refusal) -> None:
+    convergence.wait(Flaky(clock, [failure] * 6).then(0, [task("a", "running")]), "service-1")
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 5]
+
+
+def test_a_manager_that_stays_away_is_reported_after_half_a_minute(clock: Clock, pauses: list[float]) -> None:
+    with pytest.raises(Refusal, match="can't be reached"):
+        convergence.wait(Flaky(clock, [NO_ANSWER] * 100), "service-1")
+    assert convergence.TOLERANCE <= sum(pauses) < convergence.TOLERANCE + 5
+
+
+def test_a_manager_that_refuses_is_not_asked_again(clock: Clock, pauses: list[float]) -> None:
+    with pytest.raises(EngineError, match="no right"):
+        convergence.wait(Flaky(clock, [EngineError("m", 403, "no right")]), "service-1")
+    assert not pauses
+
+
+def test_an_interrupted_run_waits_no_longer(swarm: ScriptedSwarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convergence, "interrupted", threading.Event())
+    convergence.interrupted.set()
+    swarm.then(0, [task("a", "preparing")])
+    assert refusal(swarm) == "interrupted"
+    assert swarm.seconds < LOOK
+
+
+def test_a_service_that_is_stopped_has_no_replica_and_no_task_that_still_runs(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running")]).then(9, [task("a", "shutdown", desired="shutdown")])
+    convergence.stop(swarm, "service-1")
+    assert swarm.updated == [{**swarm.service["Spec"], "Mode": {"Replicated": {"Replicas": 0}}}]
+    assert 9 <= swarm.seconds < 9 + LOOK
+
+
+def test_a_node_that_is_away_keeps_no_service_from_being_stopped(swarm: ScriptedSwarm) -> None:
+    swarm.then(0, [task("a", "running", desired="shutdown")])
+    convergence.stop(swarm, "service-1")
+    assert swarm.seconds < 2 * convergence.GRACE_PERIOD + LOOK
 
 
 def test_a_service_that_is_removed_meanwhile_is_told_as_such(swarm: ScriptedSwarm) -> None:
