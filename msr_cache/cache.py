@@ -30,31 +30,32 @@ class MsrCache(pulumi.ComponentResource):
     """An MSR content cache on a swarm; `outputs` is what the stack says of it."""
 
     def __init__(self, name: str, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("msr:cache:MsrCache", name, described(site.settings, name), opts)
+        config_yaml = registry_config.masked_yaml(registry_config.render(site.settings, name))
+        super().__init__("msr:cache:MsrCache", name, described(site.settings, name, config_yaml), opts)
         scope = Scope(name, site, self)
         own = certificate.declare(scope)
         placed = placement.place(scope, own)
         mounted = files.mount(scope, own, placed)
         running = service.run(scope, own, placed, mounted)
         clients.send(scope, own, running)
-        self.outputs = told(scope, own, placed, running)
+        self.outputs = told(scope, own, placed, running, config_yaml)
         self.register_outputs({"url": scope.cache.url})
 
 
-def described(settings: Settings, name: str) -> dict[str, Any]:
+def described(settings: Settings, name: str, config_yaml: str) -> dict[str, Any]:
     """Return the settings and config.yml, secrets masked: `pulumi preview --diff` shows changes of these in words."""
     cache = settings.caches[name]
     return cache.model_dump(by_alias=True, exclude={"registry_config", "storage", "tls"}, exclude_none=True) | {
-        "tls": cache.tls.words(),
+        "tls": cache.tls.preview_fields(),
         "verify": settings.verify_of(name),
         "image": settings.image_of(name),
         "label": settings.label_of(name),
         "upstreams": settings.upstreams_of(name),
-        "configYaml": masked_config(settings, name),
+        "configYaml": config_yaml,
     }
 
 
-def told(scope: Scope, own: Certificate, placed: Placement, running: Running) -> dict[str, Any]:
+def told(scope: Scope, own: Certificate, placed: Placement, running: Running, config_yaml: str) -> dict[str, Any]:
     """Return the cache's entry in the stack output `caches`."""
     msr_ca = scope.site.msr_ca
     return {
@@ -67,11 +68,6 @@ def told(scope: Scope, own: Certificate, placed: Placement, running: Running) ->
         "nodes": scope.cache.nodes,
         "service": running.service.name,
         "image": placed.image.reference,
-        "configYaml": masked_config(scope.settings, scope.name),
+        "configYaml": config_yaml,
         "registration": {"name": scope.name, "host": scope.cache.url},
     }
-
-
-def masked_config(settings: Settings, name: str) -> str:
-    """Return config.yml as a person may see it."""
-    return registry_config.masked_yaml(registry_config.render(settings, name))
