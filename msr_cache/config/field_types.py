@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -17,6 +17,18 @@ _HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_HOST = 253
 """Characters (RFC 1035)."""
 _DURATION = r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
+
+
+def value_at(config: object, *path: str) -> object:
+    """Return what is at `path` in `config`, whatever its shape; None if nothing is."""
+    for part in path:
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
+
+
+def as_map(value: object) -> dict[str, Any]:
+    """Return `value`, or an empty map if it is none; `validate` reports that."""
+    return value if isinstance(value, dict) else {}
 
 
 def is_host(text: str) -> bool:
@@ -33,11 +45,10 @@ def go_duration(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(_DURATION, value):
         return value
     expected = "a number with ms, s, m or h, such as 24h or 1h30m"
-    message = mismatch(value, expected)
     if str(value).isdecimal():
         # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
-        message = f"found {shown(value)}, which means nanoseconds without a unit; expected {expected}"
-    raise ValueError(message)
+        raise ValueError(f"found {shown(value)}, which means nanoseconds without a unit; expected {expected}")
+    raise ValueError(mismatch(value, expected))
 
 
 def secret_text(value: object) -> object:
@@ -58,17 +69,15 @@ def _pem_text(value: object) -> str:
             text = Path(value).expanduser().read_text("ascii", errors="ignore")
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "no file name"
-            message = (
+            raise ValueError(
                 f"found neither PEM text nor a file that can be read ({reason}); "
                 "set a path relative to the folder of Pulumi.yaml"
-            )
-            raise ValueError(message) from None
+            ) from None
         if "-----BEGIN " not in text:
-            message = (
+            raise ValueError(
                 "found a file that is not PEM text, expected one with a BEGIN line; convert a DER file with "
                 "`openssl x509 -inform der -in FILE`"
             )
-            raise ValueError(message)
     return text.strip() + "\n"
 
 

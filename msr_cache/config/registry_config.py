@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from msr_cache.config import registry_schema
 from msr_cache.config.errors import Mistake, Path
+from msr_cache.config.field_types import as_map
 from msr_cache.config.registry_schema import MASK, mask_secrets
-from msr_cache.config.settings import DEFAULT_STORAGE, Settings, as_map
+from msr_cache.config.settings import DEFAULT_STORAGE, Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+_Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
 
 
@@ -37,15 +37,8 @@ def render(settings: Settings, name: str, http_secret: str = MASK) -> dict[str, 
     )
 
 
-def _config(
-    *,
-    log: Mapping[str, Any],
-    storage: Mapping[str, Any],
-    http: Mapping[str, Any],
-    options: Mapping[str, Any],
-    registry_config: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return config.yml, keys in the order of the page that MSR's documentation has, registryConfig merged over it."""
+def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_config: _Map) -> dict[str, Any]:
+    """Return config.yml, keys in the order of MSR's documentation, registryConfig merged over it."""
     config = {
         "version": 0.1,
         "log": log,
@@ -62,7 +55,7 @@ def _config(
     return _merged(config, registry_config)
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: _Map, over: _Map) -> dict[str, Any]:
     """Maps are merged key by key, everything else is replaced; null removes a key."""
     merged = dict(base)
     for key, value in over.items():
@@ -75,7 +68,7 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def mistakes(raw: Mapping[str, Any]) -> list[Mistake]:
+def mistakes(raw: _Map) -> list[Mistake]:
     """Return what is wrong in `storage` and `registryConfig` of each cache, whatever else is wrong in `raw`."""
     return [
         Mistake(("caches", name, *path), text)
@@ -84,7 +77,7 @@ def mistakes(raw: Mapping[str, Any]) -> list[Mistake]:
     ]
 
 
-def _cache_mistakes(cache: Mapping[str, Any]) -> list[Mistake]:
+def _cache_mistakes(cache: _Map) -> list[Mistake]:
     given = {"storage": cache["storage"]} if isinstance(cache.get("storage"), dict) else {}
     over = as_map(cache.get("registryConfig"))
     # What other keys add is either right or reported at those keys. Here, it only has to be there.
@@ -110,11 +103,11 @@ def _depth(config: object, path: Path) -> int:
     return len(path)
 
 
-def to_yaml(config: Mapping[str, Any]) -> str:
+def to_yaml(config: _Map) -> str:
     """Return the text of config.yml, keys in their order."""
     return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=False)
 
 
-def masked_yaml(config: Mapping[str, Any]) -> str:
+def masked_yaml(config: _Map) -> str:
     """Return the text of config.yml without its secrets."""
     return to_yaml(mask_secrets(config))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msr_cache.config import errors
 from msr_cache.config.errors import Mistake, mismatch
-from msr_cache.config.field_types import go_duration, http_origin
+from msr_cache.config.field_types import go_duration, http_origin, value_at
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -26,12 +25,6 @@ _TYPES = {
     "null": "null",
     "object": "a map",
     "string": "text",
-}
-_LIMITS = {
-    "exclusiveMinimum": "more than {}",
-    "maximum": "{} or less",
-    "minimum": "{} or more",
-    "multipleOf": "a multiple of {}",
 }
 
 
@@ -87,18 +80,14 @@ def _validator() -> Any:  # noqa: ANN401 - an error's parts may be unset to json
         """Report each value that is marked as a secret, so that its path is known."""
         yield ValidationError("secret")
 
-    def pattern(_: object, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
-        # Python's $ also matches before a newline at the end.
-        if isinstance(value, str) and not re.fullmatch(pattern, value):
-            yield ValidationError("pattern")
-
     formats = FormatChecker(())
     for name, check in _FORMATS.items():
         formats.checks(name, raises=ValueError)(check)
     # JSON Schema takes 1.0 for an integer; a driver of the registry does not.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    keywords = {"writeOnly": secret, "pattern": pattern}
-    strict = validators.extend(Draft202012Validator, keywords, type_checker=types)  # type: ignore[no-untyped-call]
+    strict = validators.extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"writeOnly": secret}, type_checker=types
+    )
     return strict(SCHEMA, format_checker=formats)
 
 
@@ -130,7 +119,7 @@ def _text(path: errors.Path, error: Any, *, secret: bool) -> str:  # noqa: ANN40
         *others, last = map(repr, limit)
         expected = f"{', '.join(others)} or {last}" if others else last
     else:
-        expected = _LIMITS[keyword].format(limit) if keyword in _LIMITS else error.schema["description"]
+        expected = error.schema["description"]
     return mismatch(error.instance, expected, secret=secret)
 
 
@@ -146,32 +135,27 @@ def _overlap(one: errors.Path, other: errors.Path) -> bool:
 
 def _rules(config: Mapping[str, Any]) -> Iterator[Mistake]:
     """Yield what keys get wrong together; `config` may have any shape."""
-    entries = _value(config, "middleware", "registry")
+    entries = value_at(config, "middleware", "registry")
     entries = entries if isinstance(entries, list) else []
-    names = [str(_value(entry, "name")) for entry in entries]
+    names = [value_at(entry, "name") for entry in entries]
     if names.count("downstream") != 1:
-        text = f"found {' and '.join(names) or 'none'}, expected exactly one named downstream, which makes it a cache"
+        found = " and ".join(map(errors.shown, names)) or "none"
+        text = f"found {found}, expected exactly one named downstream, which makes it a cache"
         yield Mistake(("middleware", "registry"), text)
     # MSR cache configuration reference, blobttl.
-    expires = any(_value(entry, "options", "blobttl") for entry in entries if _value(entry, "name") == "downstream")
-    if expires and not _value(config, "storage", "delete", "enabled"):
+    expires = any(value_at(entry, "options", "blobttl") for entry in entries if value_at(entry, "name") == "downstream")
+    if expires and not value_at(config, "storage", "delete", "enabled"):
         yield Mistake(("storage", "delete", "enabled"), mismatch(False, "true, because blobttl is set"))  # noqa: FBT003
     # registry/handlers/app.go.
-    if _value(config, "storage", "cache", "blobdescriptor") == "redis" and not _value(config, "redis", "addr"):
+    if value_at(config, "storage", "cache", "blobdescriptor") == "redis" and not value_at(config, "redis", "addr"):
         yield Mistake(("redis", "addr"), "missing; set it, because storage.cache.blobdescriptor is redis")
     # registry/registry.go: with both, the registry does not start.
-    if _value(config, "http", "tls", "certificate") and _value(config, "http", "tls", "letsencrypt", "cachefile"):
+    if value_at(config, "http", "tls", "certificate") and value_at(config, "http", "tls", "letsencrypt", "cachefile"):
         text = "found certificate and letsencrypt.cachefile, expected one of them; null removes the other"
         yield Mistake(("http", "tls"), text)
     # registry/handlers/app.go: once given, it replaces the defaults, and a missing key stops the registry.
-    purging = _value(config, "storage", "maintenance", "uploadpurging")
-    absent = [key for key in ("age", "interval", "dryrun") if _value(purging, key) is None]
-    if purging is not None and absent and _value(purging, "enabled") is not False:
+    purging = value_at(config, "storage", "maintenance", "uploadpurging")
+    absent = [key for key in ("age", "interval", "dryrun") if value_at(purging, key) is None]
+    if purging is not None and absent and value_at(purging, "enabled") is not False:
         text = f"found no {', '.join(absent)}, expected age, interval and dryrun together, or enabled: false"
         yield Mistake(("storage", "maintenance", "uploadpurging"), text)
-
-
-def _value(config: Any, *path: str) -> Any:  # noqa: ANN401 - as YAML has it
-    for part in path:
-        config = config.get(part) if isinstance(config, dict) else None
-    return config

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from itertools import combinations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pulumi.runtime.config import is_config_secret
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,8 +19,18 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 from msr_cache.config import errors
 from msr_cache.config.errors import Mistake, mismatch, shown
-from msr_cache.config.field_types import GoDuration, HttpOrigin, HttpsOrigin, PemText, Port, is_host, secret_text
-from msr_cache.x509 import pem
+from msr_cache.config.field_types import (
+    GoDuration,
+    HttpOrigin,
+    HttpsOrigin,
+    PemText,
+    Port,
+    as_map,
+    is_host,
+    secret_text,
+    value_at,
+)
+from msr_cache.x509.pem import ca_problem
 
 # Imported where it is used: a stack without a certificate of the operator's saves the time.
 if TYPE_CHECKING:
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 
 LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
+_EVERY_NODE = "every node"
 DEFAULT_STORAGE = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
 
 
@@ -70,33 +81,39 @@ LabelKey = Annotated[
 ]
 MemorySize = Annotated[str, _matching(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
 Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
+SwarmHost = Annotated[
+    str,
+    _matching(r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"),
+]
+ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
 Account = Annotated[str, _matching(r"[^\s:/]+", "the name of an MSR account, with no blank, colon or slash")]
 
 
-def _unique(names: list[str], what: str) -> list[str]:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        message = f"found {', '.join(repeated)} more than once, expected each {what} once"
-        raise ValueError(message)
-    return names
+def _unique(what: str) -> AfterValidator:
+    def check(names: list[str]) -> list[str]:
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"found {', '.join(repeated)} more than once, expected each {what} once")
+        return names
 
-
-_EVERY_NODE = "every node"
+    return AfterValidator(check)
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, frozen=True, strict=True)
 
 
-def _require_one(section: _Section) -> None:
-    """Raise ValueError unless exactly one key of `section` is set."""
-    values = section.model_dump(by_alias=True)
-    found = [key for key, value in values.items() if value is not None]
-    if len(found) != 1:
-        raise ValueError(errors.exactly_one(found, values))
+class _OneKey(_Section):
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        values = self.model_dump(by_alias=True)
+        found = [key for key, value in values.items() if value is not None]
+        if len(found) != 1:
+            raise ValueError(errors.exactly_one(found, values))
+        return self
 
 
-class GivenCa(_Section):
+class GivenCa(_OneKey):
     """Trust in MSR from what you know of its CA: the certificate itself, or one or more pins of it."""
 
     sha256: list[str] | None = None
@@ -118,15 +135,10 @@ class GivenCa(_Section):
     @field_validator("pem")
     @classmethod
     def _is_ca(cls, text: str | None) -> str | None:
-        if text is not None and (problem := pem.ca_problem(text)):
+        if text is not None and (problem := ca_problem(text)):
             raise ValueError(problem)
         # OpenSSL takes ASCII only. Only comments can have other characters.
         return text and text.encode("ascii", "ignore").decode()
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> GivenCa:
-        _require_one(self)
-        return self
 
 
 class Msr(_Section):
@@ -143,13 +155,9 @@ class Msr(_Section):
 
     @model_validator(mode="after")
     def _user_with_one_secret(self) -> Msr:
-        given = [name for name in ("password", "token") if getattr(self, name) is not None]
-        if len(given) != (0 if self.user is None else 1):
-            message = (
-                f"found {'a' if self.user else 'no'} user and {' and '.join(given) or 'no password or token'}, expected "
-                "user with exactly one of password and token (an access token), or none of the three"
-            )
-            raise ValueError(message)
+        found = [name for name in ("user", "password", "token") if getattr(self, name) is not None]
+        if found and not (self.user and len(found) == 2):  # noqa: PLR2004 - user, and password or token
+            raise ValueError(f"found {' and '.join(found)}; set user with exactly one of password and token, or none")
         return self
 
     @field_validator("ca", mode="before")
@@ -176,27 +184,12 @@ class Msr(_Section):
         return f"{name}:{tag}"
 
 
-class SwarmAccess(_Section):
+class SwarmAccess(_OneKey):
     """How to reach a manager of the swarm: exactly one of the three."""
 
-    host: (
-        Annotated[
-            str,
-            _matching(
-                r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"
-            ),
-        ]
-        | None
-    ) = None
-    context: (
-        Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")] | None
-    ) = None
+    host: SwarmHost | None = None
+    context: ContextName | None = None
     client_bundle: Annotated[str, Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> SwarmAccess:
-        _require_one(self)
-        return self
 
 
 TlsSource = Literal["selfSigned", "localCa", "provided", "csr"]
@@ -226,8 +219,9 @@ class Tls(_Section):
     def _renewal_fits_validity(self) -> Tls:
         # hashicorp/terraform-provider-tls issue 128: a window as long as the validity renews at every run.
         if self.renew_days >= self.validity_days:
-            message = f"found renewDays {self.renew_days}, expected less than validityDays ({self.validity_days})"
-            raise ValueError(message)
+            raise ValueError(
+                f"found renewDays {self.renew_days}, expected less than validityDays ({self.validity_days})"
+            )
         return self
 
     @model_validator(mode="after")
@@ -236,15 +230,13 @@ class Tls(_Section):
         allowed = _PEM_KEYS[self.source]
         needed = {"certificate", "key"} if self.source == "provided" else {"certificate"} & allowed if found else set()
         if missing := needed - found:
-            message = f"found no {' and no '.join(sorted(missing))}, which source {self.source} needs"
-            raise ValueError(message)
+            raise ValueError(f"found no {' and no '.join(sorted(missing))}, which source {self.source} needs")
         useless = found - allowed
         if self.source == "provided" and self.key_type != "rsa4096":
             useless.add("keyType")
         if useless:
             expected = f"only {', '.join(sorted(allowed))}" if allowed else "no certificate, intermediates, ca or key"
-            message = f"found {' and '.join(sorted(useless))}, expected {expected} with source {self.source}"
-            raise ValueError(message)
+            raise ValueError(f"found {' and '.join(sorted(useless))}, expected {expected} with source {self.source}")
         return self
 
     @property
@@ -299,20 +291,15 @@ class Update(_Section):
 class Register(_Section):
     """The cache's entry in MSR: which accounts pull through it, and whether to adopt an existing entry."""
 
-    users: list[Account] = Field(default_factory=list)
+    users: Annotated[list[Account], _unique("account")] = Field(default_factory=list)
     adopt: bool = False
-
-    @field_validator("users")
-    @classmethod
-    def _unique_users(cls, users: list[str]) -> list[str]:
-        return _unique(users, "account")
 
 
 class Cache(_Section):
     """One cache; only `fqdn` and `nodes` have no default."""
 
     fqdn: Fqdn
-    nodes: Annotated[list[NodeName], Field(min_length=1)]
+    nodes: Annotated[list[NodeName], Field(min_length=1), _unique("node")]
     port: Port = 443
     publish_mode: Literal["ingress", "host"] = "ingress"
     replicas: Annotated[int, Field(ge=0)] = 1
@@ -329,11 +316,6 @@ class Cache(_Section):
     verify: Literal["off", "tls", "pull"] | None = None
     registry_config: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("nodes")
-    @classmethod
-    def _unique_nodes(cls, nodes: list[str]) -> list[str]:
-        return _unique(nodes, "node")
-
     @field_validator("register_in_msr", mode="before")
     @classmethod
     def _registration_form(cls, value: object) -> object:
@@ -346,11 +328,8 @@ class Cache(_Section):
     @model_validator(mode="after")
     def _order_fits_mode(self) -> Cache:
         if self.publish_mode == "host" and self.update.order == "start-first":
-            message = (
-                "found update.order start-first with publishMode host, expected stop-first: two tasks can't share a "
-                "node's port"
-            )
-            raise ValueError(message)
+            found = "update.order start-first with publishMode host"
+            raise ValueError(f"found {found}, expected stop-first: two tasks can't share a node's port")
         return self
 
     @property
@@ -442,11 +421,11 @@ class Settings(_Section):
 
     def _missing_account(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():
-            if not self.msr.user and (cache.register_in_msr or cache.verify == "pull"):
-                wish = "registerInMsr" if cache.register_in_msr else "verify: pull"
+            wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
+            if not self.msr.user and wish in ("registerInMsr", "verify: pull"):
                 text = (
-                    f"missing, and msr-cache:caches.{name} asks for {wish}; set an admin's account, and its password or "
-                    "token with pulumi config set --path --secret 'msr-cache:msr.password'"
+                    f"missing, and caches.{name} asks for {wish}; set an admin's account, and its password or token "
+                    "with pulumi config set --path --secret 'msr-cache:msr.password'"
                 )
                 yield Mistake(("msr", "user"), text)
 
@@ -541,26 +520,17 @@ def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
 
 def _plain_text_secrets(raw: Mapping[str, Any], project: str) -> Iterator[Mistake]:
     """Yield each private key and password that everybody who may read the stack's file may read."""
-    caches = as_map(raw.get("caches")).items()
-    sections: dict[tuple[str, ...], dict[str, Any]] = {
-        ("caches", name, "tls"): as_map(as_map(cache).get("tls")) for name, cache in caches
-    }
-    sections[("localCa",)] = as_map(raw.get("localCa"))
-    for path, section in sections.items():
-        if "PRIVATE KEY-----" in str(section.get("key")) and not is_config_secret(f"{project}:{path[0]}"):
+    keys = [("localCa", "key"), *(("caches", name, "tls", "key") for name in as_map(raw.get("caches")))]
+    for path in keys:
+        if "PRIVATE KEY-----" in str(value_at(raw, *path)) and not is_config_secret(f"{project}:{path[0]}"):
             text = (
                 "found a private key in plain text, expected the path of its file, or the key as a secret: "
-                f"pulumi config set --path --secret {project}:{'.'.join(path)}.key < FILE"
+                f"pulumi config set --path --secret {project}:{'.'.join(path)} < FILE"
             )
-            yield Mistake((*path, "key"), text)
+            yield Mistake(path, text)
     if as_map(raw.get("msr")).keys() & {"password", "token"} and not is_config_secret(f"{project}:msr"):
         text = (
             "found a password or token in plain text, expected an encrypted one: "
             f"pulumi config set --path --secret '{project}:msr.password'"
         )
         yield Mistake(("msr",), text)
-
-
-def as_map(value: object) -> dict[str, Any]:
-    """Return `value`, or an empty map if it is none; `validate` reports that."""
-    return value if isinstance(value, dict) else {}

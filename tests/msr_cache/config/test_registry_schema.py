@@ -330,7 +330,7 @@ def test_blobttl_without_a_unit_is_refused_as_nanoseconds(ttl: object) -> None:
 
 @pytest.mark.parametrize(
     ("names", "found"),
-    [([], "none"), (["downstrem"], "downstrem"), (["downstream", "downstream"], "downstream and downstream")],
+    [([], "none"), (["downstrem"], "'downstrem'"), (["downstream", "downstream"], "'downstream' and 'downstream'")],
 )
 def test_a_config_has_exactly_one_downstream(names: list[str], found: str) -> None:
     options = SEED["middleware"]["registry"][0]["options"]

@@ -526,11 +526,11 @@ ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({".registerInMsr": True}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for registerInMsr; "),
-        ({".verify": "pull"}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for verify: pull; "),
-        ({"msr.user": "admin"}, "msr-cache:msr: found a user and no password or token, "),
-        ({"msr.password": "hunter2"}, "msr-cache:msr: found no user and password, "),
-        ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found a user and password and token, "),
+        ({".registerInMsr": True}, "msr-cache:msr.user: missing, and caches.asia asks for registerInMsr; "),
+        ({".verify": "pull"}, "msr-cache:msr.user: missing, and caches.asia asks for verify: pull; "),
+        ({"msr.user": "admin"}, "msr-cache:msr: found user; set "),
+        ({"msr.password": "hunter2"}, "msr-cache:msr: found password; set "),
+        ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found user and password and token; set "),
         (
             {**ACCOUNT, ".registerInMsr": {"users": ["a b"]}},
             "msr-cache:caches.asia.registerInMsr.users[0]: found 'a b'",
