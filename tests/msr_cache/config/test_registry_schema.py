@@ -424,3 +424,5 @@ def test_the_schema_checks_every_key_and_knows_every_format() -> None:
     formats = [part for part in parts(SCHEMA) if isinstance(part.get("format"), str)]
     assert {part["format"] for part in formats} == set(registry_schema._FORMATS)
     assert not any("writeOnly" in part for part in formats), "a format's error shows the value"
+    limits = {"pattern", "minimum", "maximum", "exclusiveMinimum", "multipleOf"}
+    assert all("description" in part for part in parts(SCHEMA) if limits & part.keys()), "the error needs it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 from typing import Any
 
@@ -13,7 +14,7 @@ from cryptography import x509
 from lab.authority import issue
 from msr_cache.config import registry_config
 from msr_cache.config.errors import shown
-from msr_cache.config.settings import LONGEST_CACHE_NAME, read, validate
+from msr_cache.config.settings import LONGEST_CACHE_NAME, GivenCa, read, validate
 from msr_cache.refusal import Refusal
 from tests.msr_cache.conftest import ABSENT, PROJECT, THREE_FACTS, as_engine_gives, load, settings_with, with_changes
 from tests.seed import STACK_YAML
@@ -342,6 +343,12 @@ def test_another_word_for_trust_is_refused(ca: object) -> None:
 )
 def test_each_way_to_trust_msr_is_accepted(ca: object) -> None:
     settings_with({"msr.ca": ca})
+
+
+def test_a_comment_that_is_not_ascii_does_not_keep_openssl_from_reading_the_ca() -> None:
+    ca = settings_with({"msr.ca": {"pem": f"# Stammzertifikat für MSR\n{MSR_TLS.ca}"}}).msr.ca
+    assert isinstance(ca, GivenCa)
+    assert len(ssl.create_default_context(cadata=ca.pem).get_ca_certs()) == 1
 
 
 # The cache's own certificate.

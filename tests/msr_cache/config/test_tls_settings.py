@@ -139,7 +139,7 @@ def test_a_number_in_a_keys_place_is_not_shown() -> None:
 
 
 def test_files_are_read(tmp_path: Path) -> None:
-    for name, text in {"certificate": LEAF.pem, "ca": ROOT.pem, "key": LEAF.key}.items():
+    for name, text in {"certificate": f"# für den Cache\n{LEAF.pem}", "ca": ROOT.pem, "key": LEAF.key}.items():
         (tmp_path / name).write_text(text)
     files = {name: str(tmp_path / name) for name in ("certificate", "ca", "key")}
     assert settings_with({".tls": PROVIDED | files}).caches["asia"].tls.key == LEAF.key
