@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple, get_args, get_origin
 
@@ -100,16 +101,17 @@ def exactly_one(found: Collection[str], names: Collection[str]) -> str:
 def mismatch(value: object, expected: str, *, secret: bool = False) -> str:
     """Return the text for a value that is not what is expected.
 
-    The text shows the type alone of what may hold a secret: a map, a list, and what is in the place of one.
+    The text shows the type alone of what may hold a secret: a map, a list, what is in the place of one, and a key.
     """
-    if secret or isinstance(value, dict | list) or expected.startswith(("a map", "a list")):
+    secret = secret or isinstance(value, dict | list) or "PRIVATE KEY" in str(value)
+    if secret or expected.startswith(("a map", "a list")):
         return f"expected {expected}, found {_type(value)}"
     return f"found {shown(value)}, expected {expected}"
 
 
 def shown(value: object) -> str:
-    """Return `value` as a line shows it: as YAML writes it, and not too long."""
-    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
+    """Return `value` as a line shows it: as YAML writes it, not too long, and a URL without user and password."""
+    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), re.sub("//.*@", "//...@", repr(value)))
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 

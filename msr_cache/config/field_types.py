@@ -85,8 +85,7 @@ def _origin(*schemes: str) -> Callable[[str], str]:
     forms = " or ".join(f"{scheme}://host[:port]" for scheme in schemes)
 
     def check(url: str) -> str:
-        # The error for a URL with a password must not show it.
-        message = mismatch(re.sub(r"//.*@", "//...@", url), f"{forms} with no path, user or blank")
+        message = mismatch(url, f"{forms} with no path, user or blank")
         try:
             parts = urlsplit(url)
             port = parts.port

@@ -22,7 +22,6 @@ _TYPES = {
     "array": "a list",
     "boolean": "true or false",
     "integer": "a whole number",
-    "null": "null",
     "object": "a map",
     "string": "text",
 }
@@ -91,14 +90,7 @@ def _validator() -> Any:  # noqa: ANN401 - an error's parts may be unset to json
     return strict(SCHEMA, format_checker=formats)
 
 
-def _absolute_path(value: object) -> bool:
-    if isinstance(value, str) and not value.startswith("/"):
-        raise ValueError(mismatch(value, "an absolute path in the container"))
-    return True
-
-
 _FORMATS: dict[str, Callable[[object], bool]] = {
-    "absolute-path": _absolute_path,
     "go-duration": lambda value: bool(go_duration(value)),
     "http-origin": lambda value: not isinstance(value, str) or bool(http_origin(value)),
 }
@@ -113,14 +105,11 @@ def _text(path: errors.Path, error: Any, *, secret: bool) -> str:  # noqa: ANN40
     plain = {"required": errors.MISSING, "minLength": errors.EMPTY, "minItems": errors.NO_ENTRY}
     if keyword in plain:
         return plain[keyword]
-    if keyword == "type":
-        expected = " or ".join(_TYPES[name] for name in ([limit] if isinstance(limit, str) else limit))
-    elif keyword == "enum":
+    expected = error.schema.get("description")
+    if not expected and keyword == "enum":
         *others, last = map(repr, limit)
         expected = f"{', '.join(others)} or {last}" if others else last
-    else:
-        expected = error.schema["description"]
-    return mismatch(error.instance, expected, secret=secret)
+    return mismatch(error.instance, expected or _TYPES[limit], secret=secret)
 
 
 def _one_of(error: Any) -> str:  # noqa: ANN401 - as above

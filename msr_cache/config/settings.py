@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
 _EVERY_NODE = "every node"
+_IMAGES = {"dtr": "mirantis/dtr-content-cache", "msr": "registry.mirantis.com/msr/msr-content-cache"}
 DEFAULT_STORAGE = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
 
 
@@ -178,10 +179,7 @@ class Msr(_Section):
     def default_image(self) -> str:
         """The cache's image for this version: its tag equals MSR's own (Docker KB: DTR content cache issues)."""
         tag = self.version if self.version.count(".") == 2 else f"{self.version}.0"  # noqa: PLR2004 - major.minor.patch
-        name = (
-            "mirantis/dtr-content-cache" if self.generation == "dtr" else "registry.mirantis.com/msr/msr-content-cache"
-        )
-        return f"{name}:{tag}"
+        return f"{_IMAGES[self.generation]}:{tag}"
 
 
 class SwarmAccess(_OneKey):
@@ -416,8 +414,8 @@ class Settings(_Section):
         for name, cache in self.caches.items():
             http = as_map(cache.registry_config.get("http"))
             if "addr" in http and str(http["addr"]).rpartition(":")[2] != str(cache.port):
-                expected = f"an address with port {cache.port}, which is published; `port` changes both"
-                yield Mistake(("caches", name, "registryConfig", "http", "addr"), mismatch(http["addr"], expected))
+                text = mismatch(http["addr"], f"port {cache.port}, which is published; `port` changes both")
+                yield Mistake(("caches", name, "registryConfig", "http", "addr"), text)
 
     def _missing_account(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():
@@ -448,23 +446,21 @@ class Settings(_Section):
         """Return the certificates that the stack's CA signs."""
         return [cache.tls for cache in self.caches.values() if cache.tls.source == "localCa"]
 
-    def warnings(self) -> list[str]:
-        """Return what may not work, or not for long."""
-        found = []
+    def warnings(self) -> Iterator[str]:
+        """Yield what may not work, or not for long."""
         for name, cache in self.caches.items():
             if cache.tls.source == "csr" and not cache.tls.given:
-                found.append(
+                yield (
                     f"msr-cache:caches.{name}.tls: the cache runs on a self-signed certificate of the same key, until "
-                    "the stack output certificateRequestPem is signed and given as tls.certificate"
+                    "you have the stack output certificateRequestPem signed, and set the result as tls.certificate"
                 )
             tag = self.image_of(name).partition("@")[0].rpartition(":")[2]
             if tag != self.msr.version and not tag.startswith(f"{self.msr.version}."):
-                found.append(
+                yield (
                     f"msr-cache:caches.{name}.image: tag {tag} differs from msr.version {self.msr.version}. A cache of "
-                    "another version cannot read MSR's answers ('error unmarshaling response from upstream') or panics "
-                    "on its config.yml: run the tag that equals MSR's version, and set msr.version to it."
+                    "another version can't read MSR's answers ('error unmarshaling response from upstream') or panics "
+                    "on its config.yml. Set the tag that equals MSR's version, and msr.version to the same."
                 )
-        return found
 
 
 def _shared_place(one: Cache, other: Cache) -> str | None:

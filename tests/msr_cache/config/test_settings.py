@@ -178,7 +178,7 @@ def test_start_first_on_a_host_port_is_refused() -> None:
 def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
     (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
     assert line == (
-        f"msr-cache:caches.asia.registryConfig.http.addr: found {shown(addr)}, expected an address with port 8443, "
+        f"msr-cache:caches.asia.registryConfig.http.addr: found {shown(addr)}, expected port 8443, "
         "which is published; `port` changes both"
     )
 
@@ -384,6 +384,8 @@ S3 = {"region": "eu-west-1", "bucket": "b"}
         (".storage", {"s3": {**S3, "secretkeys": "hunter2"}}, ".s3.secretkeys"),
         (".storage", {"s3": "hunter2"}, ".s3"),
         (".secretkey", "hunter2", ""),
+        (".fqdn", "-----BEGIN PRIVATE KEY-----\nhunter2", ""),
+        ("swarm.host", "https://ops:hunter2@manager-1", ""),
         ("msr.passwort", "hunter2", ""),
         ("msr.password", ["hunter2"], ""),
         ("msr.token", {"hunter2": 1}, ""),
@@ -419,7 +421,7 @@ def test_three_facts_are_enough_and_give_the_seeds_defaults() -> None:
     assert cache.storage == {"filesystem": {"rootdirectory": "/var/lib/registry"}}
     assert settings.upstreams_of("asia") == ["https://msr.example.com"]
     assert cache.url == "https://cache.asia.example.com"
-    assert settings.warnings() == []
+    assert list(settings.warnings()) == []
 
 
 def test_a_value_is_read_as_pulumi_stores_it() -> None:
@@ -459,7 +461,7 @@ def test_msr_3_has_names_of_its_own(version: str) -> None:
     assert settings.image_of("asia").startswith("registry.mirantis.com/msr/msr-content-cache:" + version)
     (downstream,) = registry_config.render(settings, "asia")["middleware"]["registry"]
     assert downstream["options"]["cas"] == ["/run/secrets/msr.cert.pem"]
-    assert settings.warnings() == []
+    assert list(settings.warnings()) == []
 
 
 def test_what_is_stated_takes_the_place_of_each_default() -> None:
@@ -509,7 +511,7 @@ def test_a_tag_of_another_version_than_msrs_is_a_warning_that_says_what_happens(
     ("version", "tag"), [("2.9", "2.9.0"), ("2.9", "2.9.12"), ("2.9.4", "2.9.4"), ("3.1", "3.1.2")]
 )
 def test_a_tag_of_msrs_version_is_no_warning(version: str, tag: str) -> None:
-    assert settings_with({"msr.version": version, ".image": f"cache:{tag}"}).warnings() == []
+    assert list(settings_with({"msr.version": version, ".image": f"cache:{tag}"}).warnings()) == []
 
 
 def test_the_longest_cache_name_still_gives_names_that_the_swarm_takes() -> None:

@@ -178,7 +178,7 @@ def test_a_preview_shows_no_key_and_nothing_that_nobody_set() -> None:
     assert not [shown for shown in fields.values() if "key" in shown or "PRIVATE" in str(shown)]
 
 
-def test_a_csr_that_waits_is_said() -> None:
+def test_a_csr_that_waits_is_a_warning() -> None:
     (warning,) = settings_with({".tls": {"source": "csr"}}).warnings()
     assert warning.startswith(f"{AT}: the cache runs on a self-signed certificate of the same key, until")
-    assert settings_with({".tls": SIGNED}).warnings() == []
+    assert list(settings_with({".tls": SIGNED}).warnings()) == []
