@@ -52,7 +52,7 @@ def go_duration(value: object) -> object:
 
 
 def secret_text(value: object) -> object:
-    """Return text; no error shows `value`."""
+    """Return `value` if it is text that is not empty; no error shows it."""
     if not isinstance(value, str) or not value:
         raise ValueError(mismatch(value, "text that is not empty", secret=True))
     return value
@@ -61,12 +61,11 @@ def secret_text(value: object) -> object:
 def _pem_text(value: object) -> str:
     """Return PEM text, or what a file holds; no error shows `value`, which may be a key."""
     if not isinstance(value, str):
-        raise ValueError(mismatch(value, "PEM text or the path of a file", secret=True))  # noqa: TRY004 - pydantic's
+        raise ValueError(mismatch(value, "PEM text or the path of a file", secret=True))  # noqa: TRY004 - or pydantic raises it
     text = value
     if "-----BEGIN " not in value:
         try:
-            # Only comments can have other characters.
-            text = Path(value).expanduser().read_text("ascii", errors="ignore")
+            text = Path(value).expanduser().read_text("latin-1")
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "no file name"
             raise ValueError(
@@ -78,7 +77,12 @@ def _pem_text(value: object) -> str:
                 "found a file that is not PEM text, expected one with a BEGIN line; convert a DER file with "
                 "`openssl x509 -inform der -in FILE`"
             )
-    return text.strip() + "\n"
+    return ascii_only(text).strip() + "\n"
+
+
+def ascii_only(pem: str) -> str:
+    """Return `pem` as OpenSSL reads it: only comments can have other characters than ASCII."""
+    return pem.encode("ascii", "ignore").decode()
 
 
 def _origin(*schemes: str) -> Callable[[str], str]:

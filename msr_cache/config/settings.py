@@ -26,6 +26,7 @@ from msr_cache.config.field_types import (
     PemText,
     Port,
     as_map,
+    ascii_only,
     is_host,
     secret_text,
     value_at,
@@ -138,8 +139,7 @@ class GivenCa(_OneKey):
     def _is_ca(cls, text: str | None) -> str | None:
         if text is not None and (problem := ca_problem(text)):
             raise ValueError(problem)
-        # OpenSSL takes ASCII only. Only comments can have other characters.
-        return text and text.encode("ascii", "ignore").decode()
+        return text and ascii_only(text)
 
 
 class Msr(_Section):
