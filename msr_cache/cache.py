@@ -26,31 +26,34 @@ class MsrCache(pulumi.ComponentResource):
     """An MSR content cache on a swarm; `outputs` is its entry in the stack output `caches`."""
 
     def __init__(self, name: str, site: Site, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("msr:cache:MsrCache", name, component_inputs(site.settings, name), opts)
+        config_yaml = registry_config.masked_yaml(registry_config.render(site.settings, name))
+        super().__init__("msr:cache:MsrCache", name, component_inputs(site.settings, name, config_yaml), opts)
         scope = Scope(name, site, self)
         served = certificate.declare(scope)
         placed = placement.declare(scope, served)
         mounted = files.declare(scope, served, placed)
         running = service.declare(scope, served, placed, mounted)
         clients.declare(scope, served, running)
-        self.outputs = stack_outputs(scope, served, placed, running)
+        self.outputs = stack_outputs(scope, served, placed, running, config_yaml)
         self.register_outputs({"url": scope.cache.url})
 
 
-def component_inputs(settings: Settings, name: str) -> dict[str, Any]:
+def component_inputs(settings: Settings, name: str, config_yaml: str) -> dict[str, Any]:
     """Return the settings and config.yml, secrets masked, whose changes `pulumi preview --diff` shows."""
     cache = settings.caches[name]
     return cache.model_dump(by_alias=True, exclude={"registry_config", "storage", "tls"}, exclude_none=True) | {
-        "tls": cache.tls.words(),
+        "tls": cache.tls.preview_fields(),
         "verify": settings.verify_of(name),
         "image": settings.image_of(name),
         "label": settings.label_of(name),
         "upstreams": settings.upstreams_of(name),
-        "configYaml": masked_config(settings, name),
+        "configYaml": config_yaml,
     }
 
 
-def stack_outputs(scope: Scope, served: Certificate, placed: Placement, running: RunningService) -> dict[str, Any]:
+def stack_outputs(
+    scope: Scope, served: Certificate, placed: Placement, running: RunningService, config_yaml: str
+) -> dict[str, Any]:
     """Return the cache's entry in the stack output `caches`."""
     msr_ca = scope.site.msr_ca
     return {
@@ -63,11 +66,6 @@ def stack_outputs(scope: Scope, served: Certificate, placed: Placement, running:
         "nodes": scope.cache.nodes,
         "service": running.service.name,
         "image": placed.image.reference,
-        "configYaml": masked_config(scope.settings, scope.name),
+        "configYaml": config_yaml,
         "registration": {"name": scope.name, "host": scope.cache.url},
     }
-
-
-def masked_config(settings: Settings, name: str) -> str:
-    """Return config.yml with its secrets masked."""
-    return registry_config.masked_yaml(registry_config.render(settings, name))

@@ -9,7 +9,7 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache.cache import MsrCache
 from msr_cache.config import registry_config
-from msr_cache.config.settings import Settings, judge, read
+from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.rollout.convergence import interrupted
@@ -54,9 +54,11 @@ async def declare(config: Mapping[str, str]) -> None:
 
 def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
     """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
-    raw = read(config, pulumi.get_project())
-    settings, found = judge(raw, pulumi.get_project())
+    project = pulumi.get_project()
+    raw = read(config, project)
+    settings, found = validate(raw, project)
     found += registry_config.mistakes(raw)
     if settings is None or found:
-        raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *found]))
+        lines = [mistake.line(project) for mistake in found]
+        raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *lines]))
     return settings, Address.from_config(settings.swarm.model_dump(by_alias=True))

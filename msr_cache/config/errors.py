@@ -1,123 +1,124 @@
-"""Errors for the operator: what is wrong, where (key path), what was found, what is allowed."""
+"""Mistakes in a stack's config: key path, what was found, what is expected, and what to do."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, TypeGuard, Union, get_args, get_origin
+import re
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-    from pydantic.fields import FieldInfo
+    from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-_CONTAINERS = (list, dict, tuple)
-_OURS = {
-    "input should be": "allowed is",
-    "string should have": "allowed is",
-    "string should match": "allowed is text by",
+Path = tuple[str | int, ...]
+
+MISSING = "missing; set it, because it has no default"
+EMPTY = "must not be empty"
+NO_ENTRY = "must have at least one entry"
+_LONGEST_VALUE = 80
+"""Characters of a value that a line shows."""
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a map",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge} or more",
+    "int_type": "a whole number",
+    "less_than_equal": "{le} or less",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a map",
+    "string_type": "text",
 }
-"""How pydantic begins to say what is allowed, and how we do."""
+"""What pydantic expects, by the type of its error."""
 
 
-def lines(error: ValidationError, model: type[BaseModel], at: str) -> list[str]:
-    """Return one line per mistake, each beginning with its key path below `at`."""
-    return [_line(details, model, at) for details in error.errors(include_url=False)]
+class Mistake(NamedTuple):
+    """A mistake, and the path of its key in the stack's config."""
+
+    path: Path
+    text: str
+
+    def line(self, project: str) -> str:
+        """Return the line that the operator reads."""
+        keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return f"{project}:{keys.removeprefix('.')}: {self.text}"
 
 
-def _line(details: ErrorDetails, model: type[BaseModel], at: str) -> str:
-    loc = [part for part in details["loc"] if part != "[key]"]
-    path, owner, hidden = _follow(model, loc, at)
-    kind = details["type"]
+def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
+    """Return what pydantic found wrong in a config that `model` describes."""
+    return [_mistake(details, model) for details in error.errors(include_url=False)]
+
+
+def _mistake(details: ErrorDetails, model: type[BaseModel]) -> Mistake:
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{path}: unknown key{_known_keys(owner, str(loc[-1]))}"
-    if kind == "missing":
-        return f"{path}: missing, and there is no default for it"
-    if kind in {"value_error", "assertion_error"}:
-        return f"{path}: {details['ctx']['error']}"
-    if kind in {"model_type", "dict_type"}:
-        # What stands in a map's place may be a secret that belongs inside.
-        return f"{path}: found no map, allowed is a map"
-    if kind == "too_short":
-        return f"{path}: found none, allowed is at least {details['ctx']['min_length']}"
-    message = details["msg"][:1].lower() + details["msg"][1:]
-    for said, ours in _OURS.items():
-        message = message.replace(said, ours)
-    return f"{path}: {'' if hidden else found(details['input'])}{message}"
+        return Mistake(path, unknown_key(path[-1], _known_keys(model, path[:-1])))
+    if kind == "value_error":
+        return Mistake(path, str(context["error"]))
+    plain = {"missing": MISSING, "too_short": NO_ENTRY, "string_too_short": EMPTY}.get(kind)
+    expected = _EXPECTED[kind].format(**context) if kind in _EXPECTED else details["msg"]
+    return Mistake(path, plain or mismatch(details["input"], expected))
 
 
-def _follow(model: type[BaseModel], loc: Iterable[int | str], at: str) -> tuple[str, object, bool]:
-    """Return a location's key path, the annotation that holds its last part, and whether that is below a secret."""
-    path, hidden = at, False
-    owner: object = model
-    place: object = model
-    for part in loc:
-        owner, place, hidden = place, inside(place, part), hidden or is_secret(place, part)
-        if not _is_union(owner):
-            path += f"[{part}]" if isinstance(part, int) else ("" if path.endswith(":") else ".") + part
-    return path, owner, hidden
+def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
+    """Return the keys of the map at `path`, which follows fields of models, and names in a map of models."""
+    parts = iter(path)
+    for part in parts:
+        annotation = next(field.annotation for field in model.model_fields.values() if field.alias == part)
+        model = next(_models_in(annotation))
+        if get_origin(annotation) is dict:
+            next(parts)
+    return [str(field.alias) for field in model.model_fields.values()]
 
 
-def inside(annotation: object, part: int | str) -> object:
-    """Return what `part` of a location leads to: a model's field, a list's or map's values, a tagged union's branch."""
-    plain = _plain(annotation)
-    if get_origin(plain) in _CONTAINERS:
-        return get_args(plain)[-1]
-    if _is_union(plain):
-        from pydantic import Tag
-
-        return next((branch for branch in get_args(plain) if Tag(str(part)) in get_args(branch)), None)
-    field = _fields(plain).get(str(part))
-    return field.annotation if field else None
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
-def is_secret(annotation: object, part: int | str) -> bool:
-    """Whether `part` is a field that is marked Secret in the model that `annotation` means."""
-    from msr_cache.config.field_types import Secret
-
-    field = _fields(annotation).get(str(part))
-    return field is not None and any(isinstance(mark, Secret) for mark in field.metadata)
-
-
-def _plain(annotation: object) -> object:
-    """Strip metadata and a union's other members where one alone has parts: they are not in a location."""
-    if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
-    if get_origin(annotation) not in (Union, UnionType):
-        return annotation
-    parted = [kind for kind in map(_plain, get_args(annotation)) if get_origin(kind) in _CONTAINERS or _is_model(kind)]
-    return parted[0] if len(parted) == 1 else annotation
+def unknown_key(key: object, known: Collection[str]) -> str:
+    """Return the text for a key that is none of `known`, with the one that was probably meant."""
+    lower = {name.lower(): name for name in known}
+    nearest = difflib.get_close_matches(str(key).lower(), lower, n=1, cutoff=0.6)
+    hint = f"; did you mean {lower[nearest[0]]}?" if nearest else ""
+    return f"unknown key{hint} (known keys: {', '.join(sorted(known)) or 'none'})"
 
 
-def _is_union(annotation: object) -> bool:
-    return get_origin(_plain(annotation)) in (Union, UnionType)
+def exactly_one(found: Collection[str], names: Collection[str]) -> str:
+    """Return the text for a map that sets none or several of `names`."""
+    return f"found {' and '.join(found) or 'none'}; set exactly one of {', '.join(names)}"
 
 
-def _fields(annotation: object) -> dict[str, FieldInfo]:
-    """Return a model's fields as a location calls them."""
-    model = _plain(annotation)
-    return {field.alias or name: field for name, field in model.model_fields.items()} if _is_model(model) else {}
+def mismatch(value: object, expected: str, *, secret: bool = False) -> str:
+    """Return the text for a value that is not what is expected.
+
+    The text shows the type alone of what may hold a secret: a map, a list, what is in the place of one, and a key.
+    """
+    secret = secret or isinstance(value, dict | list) or "PRIVATE KEY" in str(value)
+    if secret or expected.startswith(("a map", "a list")):
+        return f"expected {expected}, found {_type(value)}"
+    return f"found {shown(value)}, expected {expected}"
 
 
-def _is_model(annotation: object) -> TypeGuard[type[BaseModel]]:
-    from pydantic import BaseModel
-
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _known_keys(owner: object, key: str) -> str:
-    known = sorted(_fields(owner))
-    nearest = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6) or [
-        name for name in known if name.lower() == key.lower()
-    ]
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    return f"{hint} (allowed: {', '.join(known) or 'none'})"
+def shown(value: object) -> str:
+    """Return `value` as a line shows it: as YAML writes it, not too long, and a URL without user and password."""
+    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), re.sub("//.*@", "//...@", repr(value)))
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 
-def found(value: object) -> str:
-    """Begin a message with `value` where that is short enough for a line; what has parts is not shown."""
-    if not isinstance(value, str | int | float | bool | None):
-        return ""
-    shown = repr(value)
-    return f"found {shown if len(shown) <= 80 else shown[:77] + '...'}, "  # noqa: PLR2004 - a line on a terminal
+def _type(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    names = {dict: "a map", list: "a list", str: "text", int: "a number", float: "a number"}
+    return names.get(type(value), "another type")

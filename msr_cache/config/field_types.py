@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from msr_cache.config.errors import mismatch, shown
+
 _HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_HOST = 253
 """Characters (RFC 1035)."""
-_DURATION = r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
+_DURATION = r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
 
 
-@dataclass(frozen=True)
-class Secret:
-    """Marks a field whose value no message, preview or output may show."""
+def value_at(config: object, *path: str) -> object:
+    """Return what is at `path` in `config`, whatever its shape; None if nothing is."""
+    for part in path:
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
+
+
+def as_map(value: object) -> dict[str, Any]:
+    """Return `value`, or an empty map if it is none; `validate` reports that."""
+    return value if isinstance(value, dict) else {}
 
 
 def is_host(text: str) -> bool:
@@ -31,48 +40,56 @@ def is_host(text: str) -> bool:
     return True
 
 
-def _go_duration(value: object) -> object:
-    if not isinstance(value, str | int | float | None) or (
-        isinstance(value, str) and (value == "0" or re.fullmatch(_DURATION, value))
-    ):
+def go_duration(value: object) -> object:
+    """Return `value` if Go reads it as a time.Duration with a unit; otherwise raise ValueError."""
+    if isinstance(value, str) and re.fullmatch(_DURATION, value):
         return value
-    # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
-    trap = ", which without a unit means nanoseconds;" if str(value).isdecimal() else ","
-    message = f"found {value!r}{trap} allowed is a number with ms, s, m or h, such as 24h or 1h30m"
-    raise ValueError(message)
+    expected = "a number with ms, s, m or h, such as 24h or 1h30m"
+    if str(value).isdecimal():
+        # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
+        raise ValueError(f"found {shown(value)}, which means nanoseconds without a unit; expected {expected}")
+    raise ValueError(mismatch(value, expected))
 
 
-def _pem_text(value: object) -> object:
-    """Read a file where no PEM text is given; what stands there may be a key, and is not shown."""
+def secret_text(value: object) -> object:
+    """Return `value` if it is text that is not empty; no error shows it."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(mismatch(value, "text that is not empty", secret=True))
+    return value
+
+
+def _pem_text(value: object) -> str:
+    """Return PEM text, or what a file holds; no error shows `value`, which may be a key."""
     if not isinstance(value, str):
-        return value
+        raise ValueError(mismatch(value, "PEM text or the path of a file", secret=True))  # noqa: TRY004 - or pydantic raises it
     text = value
     if "-----BEGIN " not in value:
         try:
-            text = Path(value).expanduser().read_text("ascii")
-        except UnicodeDecodeError:
-            message = "found a file that is no PEM text; a DER file is made one by `openssl x509 -inform der -in FILE`"
-            raise ValueError(message) from None
-        except (OSError, ValueError) as error:
+            text = Path(value).expanduser().read_text("latin-1")
+        except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "no file name"
-            message = (
+            raise ValueError(
                 f"found neither PEM text nor a file that can be read ({reason}); "
-                "a path is taken from the folder of Pulumi.yaml"
+                "set a path relative to the folder of Pulumi.yaml"
+            ) from None
+        if "-----BEGIN " not in text:
+            raise ValueError(
+                "found a file that is not PEM text, expected one with a BEGIN line; convert a DER file with "
+                "`openssl x509 -inform der -in FILE`"
             )
-            raise ValueError(message) from None
-    return text.strip() + "\n"
+    return ascii_only(text).strip() + "\n"
 
 
-def _without_user(url: str) -> str:
-    # A password in a URL is refused, and must not be printed on the way.
-    return re.sub(r"//.*@", "//...@", url)
+def ascii_only(pem: str) -> str:
+    """Return `pem` as OpenSSL reads it: only comments can have other characters than ASCII."""
+    return pem.encode("ascii", "ignore").decode()
 
 
-def _origin(*schemes: str) -> AfterValidator:
+def _origin(*schemes: str) -> Callable[[str], str]:
+    forms = " or ".join(f"{scheme}://host[:port]" for scheme in schemes)
+
     def check(url: str) -> str:
-        forms = " or ".join(f"{scheme}://host[:port]" for scheme in schemes)
-        allowed = f"{forms} with no path, user or blank"
-        message = f"found {_without_user(url)!r}, allowed is {allowed}"
+        message = mismatch(url, f"{forms} with no path, user or blank")
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -83,13 +100,15 @@ def _origin(*schemes: str) -> AfterValidator:
             raise ValueError(message)
         return url.rstrip("/")
 
-    return AfterValidator(check)
+    return check
 
 
-GoDuration = Annotated[str, BeforeValidator(_go_duration)]
+http_origin = _origin("https", "http")
+
+GoDuration = Annotated[str, BeforeValidator(go_duration)]
 """Go's time.Duration as text, always with a unit: a bare number would be nanoseconds."""
 PemText = Annotated[str, BeforeValidator(_pem_text)]
-"""PEM text, or the path of a file of it."""
-HttpsOrigin = Annotated[str, _origin("https")]
-HttpOrigin = Annotated[str, _origin("https", "http")]
+"""PEM text, or the path of a file that holds it. No error shows it."""
+HttpsOrigin = Annotated[str, AfterValidator(_origin("https"))]
+HttpOrigin = Annotated[str, AfterValidator(http_origin)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -1,21 +1,20 @@
-"""Settings to the cache's config.yml, checked against what the registry knows."""
+"""A cache's config.yml: rendered from its settings, checked against what the registry knows, shown without secrets."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
-from msr_cache.config import errors
-from msr_cache.config.registry_schema import RegistryConfig, mask_secrets
-from msr_cache.config.settings import Settings, as_map
+from msr_cache.config import registry_schema
+from msr_cache.config.errors import Mistake, Path
+from msr_cache.config.field_types import as_map
+from msr_cache.config.registry_schema import MASK, mask_secrets
+from msr_cache.config.settings import DEFAULT_STORAGE, Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+_Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
-_SECRET_PLACE = "[secret]"  # noqa: S105 - what a person reads instead of one
 
 
 def ca_file(settings: Settings) -> str:
@@ -23,31 +22,40 @@ def ca_file(settings: Settings) -> str:
     return f"{settings.msr.generation}.cert.pem"
 
 
-def render(settings: Settings, name: str, http_secret: str = _SECRET_PLACE) -> dict[str, Any]:
-    """Return config.yml of cache `name` (MSR cache configuration reference), registryConfig merged over it."""
+def render(settings: Settings, name: str, http_secret: str = MASK) -> dict[str, Any]:
+    """Return config.yml of cache `name` (MSR cache configuration reference)."""
     cache = settings.caches[name]
     options: dict[str, Any] = {"blobttl": cache.blob_ttl, "upstreams": settings.upstreams_of(name)}
     if settings.msr.ca != "system":
         options["cas"] = [f"{SECRETS}/{ca_file(settings)}"]
-    seed = {
+    return _config(
+        log={"level": cache.log_level},
+        storage=cache.storage,
+        http={"addr": f"0.0.0.0:{cache.port}", "secret": http_secret, "host": cache.url},
+        options=options,
+        registry_config=cache.registry_config,
+    )
+
+
+def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_config: _Map) -> dict[str, Any]:
+    """Return config.yml, keys in the order of MSR's documentation, registryConfig merged over it."""
+    config = {
         "version": 0.1,
-        "log": {"level": cache.log_level},
-        "storage": {"delete": {"enabled": True}, **cache.storage},
+        "log": log,
+        "storage": {"delete": {"enabled": True}, **storage},
         "http": {
-            "addr": f"0.0.0.0:{cache.port}",
-            "secret": http_secret,
-            "host": cache.url,
+            **http,
             # Without it the registry ends at once, in the middle of pulls and handshakes; a second less than the
-            # service's stop_grace_period, which is the end of it anyway.
+            # service's stop_grace_period, which ends it in any case.
             "draintimeout": "9s",
             "tls": {"certificate": f"{SECRETS}/cache.cert.pem", "key": f"{SECRETS}/cache.key.pem"},
         },
         "middleware": {"registry": [{"name": "downstream", "options": options}]},
     }
-    return _merged(seed, cache.registry_config)
+    return _merged(config, registry_config)
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(base: _Map, over: _Map) -> dict[str, Any]:
     """Maps are merged key by key, everything else is replaced; null removes a key."""
     merged = dict(base)
     for key, value in over.items():
@@ -60,45 +68,46 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def mistakes(raw: Mapping[str, Any]) -> list[str]:
-    """One line per key or value of a cache's config.yml that the registry would ignore or refuse.
-
-    `raw` may hold mistakes of every other kind: they hide none of these.
-    """
-    return [line for name, cache in as_map(raw.get("caches")).items() for line in _mistakes(name, as_map(cache))]
-
-
-def _mistakes(name: str, cache: Mapping[str, Any]) -> list[str]:
-    over, storage = as_map(cache.get("registryConfig")), cache.get("storage")
-    # What comes from other keys is right whenever these are, and told at them when not: any right ones will do.
-    others: dict[str, Any] = {"fqdn": "cache", "nodes": ["node"], "registryConfig": over}
-    if isinstance(storage, dict):
-        others["storage"] = storage
-    facts = {"msr": {"url": "https://msr"}, "swarm": {"context": "swarm"}, "caches": {"cache": others}}
-    try:
-        RegistryConfig.model_validate(render(Settings.model_validate(facts), "cache"))
-    except ValidationError as error:
-        return [
-            f"msr-cache:caches.{name}.{_where_it_was_written(line.removeprefix('.'), over)}"
-            for line in errors.lines(error, RegistryConfig, "")
-        ]
-    return []
+def mistakes(raw: _Map) -> list[Mistake]:
+    """Return what is wrong in `storage` and `registryConfig` of each cache, whatever else is wrong in `raw`."""
+    return [
+        Mistake(("caches", name, *path), text)
+        for name, cache in as_map(raw.get("caches")).items()
+        for path, text in _cache_mistakes(as_map(cache))
+    ]
 
 
-def _where_it_was_written(line: str, over: Mapping[str, Any]) -> str:
-    """Lead a line about config.yml to the operator's own key: `storage` where that, not registryConfig, says it."""
-    section, _, rest = line.partition(": ")[0].partition(".")
-    driver = rest.partition(".")[0]
-    theirs = over.get("storage", {})
-    overrides = driver in theirs if driver and isinstance(theirs, dict) else theirs != {}
-    return f"registryConfig.{line}" if section != "storage" or overrides else line
+def _cache_mistakes(cache: _Map) -> list[Mistake]:
+    given = {"storage": cache["storage"]} if isinstance(cache.get("storage"), dict) else {}
+    over = as_map(cache.get("registryConfig"))
+    # What other keys add is either right or reported at those keys. Here, it only has to be there.
+    config = _config(
+        log={},
+        storage=given.get("storage", DEFAULT_STORAGE),
+        http={},
+        options={"blobttl": "24h", "upstreams": ["https://msr"]},
+        registry_config=over,
+    )
+    return [
+        Mistake(path if _depth(given, path) > _depth(over, path) else ("registryConfig", *path), text)
+        for path, text in registry_schema.mistakes(config)
+    ]
 
 
-def to_yaml(config: Mapping[str, Any]) -> str:
-    """Return config.yml's text, keys in the order of the seed."""
+def _depth(config: object, path: Path) -> int:
+    """Return how far `path` leads into `config`: a mistake was written where that is farther."""
+    for depth, part in enumerate(path):
+        if not isinstance(config, dict) or part not in config:
+            return depth
+        config = config[part]
+    return len(path)
+
+
+def to_yaml(config: _Map) -> str:
+    """Return the text of config.yml, keys in their order."""
     return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=False)
 
 
-def masked_yaml(config: Mapping[str, Any]) -> str:
-    """Return config.yml's text as a person may see it."""
+def masked_yaml(config: _Map) -> str:
+    """Return the text of config.yml without its secrets."""
     return to_yaml(mask_secrets(config))

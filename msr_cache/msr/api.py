@@ -79,7 +79,11 @@ class Msr:
 
     def entries(self) -> list[Entry]:
         """Return all content caches."""
-        return [_entry(found) for found in self._call("GET", _CACHES) or ()]
+        # Go writes a list that has no items as null.
+        found = self._call("GET", _CACHES)
+        if not isinstance(found, list | None):
+            raise _odd_answer("a list of content caches")
+        return [_entry(each) for each in found or ()]
 
     def entry(self, id_: str) -> Entry | None:
         """Return the content cache with this id, if there is one."""
@@ -98,6 +102,8 @@ class Msr:
         """Return the id of the cache that an account pulls through, empty for none; None if there is no account."""
         found = self._call("GET", _settings(user), absent="NO_SUCH_USER")
         # The reference has a capital C in the answer and a lower-case one in the request.
+        if not isinstance(found, dict | None):
+            raise _odd_answer("an account's settings")
         return None if found is None else str(found.get("ContentCacheUUID") or found.get("contentCacheUUID") or "")
 
     def point(self, user: str, id_: str) -> None:
@@ -128,7 +134,7 @@ class Msr:
             return None
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise self._error(method, path, answer)
-        if not answer.body:
+        if not answer.body and method != "GET":
             return None
         try:
             return json.loads(answer.body)
@@ -168,7 +174,11 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     try:
         return Entry(str(found["id"]), str(found["name"]), str(found["host"]))
     except (KeyError, TypeError):
-        raise Refusal("found no content cache in MSR's answer: check msr-cache:msr.url and msr.version") from None
+        raise _odd_answer("a content cache") from None
+
+
+def _odd_answer(expected: str) -> Refusal:
+    return Refusal(f"MSR's answer is not {expected}, as expected: check msr-cache:msr.url and msr.version")
 
 
 def _settings(user: str) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LARGEST = 1 << 16
 """Bytes: no CA certificate is larger."""
 _CHECK = "Check that this is MSR, that it is up, and the firewall; or set msr.ca.pem to its CA"
-REMEMBERED = ("pem", "sha256", "subject", "expires", "offered")
+REMEMBERED = ("pem", "sha256", "subject", "expires", "offered", "unchecked")
 Pins = list[str] | str | None
 """SHA-256 of certificates, or `sha256:` and that of their public keys; states hold one alone as a string."""
 
@@ -39,7 +39,7 @@ def fetch(url: str) -> str:
         raise Refusal(f"msr-cache:msr.url: MSR at {url} {error}. {_CHECK}") from None
     if answer.status != HTTPStatus.OK:
         raise Refusal(f"msr-cache:msr.url: {url}/ca answered {answer.status}, expected 200. {_CHECK}")
-    return answer.body.decode("ascii", errors="replace")
+    return answer.body.decode("ascii", errors="ignore")
 
 
 def verify(url: str, ca_pem: str) -> None:
@@ -123,15 +123,22 @@ class MsrCaProvider(SwarmProvider):
         return CreateResult("msr-ca", props)
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Report a rotated CA, but trust it only if a pin matches. An MSR that is down is an error."""
+        """Report a rotated CA, but trust it only if a pin matches. Report an MSR that is down, and keep its CA."""
+        try:
+            now = {**self._current(props), "unchecked": None}
+        except Refusal as error:
+            # No reason to fail: `up --refresh` must be able to repair the swarm meanwhile.
+            now = {**props, "unchecked": str(error)}
+        return ReadResult(id_, now, {**now})
+
+    @staticmethod
+    def _current(props: Props) -> Props:
         url, pins = props["url"], props.get("pin")
         certificates = certificates_of(props.get("given") or fetch(url), url)
         offered = ", ".join(map(pem.sha256, certificates))
         if offered == props["sha256"] or all(_covered(certificate, pins) for certificate in certificates):
-            now = {**props, **trusted(url, pem.text(*certificates), pins), "offered": None}
-        else:
-            now = {**props, "offered": offered}
-        return ReadResult(id_, now, {**now})
+            return {**props, **trusted(url, pem.text(*certificates), pins), "offered": None}
+        return {**props, "offered": offered}
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         return DiffResult(changes=not unchanged(olds, news, "url", "pin", "given", "pem"))
@@ -143,7 +150,8 @@ class MsrCaProvider(SwarmProvider):
 class MsrCa(Tracked, module="msr", name="MsrCa"):
     """MSR's CA: `pem`, `sha256` (of the DER form), `subject` (RFC 4514) and `expires` (ISO 8601).
 
-    `offered` is the SHA-256 of another CA, not trusted, that MSR returned at the last refresh.
+    `offered` is the SHA-256 of another CA, not trusted, that MSR returned at the last refresh; `unchecked` is why that
+    refresh could not compare the CA with MSR's.
     """
 
     pem: pulumi.Output[str]
@@ -151,6 +159,7 @@ class MsrCa(Tracked, module="msr", name="MsrCa"):
     subject: pulumi.Output[str]
     expires: pulumi.Output[str]
     offered: pulumi.Output[str | None]
+    unchecked: pulumi.Output[str | None]
 
     def __init__(self, name: str, msr: Msr, opts: pulumi.ResourceOptions | None = None) -> None:
         given = msr.ca if not isinstance(msr.ca, str) else None
@@ -163,6 +172,12 @@ class MsrCa(Tracked, module="msr", name="MsrCa"):
         }
         super().__init__(MsrCaProvider(), name, props, opts)
         pulumi.Output.all(self.sha256, self.offered).apply(lambda both: self._warn(msr.url, *both))
+        self.unchecked.apply(self._warn_unchecked)
+
+    @staticmethod
+    def _warn_unchecked(problem: str | None) -> None:
+        if problem:
+            pulumi.log.warn(f"{problem}. The last refresh kept the CA that this stack trusts, unchecked")
 
     @staticmethod
     def _warn(url: str, remembered: str, offered: str | None) -> None:

@@ -25,7 +25,7 @@ from pulumi.runtime.proto import resource_pb2
 
 from lab.authority import issue
 from lab.site import Site
-from msr_cache.config.settings import Settings, judge, read
+from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import SwarmProvider
 from msr_cache.rollout import convergence
@@ -67,9 +67,9 @@ def as_engine_gives(config: Mapping[str, Any]) -> dict[str, str]:
 
 def load(config: Mapping[str, str]) -> Settings:
     """Return the settings, or raise Refusal with a line for every mistake."""
-    settings, found = judge(read(config, PROJECT), PROJECT)
+    settings, found = validate(read(config, PROJECT), PROJECT)
     if settings is None or found:
-        raise Refusal("\n".join(found))
+        raise Refusal("\n".join(mistake.line(PROJECT) for mistake in found))
     return settings
 
 

@@ -28,7 +28,7 @@ def downstream(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def mistakes(changes: dict[str, Any]) -> list[str]:
-    return registry_config.mistakes(with_changes(changes))
+    return [each.line("msr-cache") for each in registry_config.mistakes(with_changes(changes))]
 
 
 def in_order(value: Any) -> Any:
@@ -133,46 +133,50 @@ def test_rendering_leaves_the_settings_as_they_are() -> None:
             {".registryConfig": {"http": {"tls": {"certficate": "/x"}}}},
             "registryConfig.http.tls.certficate: unknown key; did you mean certificate?",
         ),
-        ({".registryConfig": {"version": 0.2}}, "registryConfig.version: found 0.2, allowed is 0.1"),
+        ({".registryConfig": {"version": 0.2}}, "registryConfig.version: found 0.2, expected 0.1"),
         ({".registryConfig": {"middleware": None}}, "registryConfig.middleware: missing"),
-        ({".registryConfig": {"storage": 5}}, "registryConfig.storage: found no map, allowed is a map"),
+        ({".registryConfig": {"storage": 5}}, "registryConfig.storage: expected a map, found a number"),
         ({".registryConfig": {"storage": None}}, "registryConfig.storage: missing"),
         (
             {".registryConfig": {"storage": {"delete": {"enabled": False}}}},
-            "registryConfig.storage.delete.enabled: found False, allowed is true",
+            "registryConfig.storage.delete.enabled: found false, expected true",
         ),
         (
             {".registryConfig": {"storage": {"s3": {"region": "eu", "bucket": "b"}}}},
-            "registryConfig.storage: found filesystem and s3, allowed is exactly one of",
+            "registryConfig.storage: found filesystem and s3; set exactly one of",
         ),
         (
             {".registryConfig": {"storage": {"filesystem": {"rootdir": "/x"}}}},
             "registryConfig.storage.filesystem.rootdir: unknown key; did you mean rootdirectory?",
         ),
-        # What the operator wrote below `storage` is told there.
+        # What the operator wrote below `storage` is reported there.
         ({".storage": {"s4": {}}}, "storage"),
-        ({".storage": {}}, "storage: found none, allowed is exactly one of"),
+        ({".storage": {}}, "storage: found none; set exactly one of"),
         ({".storage": {"s3": {"bucket": "b"}}}, "storage.s3.region: missing"),
         ({".storage": {"filesystem": {"rootdir": "/x"}}}, "storage.filesystem.rootdir: unknown key"),
         (
             {".storage": {"filesystem": {}, "delete": {"enabled": False}}},
-            "storage.delete.enabled: found False, allowed is true",
+            "storage.delete.enabled: found false, expected true",
         ),
         (
             {".storage": {"filesystem": {"rootdir": "/x"}}, ".registryConfig": {"storage": {"cache": {}}}},
             "storage.filesystem.rootdir: unknown key",
         ),
+        (
+            {".storage": {"s3": {"bucket": "b"}}, ".registryConfig": {"storage": {"s3": {"encrypt": "yes"}}}},
+            "registryConfig.storage.s3.encrypt: found 'yes', expected true or false",
+        ),
     ],
     ids=str,
 )
-def test_a_mistake_is_told_at_the_key_where_it_was_written(changes: dict[str, Any], line: str) -> None:
+def test_a_mistake_is_reported_at_the_key_where_it_was_written(changes: dict[str, Any], line: str) -> None:
     found = mistakes(changes)
     assert found
     assert all(each.startswith("msr-cache:caches.asia.") for each in found)
     assert found[0].startswith(f"msr-cache:caches.asia.{line}")
 
 
-def test_every_mistake_of_config_yml_is_told_at_once() -> None:
+def test_every_mistake_of_config_yml_is_reported_at_once() -> None:
     changes = {
         ".registryConfig": {"loog": {}, "http": {"hots": "x"}},
         ".storage": {"s3": {"region": "eu", "bukket": "b", "bucket": "b"}},

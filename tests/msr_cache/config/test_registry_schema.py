@@ -4,12 +4,12 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from jsonschema import Draft202012Validator
 
-from msr_cache.config import errors
-from msr_cache.config.registry_schema import MASK, RegistryConfig, mask_secrets
+from msr_cache.config import registry_schema
+from msr_cache.config.registry_schema import MASK, SCHEMA, mask_secrets
 
-# The config.yml of Mirantis' page "Prepare the cache deployment" (MSR 2.9), the doubled quote mended.
+# The config.yml of Mirantis' page "Prepare the cache deployment" (MSR 2.9), with the doubled quote corrected.
 SEED: dict[str, Any] = {
     "version": 0.1,
     "log": {"level": "info"},
@@ -86,11 +86,7 @@ def placed(path: str, value: Any) -> dict[str, Any]:
 
 
 def mistakes(config: dict[str, Any]) -> list[str]:
-    try:
-        RegistryConfig.model_validate(config)
-    except ValidationError as error:
-        return [line.removeprefix(".") for line in errors.lines(error, RegistryConfig, "")]
-    return []
+    return [each.line("").removeprefix(":") for each in registry_schema.mistakes(config)]
 
 
 def mistake(config: dict[str, Any]) -> str:
@@ -200,7 +196,7 @@ def test_what_distribution_reads_is_right(path: str, value: object) -> None:
 )
 def test_a_misspelt_key_is_named_with_the_nearest_known_one(path: str, nearest: str) -> None:
     line = next(line for line in mistakes(placed(path, "x")) if "unknown key" in line)
-    assert line.startswith(f"{shown(path)}: unknown key; did you mean {nearest}? (allowed: ")
+    assert line.startswith(f"{shown(path)}: unknown key; did you mean {nearest}? (known keys: ")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +270,7 @@ def test_a_value_of_another_form_is_refused_where_it_stands(path: str, value: ob
 
 @pytest.mark.parametrize("path", ["http", "redis", "storage.s3", "storage.gcs.credentials", "log.hooks.0", OPTIONS])
 def test_text_in_a_maps_place_is_refused_and_not_shown(path: str) -> None:
-    assert mistake(placed(path, "hunter2")) == f"{shown(path)}: found no map, allowed is a map"
+    assert mistake(placed(path, "hunter2")) == f"{shown(path)}: expected a map, found text"
 
 
 @pytest.mark.parametrize(
@@ -299,7 +295,7 @@ def test_text_in_a_maps_place_is_refused_and_not_shown(path: str) -> None:
 def test_a_key_that_a_driver_needs_is_missed(driver: str, key: str) -> None:
     given = {other: value for other, value in DRIVERS[driver].items() if other != key}
     line = mistake(SEED | {"storage": {"delete": {"enabled": True}, driver: given}})
-    assert line == f"storage.{driver}.{key}: missing, and there is no default for it"
+    assert line == f"storage.{driver}.{key}: missing; set it, because it has no default"
 
 
 @pytest.mark.parametrize(
@@ -307,21 +303,21 @@ def test_a_key_that_a_driver_needs_is_missed(driver: str, key: str) -> None:
 )
 def test_a_config_has_exactly_one_driver(drivers: dict[str, Any], found: str) -> None:
     assert mistake(SEED | {"storage": {"delete": {"enabled": True}, **drivers}}) == (
-        f"storage: found {found}, allowed is exactly one of azure, filesystem, gcs, inmemory, oss, s3, swift"
+        f"storage: found {found}; set exactly one of azure, filesystem, gcs, inmemory, oss, s3, swift"
     )
 
 
 def test_an_unknown_driver_is_named() -> None:
     assert mistake(SEED | {"storage": {"delete": {"enabled": True}, "minio": {}}}) == (
         "storage.minio: unknown key "
-        "(allowed: azure, cache, delete, filesystem, gcs, inmemory, maintenance, oss, redirect, s3, swift)"
+        "(known keys: azure, cache, delete, filesystem, gcs, inmemory, maintenance, oss, redirect, s3, swift)"
     )
 
 
-@pytest.mark.parametrize(("delete", "found"), [({}, "None"), ({"enabled": False}, "False")])
-def test_blobttl_needs_delete_enabled(delete: dict[str, Any], found: str) -> None:
+@pytest.mark.parametrize("delete", [{}, {"enabled": False}])
+def test_blobttl_needs_delete_enabled(delete: dict[str, Any]) -> None:
     config = placed("storage.delete", delete)
-    assert mistake(config) == f"storage.delete.enabled: found {found}, allowed is true, as blobttl is set"
+    assert mistake(config) == "storage.delete.enabled: found false, expected true, because blobttl is set"
     del config["middleware"]["registry"][0]["options"]["blobttl"]
     assert mistakes(config) == []
 
@@ -329,27 +325,27 @@ def test_blobttl_needs_delete_enabled(delete: dict[str, Any], found: str) -> Non
 @pytest.mark.parametrize("ttl", [24, "24"])
 def test_blobttl_without_a_unit_is_refused_as_nanoseconds(ttl: object) -> None:
     line = mistake(placed(f"{OPTIONS}.blobttl", ttl))
-    assert line.startswith(f"{shown(OPTIONS)}.blobttl: found {ttl!r}, which without a unit means nanoseconds")
+    assert line.startswith(f"{shown(OPTIONS)}.blobttl: found {ttl!r}, which means nanoseconds without a unit")
 
 
 @pytest.mark.parametrize(
     ("names", "found"),
-    [([], "none"), (["downstrem"], "downstrem"), (["downstream", "downstream"], "downstream and downstream")],
+    [([], "none"), (["downstrem"], "'downstrem'"), (["downstream", "downstream"], "'downstream' and 'downstream'")],
 )
 def test_a_config_has_exactly_one_downstream(names: list[str], found: str) -> None:
     options = SEED["middleware"]["registry"][0]["options"]
     line = mistake(placed("middleware.registry", [{"name": name, "options": options} for name in names]))
-    assert line.startswith(f"middleware.registry: found {found}, allowed is exactly one named downstream")
+    assert line.startswith(f"middleware.registry: found {found}, expected exactly one named downstream")
 
 
 def test_a_config_without_middleware_is_no_caches() -> None:
     config = {key: value for key, value in SEED.items() if key != "middleware"}
-    assert mistake(config) == "middleware: missing, and there is no default for it"
+    assert mistake(config) == "middleware: missing; set it, because it has no default"
 
 
 def test_a_cache_in_redis_needs_redis() -> None:
     config = placed("storage.cache.blobdescriptor", "redis")
-    assert mistake(config) == "redis.addr: missing, and storage.cache.blobdescriptor is redis"
+    assert mistake(config) == "redis.addr: missing; set it, because storage.cache.blobdescriptor is redis"
     assert mistakes(config | {"redis": {"addr": "redis:6379"}}) == []
 
 
@@ -362,7 +358,7 @@ def test_an_upload_purging_is_given_whole() -> None:
     "kinds", [{}, {"silly": {"realm": "r", "service": "s"}, "htpasswd": {"realm": "r", "path": "p"}}]
 )
 def test_auth_is_of_exactly_one_kind(kinds: dict[str, Any]) -> None:
-    assert mistake(SEED | {"auth": kinds}).endswith("allowed is exactly one of htpasswd, silly, token")
+    assert mistake(SEED | {"auth": kinds}).endswith("set exactly one of htpasswd, silly, token")
 
 
 def test_a_certificate_and_lets_encrypt_exclude_each_other() -> None:
@@ -375,7 +371,7 @@ def test_a_certificate_and_lets_encrypt_exclude_each_other() -> None:
 @pytest.mark.parametrize("path", SECRETS)
 def test_a_secret_of_another_form_is_refused_and_not_shown(path: str) -> None:
     found = mistakes(placed(path, 13371337))
-    assert f"{shown(path)}: allowed is a valid string" in found
+    assert f"{shown(path)}: expected text, found a number" in found
     assert "13371337" not in "".join(found)
 
 
@@ -411,6 +407,22 @@ def test_secrets_are_masked_where_a_list_is_missing_or_doubled(given: dict[str, 
     assert "hunter2" not in str(mask_secrets({"notifications": given}))
 
 
-def test_unknown_keys_stay_when_secrets_are_masked() -> None:
-    config = {"own": {"password": "p"}, "http": {"own": [1, {"secret": "s"}], "secret": "hunter2"}, "redis": None}
-    assert mask_secrets(config) == config | {"http": {"own": [1, {"secret": "s"}], "secret": MASK}}
+def test_what_is_wrong_is_masked_too_because_it_may_be_a_secret() -> None:
+    config = {"own": {"password": "p"}, "http": {"sekret": "hunter2", "net": "tcp"}, "redis": "hunter2"}
+    assert mask_secrets(config) == {"own": MASK, "http": {"sekret": MASK, "net": "tcp"}, "redis": MASK}
+
+
+def parts(schema: Any) -> list[dict[str, Any]]:
+    inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    return [*([schema] if isinstance(schema, dict) else []), *(part for each in inner for part in parts(each))]
+
+
+def test_the_schema_checks_every_key_and_knows_every_format() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    maps = [part for part in parts(SCHEMA) if "object" in part.get("type", ()) and part != {"type": "object"}]
+    assert all("additionalProperties" in part for part in maps)
+    formats = [part for part in parts(SCHEMA) if isinstance(part.get("format"), str)]
+    assert {part["format"] for part in formats} == set(registry_schema._FORMATS)
+    assert not any("writeOnly" in part for part in formats), "a format's error shows the value"
+    limits = {"pattern", "minimum", "maximum", "exclusiveMinimum", "multipleOf"}
+    assert all("description" in part for part in parts(SCHEMA) if limits & part.keys()), "the error needs it"

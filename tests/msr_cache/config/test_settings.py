@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 from typing import Any
 
@@ -12,7 +13,8 @@ from cryptography import x509
 
 from lab.authority import issue
 from msr_cache.config import registry_config
-from msr_cache.config.settings import LONGEST_CACHE_NAME, judge, read
+from msr_cache.config.errors import shown
+from msr_cache.config.settings import LONGEST_CACHE_NAME, GivenCa, read, validate
 from msr_cache.refusal import Refusal
 from tests.msr_cache.conftest import ABSENT, PROJECT, THREE_FACTS, as_engine_gives, load, settings_with, with_changes
 from tests.seed import STACK_YAML
@@ -21,37 +23,38 @@ CACHE_KEYS = (
     "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
     "resources, storage, tls, update, upstreams, verify"
 )
-ORIGIN = "allowed is https://host[:port] with no path, user or blank"
-HTTP_ORIGIN = "allowed is https://host[:port] or http://host[:port] with no path, user or blank"
-HOST = "allowed is a host name or IP address alone: no scheme, port, path or blank"
-IMAGE = "allowed is an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0"
-DURATION = "allowed is a number with ms, s, m or h, such as 24h or 1h30m"
-VERSION = 'allowed is MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)'
-SWARM_HOST = "allowed is ssh://user@host, tcp://host:port or unix:///path"
-CONTEXT = "allowed is a name that `docker context ls` shows"
-ONE_ACCESS = "allowed is exactly one of host, context and clientBundle"
-MEMORY = "allowed is a number and a unit (k, m, g), such as 512m"
-NODE = "allowed is a node's host name, as `docker node ls` shows it"
-CACHE_NAME = f"allowed is a-z, 0-9 and - inside, {LONGEST_CACHE_NAME} characters at most"
-NO_MAP = "found no map, allowed is a map"
-MISSING = "missing, and there is no default for it"
+ORIGIN = "expected https://host[:port] with no path, user or blank"
+HTTP_ORIGIN = "expected https://host[:port] or http://host[:port] with no path, user or blank"
+HOST = "expected a host name or IP address alone: no scheme, port, path or blank"
+IMAGE = "expected an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0"
+DURATION = "expected a number with ms, s, m or h, such as 24h or 1h30m"
+VERSION = 'expected MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)'
+SWARM_HOST = "expected ssh://user@host, tcp://host:port or unix:///path"
+CONTEXT = "expected a name that `docker context ls` shows"
+ONE_ACCESS = "set exactly one of host, context, clientBundle"
+MEMORY = "expected a number and a unit (k, m, g), such as 512m"
+NODE = "expected a node's host name, as `docker node ls` shows it"
+CACHE_NAME = f"expected a-z, 0-9 and - inside, {LONGEST_CACHE_NAME} characters at most"
+TEXT_FOR_MAP = "expected a map, found text"
+MISSING = "missing; set it, because it has no default"
+NO_ENTRY = "must have at least one entry"
 
 pytestmark = pytest.mark.usefixtures("secret_config")
 
 # Key path, a wrong value there, and the line; where the line's path is another, it is in full.
 WRONG: list[tuple[str, Any, str]] = [
     # Unknown keys, at each level, with the nearest known one.
-    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (allowed: caches, localCa, msr, swarm)"),
-    ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (allowed: caches, localCa, msr, swarm)"),
-    ("msr.ulr", "x", "unknown key; did you mean url? (allowed: ca, password, token, url, user, version)"),
-    ("swarm.hots", "x", "unknown key; did you mean host? (allowed: clientBundle, context, host)"),
-    (".blobTTL", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
-    (".blob_ttl", "24h", f"unknown key; did you mean blobTtl? (allowed: {CACHE_KEYS})"),
-    (".prot", 443, f"unknown key; did you mean port? (allowed: {CACHE_KEYS})"),
-    (".somethingElse", 1, f"unknown key (allowed: {CACHE_KEYS})"),
-    (".resources.limit", {}, "unknown key; did you mean limits? (allowed: limits, reservations)"),
-    (".resources.limits.cpu", 1, "unknown key; did you mean cpus? (allowed: cpus, memory)"),
-    (".update.ordre", "x", "unknown key; did you mean order? (allowed: monitor, order)"),
+    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (known keys: caches, localCa, msr, swarm)"),
+    ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (known keys: caches, localCa, msr, swarm)"),
+    ("msr.ulr", "x", "unknown key; did you mean url? (known keys: ca, password, token, url, user, version)"),
+    ("swarm.hots", "x", "unknown key; did you mean host? (known keys: clientBundle, context, host)"),
+    (".blobTTL", "24h", f"unknown key; did you mean blobTtl? (known keys: {CACHE_KEYS})"),
+    (".blob_ttl", "24h", f"unknown key; did you mean blobTtl? (known keys: {CACHE_KEYS})"),
+    (".prot", 443, f"unknown key; did you mean port? (known keys: {CACHE_KEYS})"),
+    (".somethingElse", 1, f"unknown key (known keys: {CACHE_KEYS})"),
+    (".resources.limit", {}, "unknown key; did you mean limits? (known keys: limits, reservations)"),
+    (".resources.limits.cpu", 1, "unknown key; did you mean cpus? (known keys: cpus, memory)"),
+    (".update.ordre", "x", "unknown key; did you mean order? (known keys: monitor, order)"),
     # Missing sections and facts.
     ("msr", ABSENT, MISSING),
     ("swarm", ABSENT, MISSING),
@@ -59,18 +62,18 @@ WRONG: list[tuple[str, Any, str]] = [
     ("msr.url", ABSENT, MISSING),
     (".fqdn", ABSENT, MISSING),
     (".nodes", ABSENT, MISSING),
-    ("caches", {}, "found none, allowed is at least 1"),
+    ("caches", {}, NO_ENTRY),
     # Text or another thing where a map is due.
-    ("msr", "https://msr.example.com", NO_MAP),
-    ("swarm", "ssh://ops@manager-1", NO_MAP),
-    ("swarm", None, NO_MAP),
-    ("caches", "{asia: {}}", NO_MAP),
-    ("caches", ["asia"], NO_MAP),
-    ("caches.asia", None, NO_MAP),
-    ("caches.asia", "cache.asia.example.com", NO_MAP),
-    (".storage", "filesystem", NO_MAP),
-    (".registryConfig", "log", NO_MAP),
-    (".tls", True, NO_MAP),
+    ("msr", "https://msr.example.com", TEXT_FOR_MAP),
+    ("swarm", "ssh://ops@manager-1", TEXT_FOR_MAP),
+    ("swarm", None, "expected a map, found null"),
+    ("caches", "{asia: {}}", TEXT_FOR_MAP),
+    ("caches", ["asia"], "expected a map, found a list"),
+    ("caches.asia", None, "expected a map, found null"),
+    ("caches.asia", "cache.asia.example.com", TEXT_FOR_MAP),
+    (".storage", "filesystem", TEXT_FOR_MAP),
+    (".registryConfig", "log", TEXT_FOR_MAP),
+    (".tls", True, "expected a map, found true or false"),
     # MSR.
     ("msr.url", "http://msr.example.com", f"found 'http://msr.example.com', {ORIGIN}"),
     ("msr.url", "msr.example.com", f"found 'msr.example.com', {ORIGIN}"),
@@ -87,11 +90,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("swarm.host", "manager-1", f"found 'manager-1', {SWARM_HOST}"),
     ("swarm.host", "https://manager-1", f"found 'https://manager-1', {SWARM_HOST}"),
     ("swarm.host", "tcp://manager-1", f"found 'tcp://manager-1', {SWARM_HOST}"),
-    ("swarm", {}, f"found none, {ONE_ACCESS}"),
-    ("swarm.context", "prod", f"msr-cache:swarm: found host and context, {ONE_ACCESS}"),
-    ("swarm.clientBundle", "bundle.zip", f"msr-cache:swarm: found host and clientBundle, {ONE_ACCESS}"),
+    ("swarm", {}, f"found none; {ONE_ACCESS}"),
+    ("swarm.context", "prod", f"msr-cache:swarm: found host and context; {ONE_ACCESS}"),
+    ("swarm.clientBundle", "bundle.zip", f"msr-cache:swarm: found host and clientBundle; {ONE_ACCESS}"),
     ("swarm", {"context": "my prod"}, f"msr-cache:swarm.context: found 'my prod', {CONTEXT}"),
-    ("swarm", {"clientBundle": ""}, "msr-cache:swarm.clientBundle: found '', allowed is at least 1 character"),
+    ("swarm", {"clientBundle": ""}, "msr-cache:swarm.clientBundle: must not be empty"),
     # A cache.
     ("caches.Asia", {"fqdn": "a", "nodes": ["b"]}, f"found 'Asia', {CACHE_NAME}"),
     ("caches.as_ia", {"fqdn": "a", "nodes": ["b"]}, f"found 'as_ia', {CACHE_NAME}"),
@@ -101,35 +104,35 @@ WRONG: list[tuple[str, Any, str]] = [
     (".fqdn", "cache.example.com/", f"found 'cache.example.com/', {HOST}"),
     (".fqdn", "cache_1.example.com", f"found 'cache_1.example.com', {HOST}"),
     (".fqdn", "", f"found '', {HOST}"),
-    (".nodes", [], "found none, allowed is at least 1"),
-    (".nodes", "worker-7", "found 'worker-7', allowed is a valid list"),
-    (".nodes", ["a", "b", "a"], "found a more than once, allowed is each node once"),
-    (".registerInMsr", "yes", "found 'yes', allowed is true, false, or a map with users and adopt"),
-    (".registerInMsr", ["alice"], "found ['alice'], allowed is true, false, or a map with users and adopt"),
-    (".verify", "on", "found 'on', allowed is 'off', 'tls' or 'pull'"),
+    (".nodes", [], NO_ENTRY),
+    (".nodes", "worker-7", "expected a list, found text"),
+    (".nodes", ["a", "b", "a"], "found a more than once, expected each node once"),
+    (".registerInMsr", "yes", "found 'yes', expected true, false, or a map with users and adopt"),
+    (".registerInMsr", ["alice"], "expected true, false, or a map with users and adopt, found a list"),
+    (".verify", "on", "found 'on', expected 'off', 'tls' or 'pull'"),
     (".nodes", ["a", "worker 7"], f"msr-cache:caches.asia.nodes[1]: found 'worker 7', {NODE}"),
     (".nodes", [7], f"msr-cache:caches.asia.nodes[0]: found 7, {NODE}"),
-    (".port", 0, "found 0, allowed is greater than or equal to 1"),
-    (".port", 70000, "found 70000, allowed is less than or equal to 65535"),
-    (".port", "443", "found '443', allowed is a valid integer"),
-    (".port", True, "found True, allowed is a valid integer"),
-    (".publishMode", "Host", "found 'Host', allowed is 'ingress' or 'host'"),
-    (".replicas", -1, "found -1, allowed is greater than or equal to 0"),
-    (".replicas", True, "found True, allowed is a valid integer"),
-    (".replicas", 1.5, "found 1.5, allowed is a valid integer"),
+    (".port", 0, "found 0, expected 1 or more"),
+    (".port", 70000, "found 70000, expected 65535 or less"),
+    (".port", "443", "found '443', expected a whole number"),
+    (".port", True, "found true, expected a whole number"),
+    (".publishMode", "Host", "found 'Host', expected 'ingress' or 'host'"),
+    (".replicas", -1, "found -1, expected 0 or more"),
+    (".replicas", True, "found true, expected a whole number"),
+    (".replicas", 1.5, "found 1.5, expected a whole number"),
     (".image", "mirantis/dtr content-cache:2.9.0", f"found 'mirantis/dtr content-cache:2.9.0', {IMAGE}"),
     (".image", "mirantis/dtr-content-cache", f"found 'mirantis/dtr-content-cache', {IMAGE}"),
     (".image", "localhost:5000/dtr-content-cache", f"found 'localhost:5000/dtr-content-cache', {IMAGE}"),
     (".image", "https://example.com/cache:1", f"found 'https://example.com/cache:1', {IMAGE}"),
-    (".label", "dtr cache", "found 'dtr cache', allowed is a node label's name, such as dtr.cache"),
-    (".label", "dtr.cache=true", "found 'dtr.cache=true', allowed is a node label's name, such as dtr.cache"),
-    (".blobTtl", 24, f"found 24, which without a unit means nanoseconds; {DURATION}"),
-    (".blobTtl", "24", f"found '24', which without a unit means nanoseconds; {DURATION}"),
+    (".label", "dtr cache", "found 'dtr cache', expected a node label's name, such as dtr.cache"),
+    (".label", "dtr.cache=true", "found 'dtr.cache=true', expected a node label's name, such as dtr.cache"),
+    (".blobTtl", 24, f"found 24, which means nanoseconds without a unit; {DURATION}"),
+    (".blobTtl", "24", f"found '24', which means nanoseconds without a unit; {DURATION}"),
     (".blobTtl", "1d", f"found '1d', {DURATION}"),
     (".blobTtl", "24 h", f"found '24 h', {DURATION}"),
-    (".blobTtl", True, f"found True, {DURATION}"),
-    (".logLevel", "verbose", "found 'verbose', allowed is 'error', 'warn', 'info' or 'debug'"),
-    (".upstreams", [], "found none, allowed is at least 1"),
+    (".blobTtl", True, f"found true, {DURATION}"),
+    (".logLevel", "verbose", "found 'verbose', expected 'error', 'warn', 'info' or 'debug'"),
+    (".upstreams", [], NO_ENTRY),
     (
         ".upstreams",
         ["https://a.example.com", "b.example.com"],
@@ -138,10 +141,10 @@ WRONG: list[tuple[str, Any, str]] = [
     (".resources.limits.memory", "512", f"found '512', {MEMORY}"),
     (".resources.limits.memory", 512, f"found 512, {MEMORY}"),
     (".resources.reservations.memory", "1GiB", f"found '1GiB', {MEMORY}"),
-    (".resources.limits.cpus", 0, "found 0, allowed is greater than 0"),
-    (".resources.limits.cpus", "inf", "found 'inf', allowed is a finite number"),
-    (".update.order", "start first", "found 'start first', allowed is 'start-first' or 'stop-first'"),
-    (".update.monitor", 5, f"found 5, which without a unit means nanoseconds; {DURATION}"),
+    (".resources.limits.cpus", 0, "found 0, expected more than 0"),
+    (".resources.limits.cpus", "inf", "found 'inf', expected a finite number"),
+    (".update.order", "start first", "found 'start first', expected 'start-first' or 'stop-first'"),
+    (".update.monitor", 5, f"found 5, which means nanoseconds without a unit; {DURATION}"),
 ]
 
 
@@ -166,8 +169,8 @@ def test_a_mistake_is_one_line_with_key_path_found_and_allowed(path: str, value:
 def test_start_first_on_a_host_port_is_refused() -> None:
     (line,) = mistakes(with_changes({".publishMode": "host", ".update.order": "start-first"}))
     assert line == (
-        "msr-cache:caches.asia: found update.order start-first with publishMode host, allowed is stop-first there: "
-        "two tasks cannot share a node's port"
+        "msr-cache:caches.asia: found update.order start-first with publishMode host, expected stop-first: "
+        "two tasks can't share a node's port"
     )
 
 
@@ -175,8 +178,8 @@ def test_start_first_on_a_host_port_is_refused() -> None:
 def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
     (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
     assert line == (
-        f"msr-cache:caches.asia.registryConfig.http.addr: found {addr!r}, allowed is one with port 8443, "
-        "which is published: `port` changes both"
+        f"msr-cache:caches.asia.registryConfig.http.addr: found {shown(addr)}, expected port 8443, "
+        "which is published; `port` changes both"
     )
 
 
@@ -207,7 +210,7 @@ def test_an_empty_config_names_all_that_is_missing() -> None:
 
 def test_json_that_is_cut_off_is_no_map() -> None:
     cut = as_engine_gives(THREE_FACTS) | {"msr-cache:msr": '{"url": "https://msr.example.com"'}
-    with pytest.raises(Refusal, match=r"msr-cache:msr: found no map, allowed is a map$"):
+    with pytest.raises(Refusal, match=r"msr-cache:msr: expected a map, found text$"):
         load(cut)
 
 
@@ -233,16 +236,16 @@ def test_one_label_for_two_caches_is_refused() -> None:
     config["caches"]["europe"]["port"] = 444
     (line,) = mistakes(config)
     assert line == (
-        "msr-cache:caches.europe.label: found 'dtr.cache', which places cache asia too: "
-        "allowed is a label of its own, such as dtr.cache.europe"
+        "msr-cache:caches.europe.label: found 'dtr.cache', which places cache asia too, "
+        "expected another one, such as dtr.cache.europe"
     )
 
 
 def test_one_port_of_one_node_for_two_caches_is_refused() -> None:
     (line,) = mistakes(two(publishMode="host"))
     assert line == (
-        "msr-cache:caches.europe.port: found 443, which cache asia publishes on worker-7 too: "
-        "allowed is a port of its own, or other nodes"
+        "msr-cache:caches.europe.port: found 443, which cache asia publishes on worker-7 too, "
+        "expected another, or other nodes"
     )
 
 
@@ -253,7 +256,7 @@ def test_an_ingress_port_is_taken_on_every_node_so_other_nodes_do_not_help(modes
         cache |= {"publishMode": mode, "nodes": [node]}
     (line,) = mistakes(config)
     assert "found 443, which cache" in line
-    assert line.endswith("allowed is a port of its own, or publishMode host for both, on different nodes")
+    assert line.endswith("expected another, or publishMode host for both, on different nodes")
 
 
 def test_three_caches_on_one_port_are_one_line_for_each_but_the_first() -> None:
@@ -310,21 +313,21 @@ def test_a_ca_that_is_none_is_refused_and_a_key_never_shown(pem: str, found: str
 )
 def test_a_pin_of_another_form_is_refused(pin: object) -> None:
     (line,) = mistakes(with_changes({"msr.ca": {"sha256": pin}}))
-    assert line.startswith("msr-cache:msr.ca.sha256: found ")
-    assert "allowed is the 64 lower-case hexadecimal digits of a certificate's SHA-256, no colons" in line
+    assert line.startswith("msr-cache:msr.ca.sha256: ")
+    assert "expected 64 lower-case hexadecimal digits without colons, a certificate's SHA-256" in line
 
 
 @pytest.mark.parametrize("ca", [{}, {"sha256": "a" * 64, "pem": MSR_TLS.ca}])
 def test_a_pin_and_a_given_ca_exclude_each_other(ca: dict[str, str]) -> None:
     (line,) = mistakes(with_changes({"msr.ca": ca}))
     assert line.startswith("msr-cache:msr.ca: ")
-    assert "exactly one of sha256" in line
+    assert "set exactly one of sha256, pem" in line
 
 
 @pytest.mark.parametrize("ca", ["auto", True, 1])
 def test_another_word_for_trust_is_refused(ca: object) -> None:
     (line,) = mistakes(with_changes({"msr.ca": ca}))
-    assert line.startswith(f"msr-cache:msr.ca: found {ca!r}, allowed is fetch, system, or a map")
+    assert line.startswith(f"msr-cache:msr.ca: found {shown(ca)}, expected fetch, system, or a map")
 
 
 @pytest.mark.parametrize(
@@ -342,6 +345,12 @@ def test_each_way_to_trust_msr_is_accepted(ca: object) -> None:
     settings_with({"msr.ca": ca})
 
 
+def test_a_comment_that_is_not_ascii_does_not_keep_openssl_from_reading_the_ca() -> None:
+    ca = settings_with({"msr.ca": {"pem": f"# Stammzertifikat für MSR\n{MSR_TLS.ca}"}}).msr.ca
+    assert isinstance(ca, GivenCa)
+    assert len(ssl.create_default_context(cadata=ca.pem).get_ca_certs()) == 1
+
+
 # The cache's own certificate.
 
 
@@ -349,7 +358,7 @@ def test_each_way_to_trust_msr_is_accepted(ca: object) -> None:
 def test_a_certificate_that_would_always_be_due_for_renewal_is_refused(validity: int, renew: int) -> None:
     (line,) = mistakes(with_changes({".tls": {"validityDays": validity, "renewDays": renew}}))
     assert line.startswith("msr-cache:caches.asia.tls")
-    assert f"found renewDays {renew}, allowed is less than validityDays ({validity})" in line
+    assert f"found renewDays {renew}, expected less than validityDays ({validity})" in line
 
 
 def test_an_unknown_key_of_tls_is_named() -> None:
@@ -375,6 +384,8 @@ S3 = {"region": "eu-west-1", "bucket": "b"}
         (".storage", {"s3": {**S3, "secretkeys": "hunter2"}}, ".s3.secretkeys"),
         (".storage", {"s3": "hunter2"}, ".s3"),
         (".secretkey", "hunter2", ""),
+        (".fqdn", "-----BEGIN PRIVATE KEY-----\nhunter2", ""),
+        ("swarm.host", "https://ops:hunter2@manager-1", ""),
         ("msr.passwort", "hunter2", ""),
         ("msr.password", ["hunter2"], ""),
         ("msr.token", {"hunter2": 1}, ""),
@@ -386,7 +397,8 @@ S3 = {"region": "eu-west-1", "bucket": "b"}
 )
 def test_a_secret_is_never_echoed_by_the_line_of_a_mistake(at: str, value: Any, told: str) -> None:
     raw = read(as_engine_gives(with_changes({at: value})), PROJECT)
-    (line,) = [*judge(raw, PROJECT)[1], *registry_config.mistakes(raw)]
+    (mistake,) = [*validate(raw, PROJECT)[1], *registry_config.mistakes(raw)]
+    line = mistake.line(PROJECT)
     assert line.startswith(full(at + told, ""))
     assert "hunter2" not in line
 
@@ -409,7 +421,7 @@ def test_three_facts_are_enough_and_give_the_seeds_defaults() -> None:
     assert cache.storage == {"filesystem": {"rootdirectory": "/var/lib/registry"}}
     assert settings.upstreams_of("asia") == ["https://msr.example.com"]
     assert cache.url == "https://cache.asia.example.com"
-    assert settings.warnings() == []
+    assert list(settings.warnings()) == []
 
 
 def test_a_value_is_read_as_pulumi_stores_it() -> None:
@@ -449,7 +461,7 @@ def test_msr_3_has_names_of_its_own(version: str) -> None:
     assert settings.image_of("asia").startswith("registry.mirantis.com/msr/msr-content-cache:" + version)
     (downstream,) = registry_config.render(settings, "asia")["middleware"]["registry"]
     assert downstream["options"]["cas"] == ["/run/secrets/msr.cert.pem"]
-    assert settings.warnings() == []
+    assert list(settings.warnings()) == []
 
 
 def test_what_is_stated_takes_the_place_of_each_default() -> None:
@@ -499,7 +511,7 @@ def test_a_tag_of_another_version_than_msrs_is_a_warning_that_says_what_happens(
     ("version", "tag"), [("2.9", "2.9.0"), ("2.9", "2.9.12"), ("2.9.4", "2.9.4"), ("3.1", "3.1.2")]
 )
 def test_a_tag_of_msrs_version_is_no_warning(version: str, tag: str) -> None:
-    assert settings_with({"msr.version": version, ".image": f"cache:{tag}"}).warnings() == []
+    assert list(settings_with({"msr.version": version, ".image": f"cache:{tag}"}).warnings()) == []
 
 
 def test_the_longest_cache_name_still_gives_names_that_the_swarm_takes() -> None:
@@ -523,11 +535,11 @@ ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({".registerInMsr": True}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for registerInMsr: "),
-        ({".verify": "pull"}, "msr-cache:msr.user: missing, and msr-cache:caches.asia asks for verify: pull: "),
-        ({"msr.user": "admin"}, "msr-cache:msr: found a user and no password or token, "),
-        ({"msr.password": "hunter2"}, "msr-cache:msr: found no user and password, "),
-        ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found a user and password and token, "),
+        ({".registerInMsr": True}, "msr-cache:msr.user: missing, and caches.asia asks for registerInMsr; "),
+        ({".verify": "pull"}, "msr-cache:msr.user: missing, and caches.asia asks for verify: pull; "),
+        ({"msr.user": "admin"}, "msr-cache:msr: found user; set "),
+        ({"msr.password": "hunter2"}, "msr-cache:msr: found password; set "),
+        ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found user and password and token; set "),
         (
             {**ACCOUNT, ".registerInMsr": {"users": ["a b"]}},
             "msr-cache:caches.asia.registerInMsr.users[0]: found 'a b'",

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("secret_config")
 
 
 @pytest.fixture
-def in_the_open(secret_config: None) -> Iterator[None]:  # noqa: ARG001 - which it undoes
+def plain_text_config(secret_config: None) -> Iterator[None]:  # noqa: ARG001 - which it undoes
     """As a key is that was set without --secret."""
     token = pulumi_config._SECRET_KEYS.set(set())
     yield
@@ -58,10 +58,10 @@ def test_each_source_is_accepted_with_what_it_needs(changes: dict[str, Any]) -> 
     assert settings_with(changes).caches["asia"].tls.source == changes[".tls"]["source"]
 
 
-NONE_OF = "none of certificate, intermediates, ca and key"
+NO_PEM = "no certificate, intermediates, ca or key"
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "another source": ({".tls.source": "acme"}, f"{AT}.source: found 'acme', allowed is 'selfSigned', 'localCa', "),
-    "another key type": ({".tls.keyType": "rsa1024"}, f"{AT}.keyType: found 'rsa1024', allowed is 'rsa2048', "),
+    "another source": ({".tls.source": "acme"}, f"{AT}.source: found 'acme', expected 'selfSigned', 'localCa', "),
+    "another key type": ({".tls.keyType": "rsa1024"}, f"{AT}.keyType: found 'rsa1024', expected 'rsa2048', "),
     "a SAN with a scheme": ({".tls.sans": ["https://a.example.com"]}, f"{AT}.sans[0]: found 'https://a.example.com'"),
     "provided without key": (
         {".tls": without(PROVIDED, "key")},
@@ -73,19 +73,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "provided with a key type": (
         {".tls": PROVIDED | {"keyType": "rsa2048"}},
-        f"{AT}: found keyType, allowed with source provided: ca, certificate, intermediates, key",
+        f"{AT}: found keyType, expected only ca, certificate, intermediates, key with source provided",
     ),
     "self-signed with a certificate": (
         {".tls": without(PROVIDED, "source", "key", "ca")},
-        f"{AT}: found certificate, allowed with source selfSigned: {NONE_OF}",
+        f"{AT}: found certificate, expected {NO_PEM} with source selfSigned",
     ),
     "localCa with a CA of the cache's own": (
         {".tls": {"source": "localCa", "ca": ROOT.pem}},
-        f"{AT}: found ca, allowed with source localCa: {NONE_OF}",
+        f"{AT}: found ca, expected {NO_PEM} with source localCa",
     ),
     "a CSR's certificate with a key": (
         {".tls": PROVIDED | {"source": "csr"}},
-        f"{AT}: found key, allowed with source csr: ca, certificate, intermediates",
+        f"{AT}: found key, expected only ca, certificate, intermediates with source csr",
     ),
     "a CSR's root without certificate": (
         {".tls": {"source": "csr", "ca": ROOT.pem}},
@@ -139,7 +139,7 @@ def test_a_number_in_a_keys_place_is_not_shown() -> None:
 
 
 def test_files_are_read(tmp_path: Path) -> None:
-    for name, text in {"certificate": LEAF.pem, "ca": ROOT.pem, "key": LEAF.key}.items():
+    for name, text in {"certificate": f"# für den Cache\n{LEAF.pem}", "ca": ROOT.pem, "key": LEAF.key}.items():
         (tmp_path / name).write_text(text)
     files = {name: str(tmp_path / name) for name in ("certificate", "ca", "key")}
     assert settings_with({".tls": PROVIDED | files}).caches["asia"].tls.key == LEAF.key
@@ -149,34 +149,36 @@ def test_a_der_file_is_told_from_pem(tmp_path: Path) -> None:
     file = tmp_path / "cache.der"
     file.write_bytes(LEAF.certificate.public_bytes(Encoding.DER))
     (line,) = mistakes({".tls": PROVIDED | {"certificate": str(file)}})
-    assert line.startswith(f"{AT}.certificate: found a file that is no PEM text; a DER file is made one by")
+    assert line.startswith(
+        f"{AT}.certificate: found a file that is not PEM text, expected one with a BEGIN line; convert a DER file with"
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "key"),
     [({".tls": PROVIDED}, f"{AT}.key"), ({"localCa": LOCAL_CA}, "msr-cache:localCa.key")],
 )
-@pytest.mark.usefixtures("in_the_open")
+@pytest.mark.usefixtures("plain_text_config")
 def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(changes: dict[str, Any], key: str) -> None:
     (line,) = mistakes(changes)
     assert line.startswith(f"{key}: found a private key in plain text")
     assert f"pulumi config set --path --secret {key} < FILE" in line
 
 
-@pytest.mark.usefixtures("in_the_open")
+@pytest.mark.usefixtures("plain_text_config")
 def test_a_key_given_by_file_needs_no_secret_config(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(LEAF.key)
     settings_with({".tls": PROVIDED | {"key": str(tmp_path / "key")}})
 
 
 def test_a_preview_shows_no_key_and_nothing_that_nobody_set() -> None:
-    words = {index: settings_with(changes).caches["asia"].tls.words() for index, changes in enumerate(RIGHT)}
-    assert settings_with().caches["asia"].tls.words() == {"validityDays": 365, "renewDays": 30}
-    assert words[3]["certificate"] == LEAF.pem
-    assert not [shown for shown in words.values() if "key" in shown or "PRIVATE" in str(shown)]
+    fields = {index: settings_with(changes).caches["asia"].tls.preview_fields() for index, changes in enumerate(RIGHT)}
+    assert settings_with().caches["asia"].tls.preview_fields() == {"validityDays": 365, "renewDays": 30}
+    assert fields[3]["certificate"] == LEAF.pem
+    assert not [shown for shown in fields.values() if "key" in shown or "PRIVATE" in str(shown)]
 
 
-def test_a_csr_that_waits_is_said() -> None:
+def test_a_csr_that_waits_is_a_warning() -> None:
     (warning,) = settings_with({".tls": {"source": "csr"}}).warnings()
     assert warning.startswith(f"{AT}: the cache runs on a self-signed certificate of the same key, until")
-    assert settings_with({".tls": SIGNED}).warnings() == []
+    assert list(settings_with({".tls": SIGNED}).warnings()) == []

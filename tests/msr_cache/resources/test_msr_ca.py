@@ -152,11 +152,3 @@ def test_a_rotated_ca_is_shown_by_a_refresh_and_changes_nothing(msr: Site) -> No
     assert read.outs["pem"] == known["pem"] != msr.msr.ca_pem()
     assert read.outs["offered"] == fingerprint(msr.msr.ca_pem())
     assert not provider.diff("msr-ca", known, read.inputs).changes
-
-
-@on_a_site
-def test_an_msr_that_is_down_is_no_reason_to_forget_its_ca(msr: Site) -> None:
-    known, _ = check(msr.msr.url)
-    msr.msr.stop()
-    with pytest.raises(Refusal, match="can't be reached from here"):
-        configured(MsrCaProvider(), NOWHERE).read("msr-ca", known)

@@ -180,9 +180,18 @@ def test_a_given_ca_is_not_asked_for_and_must_verify(msr: Msr) -> None:
     assert msr.asked == 0
 
 
-def test_a_refresh_of_an_msr_that_is_down_is_an_error_and_forgets_nothing(msr: Msr) -> None:
-    props = remembered(msr)
+@pytest.mark.parametrize("given", [{}, {"given": CA.pem}], ids=["fetched", "given"])
+def test_a_refresh_of_an_msr_that_is_down_keeps_its_ca_and_says_so_until_it_is_back(
+    msr: Msr, tmp_path: Path, given: dict[str, str]
+) -> None:
+    """An MSR that is down must not keep an operator from repairing the swarm."""
+    props, _ = check(msr, None, **given)
     msr.server.shutdown()
     msr.server.server_close()
-    with pytest.raises(Refusal, match="can't be reached"):
-        refresh(props)
+    known = refresh(props)
+    assert "can't be reached" in known.pop("unchecked")
+    assert known == props
+    assert not MsrCaProvider().diff("msr-ca", props, known).changes
+    back = Msr(tmp_path, "127.0.0.1")
+    assert refresh({**props, "url": back.url, "unchecked": "a reason"})["unchecked"] is None
+    back.server.shutdown()
