@@ -29,7 +29,7 @@ def declare(scope: Scope, certificate: Certificate) -> Placement:
     checks = (*certificate.checks, *([msr_ca] if msr_ca else []))
     props = {"image": settings.image_of(name), "at": f"msr-cache:caches.{name}.image"}
     image = Image(f"{name}-image", props, scope.after(*checks))
-    label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner)}
+    label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner), "state": scope.owner.state}
     labels = [
         NodeLabel(f"{name}-{node}", {"node": node, **label}, scope.after(*checks, image)) for node in scope.cache.nodes
     ]

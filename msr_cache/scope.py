@@ -10,15 +10,17 @@ import pulumi_tls as tls
 from msr_cache import certificate
 from msr_cache.config.settings import Cache, Settings
 from msr_cache.resources.msr_ca import MsrCa
+from msr_cache.resources.state_id import StateId
 from msr_cache.swarm.manager import Address
 from msr_cache.swarm.ownership import Owner
 
 
 class Site:
-    """What all caches of a stack share: settings, swarm, MSR's CA (None: the system's trust), and their own CA."""
+    """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA."""
 
     def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
         self.settings = settings
+        self.state_id = StateId("state-id", settings.state_id).value
         self.address = address
         self.msr_ca = msr_ca
         self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
@@ -44,7 +46,7 @@ class Scope:
 
     @property
     def owner(self) -> Owner:
-        return Owner(pulumi.get_project(), pulumi.get_stack(), self.name)
+        return Owner(pulumi.get_project(), pulumi.get_stack(), self.name, self.site.state_id)
 
     def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""

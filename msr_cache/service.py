@@ -21,7 +21,7 @@ from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
 from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
-from msr_cache.swarm.ownership import Owner
+from msr_cache.swarm.ownership import Owner, service_name
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _PORT_IS_OPEN = (
@@ -45,7 +45,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     """Declare docker.Service, and Rollout, which removes the former files once the new ones are in use."""
     name, owner = scope.name, scope.owner
     args = service_args(scope.settings, name, owner, placement.image, files)
-    opts = scope.after(*placement.labels, provider=scope.site.docker, hooks=_hooks(scope, args["name"]))
+    opts = scope.after(*placement.labels, provider=scope.site.docker, hooks=_hooks(scope))
     service = docker.Service(f"{name}-service", **args, opts=opts)
     spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
     props = {
@@ -72,16 +72,23 @@ def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
     return wait
 
 
-def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:
-    owner, address = scope.owner, scope.site.address
+def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
+    address = scope.site.address
 
-    async def before_create(_: pulumi.ResourceHookArgs) -> None:
-        dry_run = pulumi.runtime.is_dry_run()
-        await asyncio.to_thread(trial.refuse_foreign, Manager(address), owner, service_name, dry_run=dry_run)
+    async def before_create(args: pulumi.ResourceHookArgs) -> None:
+        new = args.new_inputs or {}
+        found = await asyncio.to_thread(trial.refuse_foreign, Manager(address), new["name"], trial.labels_in(new))
+        if found and pulumi.runtime.is_dry_run():
+            pulumi.log.warn(
+                f"service {new['name']} runs, but the state does not know it: up removes it and makes another"
+            )
+        elif found:
+            # An interrupted run created it without recording its id, so the state can only learn that of a new one.
+            await asyncio.to_thread(Manager(address).remove, "services", found)
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
         # In a thread, because the SDK declares all resources, and runs all hooks, in one.
-        await asyncio.to_thread(trial.before_update, Manager(address), owner, args)
+        await asyncio.to_thread(trial.before_update, Manager(address), args)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
     return pulumi.ResourceHookBinding(
@@ -95,7 +102,7 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
     cache = settings.caches[name]
     port, mode = cache.port, cache.publish_mode
     return {
-        "name": f"{name}_cache",  # as `docker stack deploy` names it: <stack>_<service>
+        "name": service_name(name),
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {

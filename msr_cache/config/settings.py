@@ -88,6 +88,11 @@ SwarmHost = Annotated[
     _matching(r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"),
 ]
 ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
+# The first digit is a letter: the engine gives all values as text, and `read` takes digits for a number.
+StateId = Annotated[
+    str,
+    _matching(r"[a-f][0-9a-f]{11}", "a state's id: 12 lower-case hexadecimal digits, the first a letter"),
+]
 Account = Annotated[str, _matching(r"[^\s:/]+", "the name of an MSR account, with no blank, colon or slash")]
 
 
@@ -352,6 +357,7 @@ class Settings(_Section):
 
     msr: Msr
     swarm: SwarmAccess
+    state_id: StateId | None = None
     local_ca: LocalCa | None = None
     caches: Annotated[dict[CacheName, Cache], Field(min_length=1)]
 

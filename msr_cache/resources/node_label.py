@@ -5,6 +5,7 @@ change reads the node, edits one label and writes it, and repeats that if anothe
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -15,16 +16,30 @@ from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
 from msr_cache.swarm.manager import NOT_FOUND, EngineError, Manager
-from msr_cache.swarm.ownership import service_filter
+from msr_cache.swarm.ownership import (
+    EXISTS,
+    OWNER,
+    STATE,
+    is_same_owner,
+    of_node_label,
+    refuse_other_owner,
+    service_filter,
+    service_name,
+)
 
 ATTEMPTS = 20
 """How often an update is repeated while other clients update the same node."""
-INPUTS = ("node", "key", "value", "owner")
+INPUTS = ("node", "key", "value", "owner", "state")
 Labels = dict[str, str]
 
 
-def _owner_key(key: str) -> str:
-    return f"msr-cache.owner.{key}"
+def _owner(props: Props) -> Labels:
+    """Return the labels that name the cache; a state of an earlier version has no id."""
+    return {OWNER: props["owner"], **({STATE: props["state"]} if "state" in props else {})}
+
+
+def _cache(props: Props) -> str:
+    return str(props["owner"].rpartition("/")[2])
 
 
 def _former_key(key: str) -> str:
@@ -32,7 +47,7 @@ def _former_key(key: str) -> str:
 
 
 def _config_key(props: Props, key: str) -> str:
-    return f"msr-cache:caches.{props['owner'].rpartition('/')[2]}.{key}"
+    return f"msr-cache:caches.{_cache(props)}.{key}"
 
 
 def _labels(node: dict[str, Any]) -> Labels:
@@ -81,33 +96,32 @@ def change_labels(manager: Manager, node_id: str, change: Callable[[Labels, Prop
     raise Refusal(f"other clients changed node {node_id} {ATTEMPTS} times while its label was set: try again")
 
 
-def refuse_other_stack(labels: Labels, props: Props) -> None:
-    """Raise Refusal if the label belongs to another stack or cache."""
-    owner = labels.get(_owner_key(props["key"]))
-    if owner not in (None, props["owner"]):
-        raise Refusal(
-            f"{_config_key(props, 'label')}: label {props['key']} of node {props['node']} belongs to msr-cache stack "
-            f"{owner}: give this cache one of its own"
-        )
+def refuse_other_stack(labels: Labels, props: Props, olds: Props) -> None:
+    """Raise Refusal if the label belongs to another state, stack or cache."""
+    if theirs := of_node_label(labels, props["key"]):
+        what = f"{_config_key(props, 'label')}: label {props['key']} of node {props['node']}"
+        problem = ("belongs to", "give this cache a label of its own")
+        refuse_other_owner(what, theirs, _owner(props), problem, _owner(olds) if olds else None)
 
 
-def set_label(labels: Labels, props: Props) -> None:
-    """Set the label, with two more that record its owner and its former value, in case this run is killed."""
+def set_label(labels: Labels, props: Props, olds: Props) -> None:
+    """Set the label, with more that record its owner and its former value, in case this run is killed."""
     key = props["key"]
-    refuse_other_stack(labels, props)
-    if _owner_key(key) not in labels:
-        if key in labels:
-            labels[_former_key(key)] = labels[key]
-        labels[_owner_key(key)] = props["owner"]
+    refuse_other_stack(labels, props, olds)
+    if key in labels and not of_node_label(labels, key):
+        labels[_former_key(key)] = labels[key]
+    labels |= {f"{name}.{key}": value for name, value in _owner(props).items()}
     labels[key] = props["value"]
 
 
 def restore_label(labels: Labels, props: Props) -> None:
     """Put back the label's former value, unless another client has changed it since."""
     key = props["key"]
-    if labels.get(_owner_key(key)) != props["owner"]:
+    theirs = of_node_label(labels, key)
+    if not is_same_owner(theirs, _owner(props)):
         return
-    del labels[_owner_key(key)]
+    for name in theirs:
+        del labels[f"{name}.{key}"]
     former = labels.pop(_former_key(key), None)
     if labels.get(key) == props["value"]:
         del labels[key]
@@ -118,7 +132,7 @@ def restore_label(labels: Labels, props: Props) -> None:
 def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
     """Return the cache's service if it runs only on nodes with the label."""
     constraint = f"node.labels.{props['key']} == {props['value']}"
-    for service in manager.get("/services", **service_filter(props["owner"])):
+    for service in manager.get("/services", **service_filter(_owner(props))):
         placement = service["Spec"]["TaskTemplate"].get("Placement") or {}
         if constraint in (placement.get("Constraints") or []):  # absent if an operator removed them by hand
             return dict(service)
@@ -134,14 +148,25 @@ def _nodes_of(manager: Manager, service: dict[str, Any] | None) -> set[str]:
 class NodeLabelProvider(SwarmProvider):
     """Manages one label of one node."""
 
-    updates_on = ("value",)
-    replaces_on = ("node", "key", "owner")
+    updates_on = ("value", "owner", "state")
+    replaces_on = ("node", "key")
 
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Refuse a new node that is missing, down, drained, or labelled by another stack."""
+        """Refuse a new node that is missing, down, drained, or labelled by another stack; refuse another's service."""
+        if not olds:
+            # The service's own check comes after the label, which could draw that service to the node.
+            self._refuse_other_service(news)
         if not unchanged(olds, news, *self.replaces_on):
-            refuse_other_stack(_labels(find(self.manager, news)), news)
+            refuse_other_stack(_labels(find(self.manager, news)), news, {})
         return CheckResult(news, [])
+
+    def _refuse_other_service(self, props: Props) -> None:
+        name = service_name(_cache(props))
+        service = self.manager.find(f"/services/{name}")
+        theirs = (service["Spec"].get("Labels") or {}) if service else {}
+        # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
+        if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
+            refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)
 
     def create(self, props: Props) -> CreateResult:
         """Set the label; if the cache already serves on other nodes, try it on this one first."""
@@ -150,7 +175,7 @@ class NodeLabelProvider(SwarmProvider):
         serving = _nodes_of(self.manager, service)
         if service and serving and node["ID"] not in serving:
             trial.on_node(self.manager, service, node)
-        change_labels(self.manager, node["ID"], set_label, props)
+        change_labels(self.manager, node["ID"], partial(set_label, olds={}), props)
         return CreateResult(f"{node['ID']}/{props['key']}", {**props, "nodeId": node["ID"]})
 
     def read(self, id_: str, props: Props) -> ReadResult:
@@ -159,10 +184,10 @@ class NodeLabelProvider(SwarmProvider):
         if node is None or props["key"] not in _labels(node):
             return ReadResult(None, {})
         now = {**props, "value": _labels(node)[props["key"]]}
-        return ReadResult(id_, now, {key: now[key] for key in INPUTS})
+        return ReadResult(id_, now, {key: now[key] for key in INPUTS if key in now})
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
-        change_labels(self.manager, olds["nodeId"], set_label, news)
+        change_labels(self.manager, olds["nodeId"], partial(set_label, olds=olds), news)
         return UpdateResult({**news, "nodeId": olds["nodeId"]})
 
     def delete(self, _id: str, props: Props) -> None:
@@ -193,7 +218,7 @@ class NodeLabelProvider(SwarmProvider):
 
 
 class NodeLabel(Tracked, module="msr", name="NodeLabel"):
-    """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` names."""
+    """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` and `state` name."""
 
     value: pulumi.Output[str]
 

@@ -62,7 +62,7 @@ class RolloutProvider(SwarmProvider):
         if service is None:
             # The provider fails to delete a service that is gone, and does not say what to do.
             raise Refusal("the cache's service was removed outside Pulumi: run this command again with --refresh")
-        refuse_other_owner("the cache's service", service, props["labels"], LOST)
+        refuse_other_owner("the cache's service", service["Spec"].get("Labels"), props["labels"], LOST)
         trial.sweep(self.manager, props["labels"])
         convergence.stop(self.manager, service["ID"])
 

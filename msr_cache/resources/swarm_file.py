@@ -10,14 +10,14 @@ import hashlib
 from typing import Any, ClassVar, Literal
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, ReadResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 from pulumi.runtime import rpc
 
 from msr_cache.refusal import Refusal
-from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
+from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 from msr_cache.swarm.manager import CONFLICT, EngineError, Manager
-from msr_cache.swarm.ownership import EXISTS, filters, is_same_owner, is_trial, refuse_other_owner
+from msr_cache.swarm.ownership import EXISTS, LOST, filters, is_same_owner, is_trial, refuse_other_owner
 
 Kind = Literal["configs", "secrets"]
 DIGITS = 10
@@ -58,11 +58,12 @@ def unused_objects(manager: Manager, labels: dict[str, str]) -> list[tuple[str, 
 class SwarmFileProvider(SwarmProvider):
     """Creates, finds and removes objects whose names end in a hash of their content."""
 
-    replaces_on = ("name", "labels")
+    updates_on = ("labels",)
+    replaces_on = ("name",)
     kind: ClassVar[Kind]
 
-    def check(self, _olds: Props, news: Props) -> CheckResult:
-        """Name the object after its content, as soon as that is known."""
+    def check(self, olds: Props, news: Props) -> CheckResult:
+        """Name the object after its content, as soon as that is known; refuse another owner's of that name."""
         if is_unknown(news["data"]):
             return CheckResult({**news, "name": rpc.UNKNOWN}, [])
         data = news["data"].encode()
@@ -72,7 +73,16 @@ class SwarmFileProvider(SwarmProvider):
             raise Refusal(
                 f"msr-cache:caches.{cache}: found {len(data)} bytes in {part}, expected 1 to {limit}, the swarm's limit"
             )
-        return CheckResult({**news, "name": f"{news['prefix']}-{hashlib.sha256(data).hexdigest()[:DIGITS]}"}, [])
+        named = {**news, "name": f"{news['prefix']}-{hashlib.sha256(data).hexdigest()[:DIGITS]}"}
+        if not unchanged(olds, named, "name") and (found := self.manager.find(f"/{self.kind}/{named['name']}")):
+            self._refuse_other_owner(found, named, EXISTS)
+        return CheckResult(named, [])
+
+    def _refuse_other_owner(
+        self, found: dict[str, Any], props: Props, problem: tuple[str, str], known: dict[str, str] | None = None
+    ) -> None:
+        what = f"{self.kind[:-1]} {props['name']}"
+        refuse_other_owner(what, found["Spec"].get("Labels"), props["labels"], problem, known)
 
     def create(self, props: Props) -> CreateResult:
         """Create the object, or adopt an equal one that an interrupted run has left."""
@@ -83,9 +93,16 @@ class SwarmFileProvider(SwarmProvider):
             if error.status != CONFLICT:
                 raise
             found = self.manager.get(f"/{self.kind}/{props['name']}")
-            refuse_other_owner(f"{self.kind[:-1]} {props['name']}", found, props["labels"], EXISTS)
+            self._refuse_other_owner(found, props, EXISTS)
             id_ = found["ID"]
         return CreateResult(id_, props)
+
+    def update(self, id_: str, olds: Props, news: Props) -> UpdateResult:
+        """Change the labels, which is all that the swarm can change: they name another owner or state id."""
+        found = self.manager.get(f"/{self.kind}/{id_}")
+        self._refuse_other_owner(found, news, LOST, olds["labels"])
+        self.manager.update(self.kind, found, {**found["Spec"], "Labels": news["labels"]})
+        return UpdateResult(news)
 
     def read(self, id_: str, props: Props) -> ReadResult:
         return self.read_object(f"/{self.kind}/{id_}", id_, props)

@@ -12,7 +12,7 @@ from pulumi import ResourceHookArgs
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
 from msr_cache.swarm.manager import Manager
-from msr_cache.swarm.ownership import EXISTS, LOST, TRIAL, Owner, filters, is_trial, refuse_other_owner, with_resource
+from msr_cache.swarm.ownership import EXISTS, LOST, TRIAL, Labels, filters, is_trial, refuse_other_owner, with_resource
 
 _GRACE = 1_000_000_000
 """Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""
@@ -21,27 +21,31 @@ _HEALTH_TIMES = {"Interval": 200_000_000, "Timeout": 10_000_000_000, "Retries": 
 SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 
 
-def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) -> None:
-    """Before a create: refuse another owner's service of that name; remove one of ours that no state knows."""
+def labels_in(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels in docker.Service's inputs."""
+    return {each["label"]: each["value"] for each in inputs["labels"]}
+
+
+def refuse_foreign(manager: Manager, name: str, labels: Labels) -> str | None:
+    """Before a create: refuse another owner's service of that name; return the id of one of ours."""
     found = manager.find(f"/services/{name}")
     if found is None:
-        return
-    refuse_other_owner(f"service {name}", found, owner.labels("service"), EXISTS)
-    if not dry_run:
-        # An interrupted run created it without recording its id, so the state can only learn that of a new one.
-        manager.remove("services", found["ID"])
+        return None
+    refuse_other_owner(f"service {name}", found["Spec"].get("Labels"), labels, EXISTS)
+    return str(found["ID"])
 
 
-def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> None:
+def before_update(manager: Manager, args: ResourceHookArgs) -> None:
     """Refuse an update of another owner's service, and one whose tasks would not run."""
     found = manager.find(f"/services/{args.id}")
     if found is None:
         raise Refusal(SERVICE_REMOVED)
-    refuse_other_owner(f"service {found['Spec']['Name']}", found, owner.labels("service"), LOST)
     old, new = args.old_outputs or {}, args.new_inputs or {}
+    known = labels_in(args.old_inputs) if args.old_inputs else None
+    refuse_other_owner(f"service {new['name']}", found["Spec"].get("Labels"), labels_in(new), LOST, known)
     replicas = new["mode"]["replicated"]["replicas"]
     if replicas and not all(_covers(old.get(key), new.get(key)) for key in ("taskSpec", "endpointSpec")):
-        _try_update(manager, owner, new, found["Endpoint"].get("Ports") or [])
+        _try_update(manager, new, found["Endpoint"].get("Ports") or [])
 
 
 def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
@@ -56,10 +60,11 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     return old == new or not (old or new)
 
 
-def _try_update(manager: Manager, owner: Owner, inputs: Mapping[str, Any], held: list[dict[str, Any]]) -> None:
+def _try_update(manager: Manager, inputs: Mapping[str, Any], held: list[dict[str, Any]]) -> None:
     """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it `held`."""
-    sweep(manager, owner.labels(TRIAL))
-    spec = engine_spec(inputs, f"{inputs['name']}-{TRIAL}", owner.labels(TRIAL))
+    labels = with_resource(labels_in(inputs), TRIAL)
+    sweep(manager, labels)
+    spec = engine_spec(inputs, f"{inputs['name']}-{TRIAL}", labels)
     taken = {(port["PublishMode"], port["PublishedPort"]) for port in held}
     ports = spec["EndpointSpec"]["Ports"]
     spec["EndpointSpec"]["Ports"] = [p for p in ports if (p["PublishMode"], p["PublishedPort"]) not in taken]

@@ -1,70 +1,108 @@
 """Labels that name the owner of a swarm object: an object with another owner's labels, or none, is never touched."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msr_cache.refusal import Refusal
 
+if TYPE_CHECKING:
+    from pulumi import Input
+
 NAMESPACE = "com.docker.stack.namespace"
-_OWNER = "msr-cache.owner"
+OWNER = "msr-cache.owner"
+STATE = "msr-cache.state"
 _RESOURCE = "msr-cache.resource"
 TRIAL = "trial"
 """The resource that a trial's labels name, or its beginning."""
+Labels = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A cache of one stack of one project."""
+    """A cache of one stack of one project, in one state: `state` is the id that resources/state_id.py keeps there.
+
+    Another state, say in another backend, may have a stack and a cache of the same names.
+    """
 
     project: str
     stack: str
     cache: str
+    state: Input[str]
 
     def __str__(self) -> str:
         return f"{self.project}/{self.stack}/{self.cache}"
 
-    def labels(self, resource: str) -> dict[str, str]:
+    def labels(self, resource: str) -> dict[str, Any]:
         """Labels of the object that is the cache's `resource` (service, config.yml, ...)."""
-        return {NAMESPACE: self.cache, _OWNER: str(self), _RESOURCE: resource}
+        return {NAMESPACE: self.cache, OWNER: str(self), STATE: self.state, _RESOURCE: resource}
 
 
-def owner_in(labels: Mapping[str, str]) -> str:
+def service_name(cache: str) -> str:
+    """Return the name that `docker stack deploy` would give: <stack>_<service>."""
+    return f"{cache}_cache"
+
+
+def owner_in(labels: Labels) -> str:
     """Name the owner of an object with `labels`, for an operator to read."""
-    if _OWNER in labels:
-        return f"msr-cache stack {labels[_OWNER]}"
+    if OWNER in labels:
+        state = f"state {labels[STATE]}" if STATE in labels else "no state id, from an earlier version"
+        return f"msr-cache stack {labels[OWNER]} ({state})"
     if NAMESPACE in labels:
         return f"docker stack {labels[NAMESPACE]}"
     return "an owner that its labels do not name"
 
 
-def is_same_owner(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether both sets of labels name the same cache of the same stack."""
-    return _OWNER in one and one[_OWNER] == other.get(_OWNER)
+def is_same_owner(theirs: Labels, ours: Labels) -> bool:
+    """Whether both sets of labels name the same cache of the same stack in the same state.
+
+    If an earlier version wrote `ours` into the state, they name no state id; then `theirs` may name any.
+    """
+    keys = (OWNER, STATE) if STATE in ours else (OWNER,)
+    return OWNER in theirs and all(theirs.get(key) == ours.get(key) for key in keys)
 
 
-EXISTS = "already exists and belongs to {owner}; left unchanged: remove it, or give the cache another name"
-LOST = "now belongs to {owner}; left unchanged: remove it, then run this command again with --refresh"
+EXISTS = ("already exists and belongs to", "remove it, or give the cache another name")
+LOST = ("now belongs to", "remove it, then run this command again with --refresh")
 
 
-def refuse_other_owner(what: str, found: Mapping[str, Any], labels: Mapping[str, str], problem: str) -> None:
-    """Raise Refusal, with `problem` (EXISTS or LOST), unless `found`, the Engine API's object, is of our owner."""
-    theirs = found["Spec"].get("Labels") or {}
-    if not is_same_owner(theirs, labels):
-        raise Refusal(f"{what} {problem.format(owner=owner_in(theirs))}")
+def refuse_other_owner(
+    what: str, theirs: Labels | None, ours: Labels, problem: tuple[str, str], known: Labels | None = None
+) -> None:
+    """Raise Refusal, with `problem` (such as EXISTS or LOST), unless an object with the labels `theirs` is `ours`.
+
+    `known` are the labels that the state remembers of it, if it does: they are ours, too, until they are replaced.
+    """
+    theirs = theirs or {}
+    if is_same_owner(theirs, ours) or is_same_owner(theirs, known or {}):
+        return
+    belongs, advice = problem
+    if STATE in theirs and theirs.get(OWNER) == ours.get(OWNER):
+        advice = (
+            "use the backend that has this state, or give the cache another name. Only if the state is lost for good, "
+            f"take over what it made: pulumi config set msr-cache:stateId {theirs[STATE]}"
+        )
+    raise Refusal(f"{what} {belongs} {owner_in(theirs)}; left unchanged: {advice}")
 
 
-def filters(labels: Mapping[str, str]) -> dict[str, list[str]]:
+def filters(labels: Labels) -> dict[str, list[str]]:
     """Engine API filter for all objects with the owner of `labels`."""
-    return {"label": [f"{_OWNER}={labels[_OWNER]}"]}
+    return {"label": [f"{key}={labels[key]}" for key in (OWNER, STATE) if labels.get(key)]}
 
 
-def service_filter(owner: str) -> dict[str, list[str]]:
-    """Engine API filter for the service of the cache that `owner` names, as str(Owner) writes it."""
-    return {"label": [f"{_OWNER}={owner}", f"{_RESOURCE}=service"]}
+def service_filter(owner: Labels) -> dict[str, list[str]]:
+    """Engine API filter for the service of the cache that `owner` names."""
+    return {"label": [*filters(owner)["label"], f"{_RESOURCE}=service"]}
 
 
-def with_resource(labels: Mapping[str, str], resource: str) -> dict[str, str]:
+def of_node_label(node_labels: Labels, key: str) -> dict[str, str]:
+    """Return the labels that name the owner of label `key`: a node has them with `key` at the end."""
+    return {name: node_labels[f"{name}.{key}"] for name in (OWNER, STATE) if f"{name}.{key}" in node_labels}
+
+
+def with_resource(labels: Labels, resource: str) -> dict[str, str]:
     """Labels of another resource of the same owner."""
     return {**labels, _RESOURCE: resource}
 

@@ -242,6 +242,7 @@ def by_hand(site: Site) -> Iterator[Swarm]:
 # What the program declares, on the SDK's mocks.
 
 STACK = "prod"
+STATE_ID = "a0b1c2d3e4f5"
 MSR_TLS = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
 CACHE_TLS = issue("Cache CA", address="192.0.2.2", dns_name="cache.asia.example.com")
 SECRETS = {"key": "canary-of-the-private-key", "http.secret": "canary-of-http-secret"}
@@ -333,6 +334,7 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
         made = {
             "MsrCa": {"pem": MSR_TLS.ca, "sha256": "0a" * 32, "subject": "CN=Site CA", "expires": "2034-01-01"},
             "HttpSecret": {"value": SECRETS["http.secret"]},
+            "StateId": {"value": STATE_ID},
             "PrivateKey": {"privateKeyPem": SECRETS["key"]},
             "SelfSignedCert": {"certPem": CACHE_TLS.certificate, "validityEndTime": "2035-02-03T04:05:06Z"},
         }

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 import yaml
 
-from tests.msr_cache.conftest import CACHE_TLS, DYNAMIC, MSR_TLS, SECRETS, Declared, declared, plain, visible
+from tests.msr_cache.conftest import CACHE_TLS, DYNAMIC, MSR_TLS, SECRETS, STATE_ID, Declared, declared, plain, visible
 
 TWO_NODES = {".nodes": ["worker-7", "worker-8"]}
 # Name and type of all that belongs to cache asia on two nodes.
@@ -48,6 +48,7 @@ def test_every_resource_beside_the_component_is_shared_by_all_caches() -> None:
     program = declared(TWO_NODES)
     others = [each for each in program.resources if each.name not in CHILDREN]
     assert {each.name: each.kind for each in others} == {
+        "state-id": "StateId",
         "msr-ca": "MsrCa",
         "swarm": "docker",
         "tls": "tls",
@@ -119,6 +120,7 @@ def test_each_node_gets_the_label_that_places_the_cache() -> None:
             "key": "dtr.cache",
             "value": "true",
             "owner": "msr-cache/prod/asia",
+            "state": STATE_ID,
         }
         assert {key: label[key] for key in wanted} == wanted
 
@@ -158,6 +160,7 @@ def test_files_are_labelled_as_the_caches_and_named_after_it() -> None:
         assert file["labels"] == {
             "com.docker.stack.namespace": "asia",
             "msr-cache.owner": "msr-cache/prod/asia",
+            "msr-cache.state": STATE_ID,
             "msr-cache.resource": part,
         }
     assert len(files) == 4

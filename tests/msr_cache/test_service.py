@@ -18,7 +18,7 @@ from tests.msr_cache.conftest import settings_with
 from tests.seed import STACK_YAML
 
 SEED = yaml.safe_load(STACK_YAML)["services"]["cache"]
-OWNER = Owner("msr-cache", "prod", "asia")
+OWNER = Owner("msr-cache", "prod", "asia", "a0b1c2d3e4f5")
 FILES = tuple(SEED["secrets"])
 
 

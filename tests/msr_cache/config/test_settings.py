@@ -44,8 +44,12 @@ pytestmark = pytest.mark.usefixtures("secret_config")
 # Key path, a wrong value there, and the line; where the line's path is another, it is in full.
 WRONG: list[tuple[str, Any, str]] = [
     # Unknown keys, at each level, with the nearest known one.
-    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (known keys: caches, localCa, msr, swarm)"),
-    ("cache", {}, "msr-cache:cache: unknown key; did you mean caches? (known keys: caches, localCa, msr, swarm)"),
+    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (known keys: caches, localCa, msr, stateId, swarm)"),
+    (
+        "cache",
+        {},
+        "msr-cache:cache: unknown key; did you mean caches? (known keys: caches, localCa, msr, stateId, swarm)",
+    ),
     ("msr.ulr", "x", "unknown key; did you mean url? (known keys: ca, password, token, url, user, version)"),
     ("swarm.hots", "x", "unknown key; did you mean host? (known keys: clientBundle, context, host)"),
     (".blobTTL", "24h", f"unknown key; did you mean blobTtl? (known keys: {CACHE_KEYS})"),

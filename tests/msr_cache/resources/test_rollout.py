@@ -18,8 +18,8 @@ from msr_cache.swarm.ownership import Owner
 from tests.end_to_end.swarm import Swarm
 from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
 
-ASIA = Owner("msr-cache", "unit", "asia")
-THEIRS = Owner("msr-cache", "unit", "europe")
+ASIA = Owner("msr-cache", "unit", "asia", STATE_ID)
+THEIRS = Owner("msr-cache", "unit", "europe", STATE_ID)
 GONE = "0123456789abcdefghijklmno"
 on_a_swarm = pytest.mark.swarm
 Service = Callable[..., str]

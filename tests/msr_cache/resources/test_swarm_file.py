@@ -25,8 +25,8 @@ from msr_cache.swarm.ownership import Owner
 from tests.end_to_end.swarm import Swarm
 from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
 
-ASIA = Owner("msr-cache", "unit", "asia")
-THEIRS = Owner("msr-cache", "unit", "europe")
+ASIA = Owner("msr-cache", "unit", "asia", STATE_ID)
+THEIRS = Owner("msr-cache", "unit", "europe", STATE_ID)
 PROVIDERS: dict[str, type[SwarmFileProvider]] = {"config": ConfigProvider, "secret": SecretProvider}
 on_a_swarm = pytest.mark.swarm
 

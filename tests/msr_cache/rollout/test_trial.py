@@ -14,7 +14,7 @@ from msr_cache.rollout import trial
 from msr_cache.swarm.ownership import Owner
 from tests.msr_cache.conftest import ScriptedSwarm, task
 
-ASIA = Owner("msr-cache", "prod", "asia")
+ASIA = Owner("msr-cache", "prod", "asia", STATE_ID)
 FILE = {"fileUid": "0", "fileGid": "0", "fileMode": 0o444}
 # docker.Service's inputs, as the engine hands them to a hook.
 INPUTS: dict[str, Any] = {
@@ -118,7 +118,7 @@ def test_a_name_that_nobody_has_is_free(swarm: ScriptedSwarm) -> None:
         (None, "an owner that its labels do not name"),
         ({}, "an owner that its labels do not name"),
         ({"com.docker.stack.namespace": "asia"}, "docker stack asia"),
-        (Owner("msr-cache", "test", "asia").labels("service"), "msr-cache stack msr-cache/test/asia"),
+        (Owner("msr-cache", "test", "asia", STATE_ID).labels("service"), "msr-cache stack msr-cache/test/asia"),
     ],
 )
 def test_somebody_elses_service_is_refused_by_name_and_left_in_previews_too(

@@ -6,7 +6,7 @@ import pytest
 
 from msr_cache.swarm.ownership import Owner, filters, is_same_owner, is_trial, owner_in
 
-ASIA = Owner("msr-cache", "prod", "asia")
+ASIA = Owner("msr-cache", "prod", "asia", STATE_ID)
 
 
 def test_the_labels_make_the_cache_a_docker_stack_and_name_project_stack_and_part() -> None:
@@ -22,7 +22,12 @@ def test_the_parts_of_one_cache_have_one_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [Owner("other", "prod", "asia"), Owner("msr-cache", "test", "asia"), Owner("msr-cache", "prod", "europe")]
+    "other",
+    [
+        Owner("other", "prod", "asia", STATE_ID),
+        Owner("msr-cache", "test", "asia", STATE_ID),
+        Owner("msr-cache", "prod", "europe", STATE_ID),
+    ],
 )
 def test_another_project_stack_or_cache_is_another_owner(other: Owner) -> None:
     assert not is_same_owner(other.labels("service"), ASIA.labels("service"))
