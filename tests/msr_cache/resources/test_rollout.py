@@ -16,7 +16,7 @@ from msr_cache.resources.rollout import RolloutProvider
 from msr_cache.swarm.manager import EngineError
 from msr_cache.swarm.ownership import Owner
 from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, with_manager
+from tests.msr_cache.conftest import NOWHERE, STATE_ID, Refusing, configured, with_manager
 
 ASIA = Owner("msr-cache", "unit", "asia", STATE_ID)
 THEIRS = Owner("msr-cache", "unit", "europe", STATE_ID)

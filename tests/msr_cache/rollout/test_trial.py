@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pulumi
 import pytest
+from pulumi.output import Unknown
+from pulumi.runtime import rpc
 
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import trial
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import ScriptedSwarm, task
+from tests.msr_cache.conftest import STATE_ID, ScriptedSwarm, task
 
 ASIA = Owner("msr-cache", "prod", "asia", STATE_ID)
 FILE = {"fileUid": "0", "fileGid": "0", "fileMode": 0o444}
 # docker.Service's inputs, as the engine hands them to a hook.
 INPUTS: dict[str, Any] = {
     "name": "asia_cache",
-    "labels": [{"label": "msr-cache.owner", "value": str(ASIA)}],
+    "labels": [{"label": key, "value": value} for key, value in ASIA.labels("service").items()],
     "mode": {"replicated": {"replicas": 2}},
     "taskSpec": {
         "containerSpec": {
@@ -95,46 +98,58 @@ def ours(swarm: ScriptedSwarm) -> ScriptedSwarm:
 
 
 def before_update(swarm: ScriptedSwarm, new: dict[str, Any], old: dict[str, Any] | None = INPUTS) -> None:
-    args = SimpleNamespace(id="service-1", old_outputs=old, new_inputs=new)
-    trial.before_update(swarm, ASIA, cast("pulumi.ResourceHookArgs", args))
+    args = SimpleNamespace(id="service-1", old_inputs=old, old_outputs=old, new_inputs=new)
+    trial.before_update(swarm, cast("pulumi.ResourceHookArgs", args))
 
 
 # Before a create
 
 
-def refuse_foreign(swarm: ScriptedSwarm, name: str = "asia_cache", *, dry_run: bool = False) -> None:
-    trial.refuse_foreign(swarm, ASIA, name, dry_run=dry_run)
+def refuse_foreign(swarm: ScriptedSwarm, name: str = "asia_cache", state: Any = STATE_ID) -> str | None:
+    return trial.refuse_foreign(swarm, name, replace(ASIA, state=state).labels("service"))
 
 
 def test_a_name_that_nobody_has_is_free(swarm: ScriptedSwarm) -> None:
-    refuse_foreign(swarm, "europe_cache")
-    assert swarm.removed == []
+    assert refuse_foreign(swarm, "europe_cache") is None
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize(
     ("labels", "whose"),
     [
         (None, "an owner that its labels do not name"),
         ({}, "an owner that its labels do not name"),
         ({"com.docker.stack.namespace": "asia"}, "docker stack asia"),
-        (Owner("msr-cache", "test", "asia", STATE_ID).labels("service"), "msr-cache stack msr-cache/test/asia"),
+        (
+            replace(ASIA, stack="test").labels("service"),
+            rf"msr-cache stack msr-cache/test/asia \(state {STATE_ID}\)",
+        ),
+        (
+            replace(ASIA, state="f00000000000").labels("service"),
+            r"msr-cache stack msr-cache/prod/asia \(state f00000000000\)",
+        ),
     ],
 )
-def test_somebody_elses_service_is_refused_by_name_and_left_in_previews_too(
-    swarm: ScriptedSwarm, dry_run: bool, labels: dict[str, str] | None, whose: str
+def test_somebody_elses_service_is_refused_by_name(
+    swarm: ScriptedSwarm, labels: dict[str, str] | None, whose: str
 ) -> None:
     swarm.service["Spec"]["Labels"] = labels
     with pytest.raises(Refusal, match=f"service asia_cache already exists and belongs to {whose}; left"):
-        refuse_foreign(swarm, dry_run=dry_run)
-    assert swarm.removed == []
+        refuse_foreign(swarm)
 
 
-def test_our_own_service_of_which_no_state_knows_is_removed_but_not_by_a_preview(ours: ScriptedSwarm) -> None:
-    refuse_foreign(ours, dry_run=True)
-    assert ours.removed == []
-    refuse_foreign(ours)
-    assert ours.removed == ["services/service-1"]
+@pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
+@pytest.mark.parametrize("version", ["this", "an earlier one"])
+def test_while_the_state_has_no_id_yet_every_service_is_somebody_elses(
+    ours: ScriptedSwarm, unknown: object, version: str
+) -> None:
+    if version != "this":
+        del ours.service["Spec"]["Labels"]["msr-cache.state"]
+    with pytest.raises(Refusal, match="service asia_cache already exists and belongs to"):
+        refuse_foreign(ours, state=unknown)
+
+
+def test_our_own_service_of_which_no_state_knows_is_found(ours: ScriptedSwarm) -> None:
+    assert refuse_foreign(ours) == "service-1"
 
 
 # Before an update
@@ -145,6 +160,23 @@ def test_a_service_that_has_become_somebody_elses_is_left(ours: ScriptedSwarm) -
     with pytest.raises(Refusal, match="service asia_cache now belongs to docker stack theirs; left unchanged"):
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
     assert (ours.created, ours.removed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "former",
+    [
+        pytest.param(replace(ASIA, state="f00000000000").labels("service"), id="the state's id was another"),
+        pytest.param(replace(ASIA, stack="old").labels("service"), id="the stack was renamed"),
+        pytest.param({"msr-cache.owner": str(ASIA)}, id="an earlier version knew no ids"),
+    ],
+)
+def test_a_service_with_the_labels_that_the_state_remembers_is_ours(
+    ours: ScriptedSwarm, former: dict[str, str]
+) -> None:
+    ours.service["Spec"]["Labels"] = former
+    before_update(ours, INPUTS, changed("labels", [{"label": key, "value": former[key]} for key in former]))
+    with pytest.raises(Refusal, match="service asia_cache now belongs to"):
+        before_update(ours, INPUTS)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +200,11 @@ def test_a_change_of_what_runs_is_tried_and_the_trial_removed(ours: ScriptedSwar
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [("labels", [{"label": "a", "value": "b"}]), ("mode.replicated.replicas", 5), ("name", "asia_cache")],
+    [
+        ("labels", [*INPUTS["labels"], {"label": "a", "value": "b"}]),
+        ("mode.replicated.replicas", 5),
+        ("name", "asia_cache"),
+    ],
 )
 def test_a_change_that_starts_nothing_new_is_not_tried(ours: ScriptedSwarm, path: str, value: Any) -> None:
     before_update(ours, changed(path, value))
