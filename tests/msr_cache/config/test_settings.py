@@ -37,6 +37,7 @@ NODE = "expected a node's host name, as `docker node ls` shows it"
 CACHE_NAME = f"expected a-z, 0-9 and - inside, {LONGEST_CACHE_NAME} characters at most"
 TEXT_FOR_MAP = "expected a map, found text"
 MISSING = "missing; set it, because it has no default"
+STATE_ID = "expected a state's id: 12 lower-case hexadecimal digits, the first a letter"
 NO_ENTRY = "must have at least one entry"
 
 pytestmark = pytest.mark.usefixtures("secret_config")
@@ -99,6 +100,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("swarm.clientBundle", "bundle.zip", f"msr-cache:swarm: found host and clientBundle; {ONE_ACCESS}"),
     ("swarm", {"context": "my prod"}, f"msr-cache:swarm.context: found 'my prod', {CONTEXT}"),
     ("swarm", {"clientBundle": ""}, "msr-cache:swarm.clientBundle: must not be empty"),
+    # The state's id.
+    ("stateId", "a0b1c2d3e4", f"found 'a0b1c2d3e4', {STATE_ID}"),
+    ("stateId", "A0B1C2D3E4F5", f"found 'A0B1C2D3E4F5', {STATE_ID}"),
+    ("stateId", "123456789012", f"found 123456789012, {STATE_ID}"),
     # A cache.
     ("caches.Asia", {"fqdn": "a", "nodes": ["b"]}, f"found 'Asia', {CACHE_NAME}"),
     ("caches.as_ia", {"fqdn": "a", "nodes": ["b"]}, f"found 'as_ia', {CACHE_NAME}"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pulumi.runtime import rpc
 
 from lab.site import Site
 from msr_cache.refusal import Refusal
@@ -15,10 +17,11 @@ from msr_cache.resources.node_label import NodeLabelProvider
 from msr_cache.rollout import convergence, trial
 from msr_cache.swarm.manager import Address, EngineError, Manager
 from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, task, with_manager
+from tests.msr_cache.conftest import NOWHERE, STATE_ID, Refusing, configured, refusal, task, with_manager
 
 KEY = "unit.cache"
 OURS = "msr-cache/prod/asia"
+OTHER_STATE = "f00000000000"
 on_a_swarm = pytest.mark.swarm
 
 
@@ -32,8 +35,12 @@ def provider(site: Site, by_hand: Swarm) -> Iterator[NodeLabelProvider]:
         by_hand.docker("node", "update", "--label-rm", key, site.engine.name)
 
 
-def props(site: Site, **changes: str) -> dict[str, Any]:
-    return {"node": site.engine.name, "key": KEY, "value": "true", "owner": OURS, **changes}
+def props(site: Site, **changes: Any) -> dict[str, Any]:
+    return {"node": site.engine.name, "key": KEY, "value": "true", "owner": OURS, "state": STATE_ID, **changes}
+
+
+def without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def label_by_hand(by_hand: Swarm, value: str | None) -> None:
@@ -121,12 +128,73 @@ def test_another_stacks_label_is_refused_in_previews_too_and_left(
 ) -> None:
     theirs = provider.create(props(site, owner="msr-cache/test/europe"))
     before = by_hand.labels()
-    told = f"label {KEY} of node {site.engine.name} belongs to msr-cache stack msr-cache/test/europe"
-    assert refusal(provider, props(site)) == f"msr-cache:caches.asia.label: {told}: give this cache one of its own"
-    with pytest.raises(Refusal, match=told):
+    told = f"label {KEY} of node {site.engine.name} belongs to msr-cache stack msr-cache/test/europe (state {STATE_ID})"
+    assert refusal(provider, props(site)) == (
+        f"msr-cache:caches.asia.label: {told}; left unchanged: give this cache a label of its own"
+    )
+    with pytest.raises(Refusal, match=re.escape(told)):
         provider.create(props(site))
     provider.delete(theirs.id, {**theirs.outs, "owner": OURS})
     assert by_hand.labels() == before
+
+
+@on_a_swarm
+def test_another_states_label_is_refused_in_previews_too_and_left(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+) -> None:
+    theirs = provider.create(props(site, state=OTHER_STATE))
+    before = by_hand.labels()
+    told = f"belongs to msr-cache stack {OURS} (state {OTHER_STATE}); left unchanged"
+    for state in (STATE_ID, rpc.UNKNOWN):
+        assert told in refusal(provider, props(site, state=state))
+    with pytest.raises(Refusal, match=re.escape(told)):
+        provider.create(props(site))
+    provider.delete(theirs.id, {**theirs.outs, "state": STATE_ID})
+    assert by_hand.labels() == before
+
+
+@on_a_swarm
+@pytest.mark.parametrize(
+    "former",
+    [
+        pytest.param({"state": OTHER_STATE}, id="the state's id was another"),
+        pytest.param({"owner": "msr-cache/old/asia"}, id="the stack was renamed"),
+        pytest.param({"state": None}, id="an earlier version knew no ids"),
+    ],
+)
+def test_a_label_gets_its_states_new_owner_and_is_put_back_by_it(
+    site: Site, by_hand: Swarm, provider: NodeLabelProvider, former: dict[str, Any]
+) -> None:
+    label_by_hand(by_hand, "spare")
+    before = by_hand.labels()
+    created = provider.create(without_none(props(site, **former)))
+    new = provider.check(without_none(props(site, **former)), props(site)).inputs
+    diff = provider.diff(created.id, created.outs, new)
+    assert (diff.changes, diff.replaces) == (True, [])
+    updated = provider.update(created.id, created.outs, new)
+    assert by_hand.labels()[f"msr-cache.owner.{KEY}"] == OURS
+    assert by_hand.labels()[f"msr-cache.state.{KEY}"] == STATE_ID
+    provider.delete(created.id, updated.outs)
+    assert by_hand.labels() == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "refused"),
+    [
+        pytest.param({"msr-cache.owner": OURS, "msr-cache.state": OTHER_STATE}, True, id="another state's"),
+        pytest.param({}, True, id="somebody else's"),
+        pytest.param({"msr-cache.owner": OURS, "msr-cache.state": STATE_ID}, False, id="ours"),
+        pytest.param({"msr-cache.owner": OURS}, False, id="an earlier version's, which may be ours"),
+    ],
+)
+def test_no_label_is_set_for_a_service_that_is_refused_later(labels: dict[str, str], refused: bool) -> None:
+    manager = Busy()
+    manager.service = {"ID": "s", "Spec": {"Labels": labels}}
+    provider = with_manager(NodeLabelProvider(), manager)
+    if refused:
+        assert refusal(provider, LABEL).startswith("service asia_cache already exists and belongs to")
+    else:
+        assert provider.check({}, dict(LABEL)).failures == []
 
 
 # Drift
@@ -182,9 +250,9 @@ def test_a_manager_that_cant_be_reached_is_never_taken_for_gone() -> None:
         configured(NodeLabelProvider(), NOWHERE).read("n/k", {"nodeId": "n", "key": KEY})
 
 
-@pytest.mark.parametrize("key", ["node", "key", "owner"])
-def test_another_node_key_or_owner_is_another_label(key: str) -> None:
-    old = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
+@pytest.mark.parametrize("key", ["node", "key"])
+def test_another_node_or_key_is_another_label(key: str) -> None:
+    old = dict(LABEL)
     diff = NodeLabelProvider().diff("id", {**old, "nodeId": "n"}, {**old, key: "other"})
     assert (diff.changes, diff.replaces) == (True, [key])
 
@@ -237,10 +305,15 @@ class Busy(Manager):
         self.labels = {"rack": "0"}
         self.others: dict[str, str] = {}
         self.availability = "active"
+        self.service: dict[str, Any] | None = None
         self.services: list[dict[str, Any]] = []
         self.tasks: list[dict[str, Any]] = []
 
     def get(self, path: str, **_: list[str]) -> Any:
+        if path == "/services/asia_cache":
+            if self.service is None:
+                raise EngineError(NOWHERE, 404, "not found")
+            return self.service
         if path in ("/services", "/tasks"):
             return self.services if path == "/services" else self.tasks
         spec = {"Labels": dict(self.labels), "Availability": self.availability, "Role": "worker"}
@@ -258,14 +331,14 @@ class Busy(Manager):
 
 def test_a_conflict_is_tried_again_on_what_the_other_has_written() -> None:
     busy = Busy(conflicts=5)
-    with_manager(NodeLabelProvider(), busy).create({"node": "a", "key": KEY, "value": "true", "owner": OURS})
+    with_manager(NodeLabelProvider(), busy).create(dict(LABEL))
     assert (busy.labels[KEY], busy.labels["rack"]) == ("true", "0")
 
 
 def test_a_node_that_others_never_stop_changing_is_given_up_in_one_line() -> None:
     provider = with_manager(NodeLabelProvider(), Busy(conflicts=1000))
     with pytest.raises(Refusal, match=f"other clients changed node n {node_label.ATTEMPTS} times"):
-        provider.create({"node": "a", "key": KEY, "value": "true", "owner": OURS})
+        provider.create(dict(LABEL))
 
 
 # A move of a cache that serves
@@ -289,7 +362,7 @@ def serving(*nodes: str, key: str | None = KEY) -> Busy:
     return manager
 
 
-LABEL = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
+LABEL = {"node": "a", "key": KEY, "value": "true", "owner": OURS, "state": STATE_ID}
 
 
 def test_a_cache_that_serves_elsewhere_is_tried_on_a_node_before_the_label_draws_it_there(told: list[str]) -> None:
@@ -328,7 +401,7 @@ def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) ->
 
 def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -> None:
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, f"msr-cache.state.{KEY}": STATE_ID}
     manager.others = {KEY: "true"}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert manager.labels == {"rack": "0"}
@@ -345,7 +418,7 @@ def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -
     ],
 )
 def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: Busy, before: dict[str, str]) -> None:
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, **before}
+    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, f"msr-cache.state.{KEY}": STATE_ID, **before}
     manager.others = {KEY: "true"} if before else {}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert told == []
@@ -354,7 +427,7 @@ def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: 
 def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_nothing_off_it() -> None:
     """swarmkit, constraint enforcer: tasks of a paused node are left."""
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, f"msr-cache.state.{KEY}": STATE_ID}
     manager.availability = "pause"
     with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
         with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
@@ -428,7 +501,7 @@ def test_a_host_name_that_two_nodes_share_is_refused() -> None:
 
 def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:
     """A preview that changes nothing must not wait for it."""
-    same = {"node": "a", "key": KEY, "value": "true", "owner": OURS}
+    same = dict(LABEL)
     provider = configured(NodeLabelProvider(), NOWHERE)
     assert provider.check(same, dict(same)).failures == []
     assert refusal(provider, same).startswith("msr-cache:swarm: the manager at unix:///nowhere")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +59,11 @@ def checked(provider: SwarmFileProvider, data: str, owner: Owner = ASIA) -> dict
     return props
 
 
+def without_objects(provider: SwarmFileProvider) -> SwarmFileProvider:
+    """Return `provider` with a swarm that has no configs and secrets."""
+    return with_manager(provider, Refusing(404))
+
+
 def service(by_hand: Swarm, kind: str, name: str, owner: Owner) -> str:
     labels = [f"--label={key}={value}" for key, value in owner.labels("service").items()]
     options = ("--detach", "--replicas=0", "--name", f"unit-{owner.cache}", f"--{kind}={name}", *labels)
@@ -70,7 +76,7 @@ def service(by_hand: Swarm, kind: str, name: str, owner: Owner) -> str:
 @pytest.mark.parametrize("of", PROVIDERS.values())
 def test_the_name_ends_in_a_hash_of_the_content(of: type[SwarmFileProvider]) -> None:
     # echo hello | sha256sum: 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
-    assert checked(of(), "hello\n")["name"] == "asia_unit-5891b5b522"
+    assert checked(without_objects(of()), "hello\n")["name"] == "asia_unit-5891b5b522"
 
 
 @pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
@@ -85,7 +91,7 @@ def test_what_is_empty_or_too_large_is_refused_in_the_preview(of: type[SwarmFile
             f"msr-cache:caches.asia: found {len(data.encode())} bytes in unit, expected 1 to {size - 1}, "
             "the swarm's limit"
         )
-    assert of().check({}, inputs("x" * (size - 1))).failures == []
+    assert without_objects(of()).check({}, inputs("x" * (size - 1))).failures == []
 
 
 @on_a_swarm
@@ -142,14 +148,37 @@ def test_a_deleted_object_is_gone(by_hand: Swarm, kind: str, provider: SwarmFile
     assert created.outs["name"] not in by_hand.names(kind)
 
 
-def test_new_content_or_an_owner_of_another_name_is_a_new_object() -> None:
-    old = checked(ConfigProvider(), "one")
-    for changed, key in (
-        (checked(ConfigProvider(), "two"), "name"),
-        (checked(ConfigProvider(), "one", THEIRS), "labels"),
-    ):
-        diff = ConfigProvider().diff("id", old, changed)
-        assert (diff.changes, diff.replaces) == (True, [key])
+def test_new_content_is_a_new_object_and_a_new_owner_is_none() -> None:
+    provider = without_objects(ConfigProvider())
+    old = checked(provider, "one")
+    for changed, replaces in ((checked(provider, "two"), ["name"]), (checked(provider, "one", THEIRS), [])):
+        diff = provider.diff("id", old, changed)
+        assert (diff.changes, diff.replaces) == (True, replaces)
+
+
+@on_a_swarm
+@pytest.mark.parametrize("key", ["project", "stack", "state"])
+def test_a_renamed_stack_and_a_new_state_id_change_the_labels_of_the_same_object(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider, key: str
+) -> None:
+    created = provider.create(checked(provider, "content"))
+    new = provider.check(created.outs, inputs("content", replace(ASIA, **{key: "a00000000000"}))).inputs
+    updated = provider.update(created.id, created.outs, new)
+    assert by_hand.inspect(kind, new["name"])["ID"] == created.id
+    assert by_hand.inspect(kind, new["name"])["Spec"]["Labels"] == new["labels"] == updated.outs["labels"]
+    assert not provider.diff(created.id, updated.outs, new).changes
+
+
+@on_a_swarm
+def test_labels_that_have_become_somebody_elses_are_left(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    theirs = provider.create(checked(provider, "content", THEIRS))
+    before = by_hand.inspect(kind, theirs.outs["name"])
+    ours = {**theirs.outs, "labels": ASIA.labels("unit")}
+    with pytest.raises(Refusal, match=f"{kind} {theirs.outs['name']} now belongs to msr-cache stack {THEIRS}"):
+        provider.update(theirs.id, ours, ours)
+    assert by_hand.inspect(kind, theirs.outs["name"]) == before
 
 
 @pytest.mark.parametrize("status", [403, 500, 503])
@@ -184,17 +213,20 @@ def test_an_equal_object_that_an_interrupted_run_has_left_is_taken_up(provider: 
         ([], "an owner that its labels do not name"),
         (["--label=com.docker.stack.namespace=theirs"], "docker stack theirs"),
         ([f"--label=msr-cache.owner={THEIRS}"], f"msr-cache stack {THEIRS}"),
+        ([f"--label=msr-cache.owner={ASIA}", "--label=msr-cache.state=f00000000000"], f"msr-cache stack {ASIA}"),
+        ([f"--label=msr-cache.owner={ASIA}"], f"msr-cache stack {ASIA}"),
     ],
 )
-def test_somebody_elses_object_of_the_name_is_refused_and_left(
+def test_somebody_elses_object_of_the_name_is_refused_in_previews_too_and_left(
     by_hand: Swarm, kind: str, provider: SwarmFileProvider, labels: list[str], whose: str
 ) -> None:
     props = checked(provider, "content")
     by_hand.docker(kind, "create", *labels, props["name"], "-", stdin="theirs")
     before = by_hand.inspect(kind, props["name"])
-    with pytest.raises(Refusal) as caught:
+    told = f"{kind} {props['name']} already exists and belongs to {whose}"
+    assert refusal(provider, inputs("content")).startswith(told)
+    with pytest.raises(Refusal, match=told):
         provider.create(props)
-    assert str(caught.value).startswith(f"{kind} {props['name']} already exists and belongs to {whose}; left")
     assert by_hand.inspect(kind, props["name"]) == before
 
 

@@ -1,0 +1,100 @@
+"""A cache belongs to one state: another with the same names never touches it, and a lost one is recovered by its id."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+SERVICE = f"{CACHE}_cache"
+
+
+def objects(swarm: Swarm) -> dict[str, Any]:
+    """Return all that the swarm says of the cache, and its node's labels."""
+    found = {kind: [swarm.inspect(kind, name) for name in sorted(swarm.names(kind))] for kind in ("config", "secret")}
+    return found | {"service": swarm.inspect("service", SERVICE), "labels": swarm.labels()}
+
+
+def state_id(swarm: Swarm) -> str:
+    return str(swarm.inspect("service", SERVICE)["Spec"]["Labels"]["msr-cache.state"])
+
+
+def test_a_second_state_with_the_same_names_is_refused_in_the_preview_and_the_first_ones_cache_left(
+    stack: Stack, swarm: Swarm, tmp_path: Path
+) -> None:
+    stack.deploy()
+    second = Stack(tmp_path / "second", stack.site, stack.plugins)
+    before = objects(swarm)
+    for run in (second.preview(), second.up(), second.up(refresh=True)):
+        assert not run.ok
+        told = f"service {SERVICE} already exists and belongs to msr-cache stack msr-cache/it/{CACHE} (state "
+        assert f"{told}{state_id(swarm)}); left unchanged" in run.text
+        assert f"pulumi config set msr-cache:stateId {state_id(swarm)}" in run.text
+    second.must(second.destroy())
+    assert objects(swarm) == before
+    assert stack.pull().blobs
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+def test_the_setting_of_its_id_recovers_the_caches_of_a_lost_state(stack: Stack, swarm: Swarm, tmp_path: Path) -> None:
+    lost = Stack(tmp_path / "lost", stack.site, stack.plugins)
+    lost.deploy()
+    shutil.rmtree(lost.folder / "state")
+    id_ = state_id(swarm)
+    former = swarm.names("config") | swarm.names("secret")
+    assert not stack.up().ok
+    stack.configure(stateId=id_)
+    preview = stack.must(stack.preview())
+    assert f"service {SERVICE} runs, but the state does not know it" in preview.text
+    assert {each["Spec"]["Name"] for each in objects(swarm)["config"]} <= former
+    stack.deploy()
+    assert state_id(swarm) == id_
+    assert stack.pull().blobs
+    assert len(swarm.names("config")) == 1
+    assert len(swarm.names("secret")) == 3
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    stack.configure()
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_stack_that_an_earlier_version_deployed_gets_an_id_and_restarts_no_task(stack: Stack, swarm: Swarm) -> None:
+    stack.deploy()
+    forget_id(stack, swarm)
+    tasks = swarm.task_ids(SERVICE)
+    run = stack.deploy()
+    assert ("create", "pulumi-python:dynamic/msr:StateId", "state-id") in run.operations
+    assert swarm.task_ids(SERVICE) == tasks
+    found = objects(swarm)
+    id_ = state_id(swarm)
+    assert {each["Spec"]["Labels"]["msr-cache.state"] for each in found["config"] + found["secret"]} == {id_}
+    assert found["labels"]["msr-cache.state.dtr.cache"] == id_
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+def forget_id(stack: Stack, swarm: Swarm) -> None:
+    """Leave state and swarm as a version without state ids has left them."""
+    state = stack.export(show_secrets=True)
+    resources = state["deployment"]["resources"]
+    urn = next(each["urn"] for each in resources if each["type"].endswith("msr:StateId"))
+    state["deployment"]["resources"] = [without_id(each, urn) for each in resources if each["urn"] != urn]
+    stack.restore(state)
+    swarm.docker("service", "update", "--detach", "--label-rm=msr-cache.state", SERVICE)
+    swarm.docker("node", "update", "--label-rm=msr-cache.state.dtr.cache", stack.site.engine.name)
+
+
+def without_id(value: Any, urn: str) -> Any:
+    """Return a resource of the state without the id and without what depends on it."""
+    if isinstance(value, dict):
+        kept = {key: without_id(item, urn) for key, item in value.items() if key not in ("state", "msr-cache.state")}
+        return {key: item for key, item in kept.items() if item is not None}
+    if isinstance(value, list):
+        is_label = [isinstance(each, dict) and each.get("label") == "msr-cache.state" for each in value]
+        return [without_id(each, urn) for each, skip in zip(value, is_label, strict=True) if not skip and each != urn]
+    return value
