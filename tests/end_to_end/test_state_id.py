@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from msr_cache.swarm.manager import Address, Manager
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -66,7 +67,7 @@ def test_the_setting_of_its_id_recovers_the_caches_of_a_lost_state(stack: Stack,
 
 def test_a_stack_that_an_earlier_version_deployed_gets_an_id_and_restarts_no_task(stack: Stack, swarm: Swarm) -> None:
     stack.deploy()
-    forget_id(stack, swarm)
+    forget_id(stack)
     tasks = swarm.task_ids(SERVICE)
     run = stack.deploy()
     assert ("create", "pulumi-python:dynamic/msr:StateId", "state-id") in run.operations
@@ -78,15 +79,19 @@ def test_a_stack_that_an_earlier_version_deployed_gets_an_id_and_restarts_no_tas
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
 
-def forget_id(stack: Stack, swarm: Swarm) -> None:
+def forget_id(stack: Stack) -> None:
     """Leave state and swarm as a version without state ids has left them."""
-    state = stack.export(show_secrets=True)
+    state = stack.export()
     resources = state["deployment"]["resources"]
     urn = next(each["urn"] for each in resources if each["type"].endswith("msr:StateId"))
     state["deployment"]["resources"] = [without_id(each, urn) for each in resources if each["urn"] != urn]
     stack.restore(state)
-    swarm.docker("service", "update", "--detach", "--label-rm=msr-cache.state", SERVICE)
-    swarm.docker("node", "update", "--label-rm=msr-cache.state.dtr.cache", stack.site.engine.name)
+    manager = Manager(Address(host=stack.site.engine.docker_host))
+    for kind in ("services", "configs", "secrets", "nodes"):
+        for found in manager.get(f"/{kind}"):
+            labels = found["Spec"]["Labels"].items()
+            kept = {key: value for key, value in labels if not key.startswith("msr-cache.state")}
+            manager.update(kind, found, {**found["Spec"], "Labels": kept})
 
 
 def without_id(value: Any, urn: str) -> Any:
