@@ -95,11 +95,15 @@ def forget_id(stack: Stack) -> None:
 
 
 def without_id(value: Any, urn: str) -> Any:
-    """Return a resource of the state without the id and without what depends on it."""
+    """Return a part of the state without the id, what depends on it, and the bridge's checksum of such edits."""
     if isinstance(value, dict):
-        kept = {key: without_id(item, urn) for key, item in value.items() if key not in ("state", "msr-cache.state")}
-        return {key: item for key, item in kept.items() if item is not None}
+        dropped = ("state", "msr-cache.state", "__pulumi_raw_state_delta")
+        return {key: without_id(item, urn) for key, item in value.items() if key not in dropped}
     if isinstance(value, list):
-        is_label = [isinstance(each, dict) and each.get("label") == "msr-cache.state" for each in value]
-        return [without_id(each, urn) for each, skip in zip(value, is_label, strict=True) if not skip and each != urn]
+        kept = (each for each in value if each != urn and "msr-cache.state" not in _values(each))
+        return [without_id(each, urn) for each in kept]
     return value
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else []
