@@ -80,7 +80,7 @@ def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
         found = await asyncio.to_thread(trial.refuse_foreign, Manager(address), new["name"], trial.labels_in(new))
         if found and pulumi.runtime.is_dry_run():
             pulumi.log.warn(
-                f"service {new['name']} runs, but the state does not know it: up removes it and makes another"
+                f"service {new['name']} exists, but the state does not know it: up removes it and makes another"
             )
         elif found:
             # An interrupted run created it without recording its id, so the state can only learn that of a new one.

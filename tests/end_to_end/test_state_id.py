@@ -53,7 +53,7 @@ def test_the_setting_of_its_id_recovers_the_caches_of_a_lost_state(stack: Stack,
     assert not stack.up().ok
     stack.configure(stateId=id_)
     preview = stack.must(stack.preview())
-    assert f"service {SERVICE} runs, but the state does not know it" in preview.text
+    assert f"service {SERVICE} exists, but the state does not know it" in preview.text
     assert {each["Spec"]["Name"] for each in objects(swarm)["config"]} <= former
     stack.deploy()
     assert state_id(swarm) == id_

@@ -19,6 +19,7 @@ from msr_cache.resources.msr_ca import MsrCaProvider
 from msr_cache.resources.node_label import NodeLabelProvider
 from msr_cache.resources.provider import SwarmProvider, is_unknown, unchanged
 from msr_cache.resources.rollout import RolloutProvider
+from msr_cache.resources.state_id import StateIdProvider
 from msr_cache.resources.swarm_file import ConfigProvider, SecretProvider
 from tests.msr_cache.conftest import NOWHERE, configured, declared, visible
 
@@ -29,6 +30,7 @@ PROVIDERS = [
     MsrCaProvider,
     NodeLabelProvider,
     RolloutProvider,
+    StateIdProvider,
     SecretProvider,
 ]
 # Module path and class name are a stored contract: states name them.
