@@ -16,7 +16,7 @@ from msr_cache.swarm.ownership import Owner
 
 
 class Site:
-    """What all caches of a stack share: settings, id of the state, swarm, MSR's CA (None: the system's), and their own CA."""
+    """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA."""
 
     def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
         self.settings = settings

@@ -30,8 +30,8 @@ PROVIDERS = [
     MsrCaProvider,
     NodeLabelProvider,
     RolloutProvider,
-    StateIdProvider,
     SecretProvider,
+    StateIdProvider,
 ]
 # Module path and class name are a stored contract: states name them.
 STORED = {
@@ -42,6 +42,7 @@ STORED = {
     "Image": "msr_cache.resources.image.ImageProvider",
     "MsrCa": "msr_cache.resources.msr_ca.MsrCaProvider",
     "Rollout": "msr_cache.resources.rollout.RolloutProvider",
+    "StateId": "msr_cache.resources.state_id.StateIdProvider",
 }
 
 
