@@ -74,7 +74,6 @@ class Msr:
         (self.folder / "failure").write_text(f"{method} {how}")
 
     def mend(self) -> None:
-        """Let API requests fail no more."""
         (self.folder / "failure").write_text("")
 
     @property
