@@ -33,8 +33,7 @@ class RolloutProvider(SwarmProvider):
     def _finish(self, props: Props) -> None:
         try:
             service = self.manager.get(f"/services/{props['service']}")
-            if not service["Spec"]["Mode"]["Replicated"]["Replicas"]:
-                # A `destroy` that was interrupted has stopped it.
+            if _is_stopped(service, props):
                 convergence.scale(self.manager, service, int(props["replicas"]))
             convergence.wait(self.manager, props["service"])
         except EngineError as error:
@@ -49,8 +48,9 @@ class RolloutProvider(SwarmProvider):
         if any(is_unknown(news[key]) for key in self.updates_on) or super().diff(id_, olds, news).changes:
             return DiffResult(changes=True)
         service = self.manager.find(f"/services/{olds['service']}")
-        settled = service is not None and convergence.is_settled(self.manager, service)
-        return DiffResult(changes=not settled or bool(unused_objects(self.manager, news["labels"])))
+        if service is None or _is_stopped(service, news) or not convergence.is_settled(self.manager, service):
+            return DiffResult(changes=True)
+        return DiffResult(changes=bool(unused_objects(self.manager, news["labels"])))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """A rollout goes with its service."""
@@ -65,6 +65,11 @@ class RolloutProvider(SwarmProvider):
         refuse_other_owner("the cache's service", service, props["labels"], LOST)
         trial.sweep(self.manager, props["labels"])
         convergence.stop(self.manager, service["ID"])
+
+
+def _is_stopped(service: convergence.Service, props: Props) -> bool:
+    """Whether a `destroy` that did not end has stopped a service that should run."""
+    return bool(props["replicas"]) and service["Spec"]["Mode"]["Replicated"]["Replicas"] == 0
 
 
 class Rollout(Tracked, module="msr", name="Rollout"):
