@@ -4,7 +4,6 @@ pulumi-docker's converge_config also counts tasks of the former spec and does no
 (resourceDockerServiceUpdateRefreshFunc); the docker CLI checks the same facts as this module (progress.go).
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
 from msr_cache.rollout.diagnosis import Task
+from msr_cache.rollout.interruption import interrupted
 from msr_cache.swarm.manager import INTERNAL_ERROR, EngineError, Manager
 
 POLL = 0.1
@@ -31,10 +31,6 @@ PATIENCE = 600.0
 
 Service = dict[str, Any]
 _ENDED = ("complete", "failed", "orphaned", "rejected", "remove", "shutdown")
-
-
-interrupted = threading.Event()
-"""Set when the run is interrupted: whoever waits stops waiting."""
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -146,7 +142,7 @@ def _looks(patience: float = PATIENCE) -> Iterator[None]:
     while time.monotonic() < deadline:
         yield
         if interrupted.is_set():
-            raise Refusal("interrupted")
+            raise Refusal("the run was interrupted: run pulumi up again")
         time.sleep(POLL)
 
 
