@@ -13,7 +13,6 @@ from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
 from msr_cache.resources.swarm_file import unused_objects
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
-from msr_cache.swarm.manager import NOT_FOUND, EngineError
 from msr_cache.swarm.ownership import LOST, refuse_other_owner
 
 
@@ -31,15 +30,10 @@ class RolloutProvider(SwarmProvider):
         return UpdateResult(news)
 
     def _finish(self, props: Props) -> None:
-        try:
-            service = self.manager.get(f"/services/{props['service']}")
-            if _is_stopped(service, props):
-                convergence.scale(self.manager, service, int(props["replicas"]))
-            convergence.wait(self.manager, props["service"])
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
-            raise Refusal(trial.SERVICE_REMOVED) from None
+        service = self.manager.find(f"/services/{props['service']}")
+        if service and _is_stopped(service, props):
+            convergence.scale(self.manager, service, int(props["replicas"]))
+        convergence.wait(self.manager, props["service"])
         for kind, id_ in unused_objects(self.manager, props["labels"]):
             self.manager.remove(kind, id_)
 

@@ -14,7 +14,7 @@ from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
 from msr_cache.rollout.diagnosis import Task
 from msr_cache.rollout.interruption import interrupted
-from msr_cache.swarm.manager import INTERNAL_ERROR, EngineError, Manager
+from msr_cache.swarm.manager import INTERNAL_ERROR, NOT_FOUND, EngineError, Manager
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -29,6 +29,7 @@ ATTEMPTS = 2
 PATIENCE = 600.0
 """Seconds for everything that is slow but not wrong, such as pulling an image."""
 
+SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 Service = dict[str, Any]
 _ENDED = ("complete", "failed", "orphaned", "rejected", "remove", "shutdown")
 
@@ -49,6 +50,16 @@ _patiently = retry(
 @_patiently
 def _ask(manager: Manager, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
     return manager.get(path, **filters)
+
+
+def _service(manager: Manager, id_: str) -> Service:
+    try:
+        service: Service = _ask(manager, f"/services/{id_}")
+    except EngineError as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise Refusal(SERVICE_REMOVED) from None
+    return service
 
 
 def current_tasks(manager: Manager, service: Service) -> list[Task]:
@@ -79,12 +90,12 @@ def _runs(service: Service, tasks: list[Task]) -> bool:
 def wait(manager: Manager, service_id: str) -> None:
     """Return when the service has settled; raise Refusal with the swarm's own error if it fails to."""
     watch = _Watch()
-    service = _ask(manager, f"/services/{service_id}")
+    service = _service(manager, service_id)
     patience = PATIENCE + _monitored(service)
     for _ in _looks(patience):
         if _has_settled(manager, service, watch):
             return
-        service = _ask(manager, f"/services/{service_id}")
+        service = _service(manager, service_id)
     name = service["Spec"]["Name"]
     raise Refusal(f"service {name} has not settled in {patience:.0f} s: docker service ps {service_id}")
 
@@ -109,7 +120,7 @@ def scale(manager: Manager, service: Service, replicas: int) -> None:
 def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
     """Return when the service has left the node and settled on others; raise Refusal as `wait` does."""
     for _ in _looks():
-        tasks = current_tasks(manager, _ask(manager, f"/services/{service_id}"))
+        tasks = current_tasks(manager, _service(manager, service_id))
         if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
             return wait(manager, service_id)
     raise Refusal(

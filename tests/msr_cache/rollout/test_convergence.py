@@ -269,7 +269,7 @@ def test_a_node_that_is_away_keeps_no_service_from_being_stopped(swarm: Scripted
 
 
 def test_a_service_that_is_removed_meanwhile_is_told_as_such(swarm: ScriptedSwarm) -> None:
-    with pytest.raises(EngineError, match="not found"):
+    with pytest.raises(Refusal, match="removed outside Pulumi: restore it with pulumi up --refresh"):
         convergence.wait(swarm, "service-2")
 
 
