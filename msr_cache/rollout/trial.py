@@ -47,11 +47,12 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     """Whether `old`, outputs that include the daemon's defaults, already holds all that `new` asks for.
 
     What is empty or zero equals what is absent; so a limit that is removed is a change, and a default is none.
+    After a refresh, lists have the daemon's order.
     """
     if isinstance(new, dict):
         return all(_covers((old or {}).get(key), value) for key, value in new.items())
     if isinstance(new, list) and old:
-        return len(old) == len(new) and all(map(_covers, old, new))
+        return len(old) == len(new) and all(any(_covers(was, item) for was in old) for item in new)
     return old == new or not (old or new)
 
 
