@@ -16,7 +16,7 @@ from msr_cache.certificate import Certificate, renewal_hook
 from msr_cache.config.settings import ResourceAmount, Settings
 from msr_cache.files import Files
 from msr_cache.placement import Placement
-from msr_cache.resources.image import Image
+from msr_cache.resources.image import Image, refuse_resolvable
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
 from msr_cache.scope import Scope
@@ -78,6 +78,9 @@ def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:
     async def before_create(_: pulumi.ResourceHookArgs) -> None:
         dry_run = pulumi.runtime.is_dry_run()
         await asyncio.to_thread(trial.refuse_foreign, Manager(address), owner, service_name, dry_run=dry_run)
+        if not scope.cache.resolve_image:
+            image, at = scope.settings.image_of(scope.name), f"msr-cache:caches.{scope.name}.resolveImage"
+            await asyncio.to_thread(refuse_resolvable, Manager(address), image, at)
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
         # In a thread, because the SDK declares all resources, and runs all hooks, in one.
