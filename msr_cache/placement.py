@@ -27,7 +27,12 @@ def declare(scope: Scope, certificate: Certificate) -> Placement:
     """Declare Image and one NodeLabel for each node."""
     name, settings, msr_ca = scope.name, scope.settings, scope.site.msr_ca
     checks = (*certificate.checks, *([msr_ca] if msr_ca else []))
-    props = {"image": settings.image_of(name), "at": f"msr-cache:caches.{name}.image"}
+    props = {
+        "image": settings.image_of(name),
+        "at": f"msr-cache:caches.{name}.image",
+        # None, not False: earlier versions' states lack the key, and must not look like a change.
+        "asWritten": None if scope.cache.resolve_image else True,
+    }
     image = Image(f"{name}-image", props, scope.after(*checks))
     label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner)}
     labels = [

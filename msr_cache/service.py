@@ -15,7 +15,7 @@ from msr_cache.certificate import Certificate, renewal_hook
 from msr_cache.config.settings import ResourceAmount, Settings
 from msr_cache.files import Files
 from msr_cache.placement import Placement
-from msr_cache.resources.image import Image
+from msr_cache.resources.image import Image, refuse_resolvable
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
 from msr_cache.rollout.interruption import in_thread
@@ -78,6 +78,9 @@ def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:
     async def before_create(_: pulumi.ResourceHookArgs) -> None:
         dry_run = pulumi.runtime.is_dry_run()
         await in_thread(trial.refuse_foreign, Manager(address), owner, service_name, dry_run=dry_run)
+        if not scope.cache.resolve_image:
+            image, at = scope.settings.image_of(scope.name), f"msr-cache:caches.{scope.name}.resolveImage"
+            await in_thread(refuse_resolvable, Manager(address), image, at)
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
         await in_thread(trial.before_update, Manager(address), owner, args)

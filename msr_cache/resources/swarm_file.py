@@ -10,14 +10,14 @@ import hashlib
 from typing import Any, ClassVar, Literal
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, ReadResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
 from pulumi.runtime import rpc
 
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
 from msr_cache.resources.tracked import Tracked
 from msr_cache.swarm.manager import CONFLICT, EngineError, Manager
-from msr_cache.swarm.ownership import EXISTS, filters, is_same_owner, is_trial, refuse_other_owner
+from msr_cache.swarm.ownership import EXISTS, LOST, filters, is_same_owner, is_trial, refuse_other_owner
 
 Kind = Literal["configs", "secrets"]
 DIGITS = 10
@@ -58,7 +58,8 @@ def unused_objects(manager: Manager, labels: dict[str, str]) -> list[tuple[str, 
 class SwarmFileProvider(SwarmProvider):
     """Creates, finds and removes objects whose names end in a hash of their content."""
 
-    replaces_on = ("name", "labels")
+    updates_on = ("labels",)
+    replaces_on = ("name",)
     kind: ClassVar[Kind]
 
     def check(self, _olds: Props, news: Props) -> CheckResult:
@@ -84,8 +85,21 @@ class SwarmFileProvider(SwarmProvider):
                 raise
             found = self.manager.get(f"/{self.kind}/{props['name']}")
             refuse_other_owner(f"{self.kind[:-1]} {props['name']}", found, props["labels"], EXISTS)
+            self._label(found, props)
             id_ = found["ID"]
         return CreateResult(id_, props)
+
+    def update(self, id_: str, olds: Props, news: Props) -> UpdateResult:
+        """Change the labels, the only part of an object that the swarm lets change."""
+        found = self.manager.get(f"/{self.kind}/{id_}")
+        if not is_same_owner(found["Spec"].get("Labels") or {}, news["labels"]):  # else a killed run has changed them
+            refuse_other_owner(f"{self.kind[:-1]} {news['name']}", found, olds["labels"], LOST)
+        self._label(found, news)
+        return UpdateResult(news)
+
+    def _label(self, found: Props, props: Props) -> None:
+        if found["Spec"].get("Labels") != props["labels"]:
+            self.manager.update(self.kind, found, {**found["Spec"], "Labels": props["labels"]})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         return self.read_object(f"/{self.kind}/{id_}", id_, props)

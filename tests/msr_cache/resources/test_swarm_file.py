@@ -136,20 +136,48 @@ def test_an_object_that_is_gone_is_deleted_without_an_error(
 
 
 @on_a_swarm
+def test_changed_labels_reach_the_object_itself_even_in_a_run_that_was_killed_before(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    olds = checked(provider, "content")
+    created = provider.create(olds)
+    news = {**olds, "labels": THEIRS.labels("unit")}
+    for _ in range(2):
+        assert provider.update(created.id, olds, news).outs == news
+        found = by_hand.inspect(kind, olds["name"])
+        assert (found["ID"], found["Spec"]["Labels"]) == (created.id, news["labels"])
+    more = {**news, "labels": {**news["labels"], "team": "registry"}}
+    assert provider.create(more).id == created.id
+    assert by_hand.inspect(kind, olds["name"])["Spec"]["Labels"] == more["labels"]
+
+
+@on_a_swarm
+def test_labels_of_what_has_become_somebody_elses_are_left(
+    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+) -> None:
+    olds = checked(provider, "content", THEIRS)
+    created = provider.create(olds)
+    news = inputs("content") | {"name": olds["name"]}
+    with pytest.raises(Refusal, match=f"now belongs to msr-cache stack {THEIRS}; left unchanged"):
+        provider.update(created.id, news, news)
+    assert by_hand.inspect(kind, olds["name"])["Spec"]["Labels"] == olds["labels"]
+
+
+@on_a_swarm
 def test_a_deleted_object_is_gone(by_hand: Swarm, kind: str, provider: SwarmFileProvider) -> None:
     created = provider.create(checked(provider, "content"))
     provider.delete(created.id, created.outs)
     assert created.outs["name"] not in by_hand.names(kind)
 
 
-def test_new_content_or_an_owner_of_another_name_is_a_new_object() -> None:
+def test_new_content_is_a_new_object_and_new_labels_are_an_update() -> None:
     old = checked(ConfigProvider(), "one")
-    for changed, key in (
-        (checked(ConfigProvider(), "two"), "name"),
-        (checked(ConfigProvider(), "one", THEIRS), "labels"),
+    for changed, replaces in (
+        (checked(ConfigProvider(), "two"), ["name"]),
+        (checked(ConfigProvider(), "one", THEIRS), []),
     ):
         diff = ConfigProvider().diff("id", old, changed)
-        assert (diff.changes, diff.replaces) == (True, [key])
+        assert (diff.changes, diff.replaces) == (True, replaces)
 
 
 @pytest.mark.parametrize("status", [403, 500, 503])
