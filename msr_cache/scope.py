@@ -11,19 +11,29 @@ from msr_cache import certificate
 from msr_cache.config.settings import Cache, Settings
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.swarm.manager import Address
+from msr_cache.swarm.nodes import Nodes
 from msr_cache.swarm.ownership import Owner
 
 
 class Site:
-    """What all caches of a stack share: settings, swarm, MSR's CA (None: the system's trust), and their own CA."""
+    """What all caches of a stack share: settings, swarm, MSR's CA (None: the system's trust), and their own CA.
 
-    def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
+    `nodes` are the swarm's, as the run found them at its start.
+    """
+
+    def __init__(self, settings: Settings, address: Address, nodes: Nodes, msr_ca: MsrCa | None) -> None:
         self.settings = settings
         self.address = address
+        self.nodes = nodes
         self.msr_ca = msr_ca
         self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
         self.tls = tls.Provider("tls")
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
+
+
+def owner_of(cache: str) -> Owner:
+    """Return the owner of what this stack makes for a cache."""
+    return Owner(pulumi.get_project(), pulumi.get_stack(), cache)
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Scope:
 
     @property
     def owner(self) -> Owner:
-        return Owner(pulumi.get_project(), pulumi.get_stack(), self.name)
+        return owner_of(self.name)
 
     def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""

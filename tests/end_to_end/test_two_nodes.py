@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
 from lab import images
+from lab.engine import Engine
 from lab.process import wait_until
 from lab.site import Site
 from tests.end_to_end.renewal import age, connecting, the_gap
@@ -115,3 +116,100 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
         wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
     stack.deploy()
     assert running_on(swarm) == {new.name}
+
+
+@contextmanager
+def unusable(swarm: Swarm, worker: Engine, how: str) -> Iterator[None]:
+    """Let the worker be down, drained or paused."""
+    if how == "down":
+        worker.kill()
+        wait_until(lambda: state(swarm, worker.name) == "down", f"{worker.name} stays up", seconds=60)
+    else:
+        swarm.docker("node", "update", "--availability", how, worker.name)
+    try:
+        yield
+    finally:
+        worker.start()
+        swarm.site.engine.wait()
+        swarm.docker("node", "update", "--availability", "active", worker.name)
+
+
+def state(swarm: Swarm, node: str) -> str:
+    return str(swarm.inspect("node", node)["Status"]["State"])
+
+
+@pytest.mark.parametrize("how", ["down", "drain", "pause"])
+def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_takes_no_tasks(
+    stack: Stack, swarm: Swarm, how: str
+) -> None:
+    stack.deploy()
+    serving, other = stack.site.engines
+    stack.configure({"nodes": [serving.name, other.name]})
+    stack.deploy()
+    assert running_on(swarm) == {serving.name}
+    before = swarm.listing()
+    with unusable(swarm, other, how), connecting(serving.address) as seen:
+        stack.must(stack.preview(expect_no_changes=True))
+        stack.configure({"nodes": [other.name]})
+        for run in (stack.preview(), stack.up()):
+            assert not run.ok
+            told = f"found {other.name}, expected a node that can take the cache over from {serving.name}"
+            assert f"error: msr-cache:caches.asia.nodes: {told}" in run.words
+            assert "Traceback" not in run.text
+        assert swarm.listing() == before
+    assert not [one for one in seen if one.error]
+    stack.deploy()
+    assert running_on(swarm) == {other.name}
+
+
+def test_a_node_that_carries_the_label_by_hand_is_named_by_each_preview_until_it_does_not(
+    stack: Stack, swarm: Swarm
+) -> None:
+    stack.deploy()
+    other = stack.site.engines[1].name
+    swarm.docker("node", "update", "--label-add", "dtr.cache=true", other)
+    try:
+        run = stack.must(stack.preview(expect_no_changes=True))
+        assert (
+            f"warning: msr-cache:caches.asia.label: node {other}, which is not in `nodes`, has the label" in run.words
+        )
+    finally:
+        swarm.docker("node", "update", "--label-rm", "dtr.cache", other)
+    assert "caches.asia.label" not in stack.must(stack.preview(expect_no_changes=True)).words
+
+
+def reimage(swarm: Swarm, worker: Engine) -> str:
+    """Let the worker join once more, with nothing on its disk; return the id of its old self, which is down."""
+    old = str(swarm.inspect("node", worker.name)["ID"])
+    worker.remove()
+    wait_until(lambda: state(swarm, old) == "down", f"{worker.name} stays up", seconds=60)
+    worker.start()
+    token = swarm.docker("swarm", "join-token", "--quiet", "worker")
+    address = worker.address
+    with closing(worker.client()) as docker:
+        docker.swarm.join([swarm.site.engine.address], token, advertise_addr=address, listen_addr=address)
+    listing = ("node", "ls", "--format", "{{.Hostname}} {{.Status}}")
+    wait_until(
+        lambda: f"{worker.name} Ready" in swarm.docker(*listing).splitlines(), f"{worker.name} stays away", seconds=60
+    )
+    return old
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_a_node_that_left_and_joined_again_under_its_name_gets_the_label_and_the_cache_back(
+    stack: Stack, swarm: Swarm, refresh: bool
+) -> None:
+    worker = stack.site.engines[1]
+    stack.configure({"nodes": [worker.name]})
+    stack.deploy()
+    old = reimage(swarm, worker)
+    try:
+        assert not running_on(swarm)
+        stack.deploy(refresh=refresh)
+        assert running_on(swarm) == {worker.name}
+        stack.must(stack.preview(expect_no_changes=True))
+        stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    finally:
+        swarm.docker("node", "rm", old)
+    assert "dtr.cache" in swarm.labels(worker.name)
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))

@@ -119,6 +119,7 @@ def test_each_node_gets_the_label_that_places_the_cache() -> None:
             "key": "dtr.cache",
             "value": "true",
             "owner": "msr-cache/prod/asia",
+            "nodeId": f"id-of-{name.removeprefix('asia-')}",
         }
         assert {key: label[key] for key in wanted} == wanted
 
