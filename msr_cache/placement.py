@@ -8,7 +8,7 @@ from msr_cache.certificate import Certificate
 from msr_cache.config.settings import Settings
 from msr_cache.resources.image import Image
 from msr_cache.resources.node_label import NodeLabel, check_nodes
-from msr_cache.scope import Scope, owner_of
+from msr_cache.scope import Scope
 from msr_cache.swarm import nodes
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.nodes import Nodes
@@ -30,12 +30,11 @@ class Placement:
 
 def check(manager: Manager, settings: Settings) -> tuple[Nodes, list[str]]:
     """Return the swarm's nodes, and warnings about them; raise Refusal if a cache would lose its last one."""
-    found = manager.get("/nodes")
-    warnings = [
-        warning
-        for name, cache in settings.caches.items()
-        for warning in check_nodes(manager, found, cache.nodes, _label(settings, owner_of(name)))
-    ]
+    found, warnings = manager.get("/nodes"), []
+    for name, cache in settings.caches.items():
+        owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
+        label = {"key": settings.label_of(name), "value": "true", "owner": str(owner)}
+        warnings += check_nodes(manager, found, cache.nodes, label)
     return found, warnings
 
 
@@ -45,14 +44,10 @@ def declare(scope: Scope, certificate: Certificate) -> Placement:
     checks = (*certificate.checks, *([msr_ca] if msr_ca else []))
     props = {"image": settings.image_of(name), "at": f"msr-cache:caches.{name}.image"}
     image = Image(f"{name}-image", props, scope.after(*checks))
-    label = _label(settings, scope.owner)
+    label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner)}
     labels = []
     for node in scope.cache.nodes:
         found = nodes.current(scope.site.nodes, node)
         where = {"node": node, "nodeId": found["ID"] if found else None}
         labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, scope.after(*checks, image)))
     return Placement(checks, image, labels)
-
-
-def _label(settings: Settings, owner: Owner) -> dict[str, str]:
-    return {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner)}

@@ -31,11 +31,6 @@ class Site:
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
 
 
-def owner_of(cache: str) -> Owner:
-    """Return the owner of what this stack makes for a cache."""
-    return Owner(pulumi.get_project(), pulumi.get_stack(), cache)
-
-
 @dataclass(frozen=True)
 class Scope:
     """Cache `name` of a site; its resources are children of `component`."""
@@ -54,7 +49,7 @@ class Scope:
 
     @property
     def owner(self) -> Owner:
-        return owner_of(self.name)
+        return Owner(pulumi.get_project(), pulumi.get_stack(), self.name)
 
     def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""

@@ -20,6 +20,7 @@ from tests.msr_cache.conftest import NOWHERE, Listing, Refusing, configured, nod
 
 KEY = "unit.cache"
 OURS = "msr-cache/prod/asia"
+MINE = {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
 on_a_swarm = pytest.mark.swarm
 
 
@@ -328,7 +329,7 @@ def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) ->
 
 def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -> None:
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.labels |= MINE
     manager.others = {KEY: "true"}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert manager.labels == {"rack": "0"}
@@ -345,7 +346,7 @@ def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -
     ],
 )
 def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: Busy, before: dict[str, str]) -> None:
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, **before}
+    manager.labels |= {**MINE, **before}
     manager.others = {KEY: "true"} if before else {}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert told == []
@@ -354,7 +355,7 @@ def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: 
 def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_nothing_off_it() -> None:
     """swarmkit, constraint enforcer: tasks of a paused node are left."""
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.labels |= MINE
     manager.availability = "pause"
     with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
         with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
@@ -376,7 +377,7 @@ STRANDED = (
 def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(told: list[str], other: str) -> None:
     state, availability, why = UNUSABLE[other]
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.labels |= MINE
     manager.others, manager.other = {KEY: "true"}, (state, availability)
     with pytest.raises(Refusal, match=f"{STRANDED}{why}$"):
         with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
@@ -386,15 +387,13 @@ def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(to
 
 def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other(told: list[str]) -> None:
     manager = serving("n", "m")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+    manager.labels |= MINE
     manager.others, manager.other = {KEY: "true"}, ("ready", "pause")
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert told == ["seen to run without the node"]
 
 
 # The check of all nodes of a cache, before anything is declared
-
-MINE = {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
 
 
 def check(manager: Listing, *names: str) -> list[str]:
