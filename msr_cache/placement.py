@@ -28,13 +28,13 @@ class Placement:
         return [*self.checks, self.image, *self.labels]
 
 
-def check(manager: Manager, settings: Settings) -> tuple[Nodes, list[str]]:
+def check(manager: Manager, settings: Settings, *, dry_run: bool) -> tuple[Nodes, list[str]]:
     """Return the swarm's nodes, and warnings about them; raise Refusal if a cache would lose its last one."""
     found, warnings = manager.get("/nodes"), []
     for name, cache in settings.caches.items():
         owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
         label = {"key": settings.label_of(name), "value": "true", "owner": str(owner)}
-        warnings += check_nodes(manager, found, cache.nodes, label)
+        warnings += check_nodes(manager, found, cache.nodes, label, dry_run=dry_run)
     return found, warnings
 
 

@@ -125,14 +125,19 @@ def _would_lose_label(node: Node, props: Props) -> bool:
     return bool(labels.get(props["key"]) != props["value"])
 
 
+def _last(found: Nodes, serving: set[str], leaving: Nodes, staying: list[str]) -> Nodes:
+    """Return the nodes that the cache runs on if it is on its way to leave them all."""
+    stays = any(node["ID"] in serving for node in found if nodes.hostname(node) in staying)
+    return [] if stays else [node for node in leaving if node["ID"] in serving]
+
+
 def refuse_outage(found: Nodes, serving: set[str], leaving: Nodes, staying: list[str], props: Props) -> None:
     """Raise Refusal if the cache, which runs on the nodes `serving` (ids), would not move off the nodes `leaving`.
 
     `found` is the whole swarm, `staying` the host names of the nodes that the label then places the cache on: none if
     the cache itself is being deleted, or a run that was killed has made its service.
     """
-    last = [node for node in leaving if node["ID"] in serving]
-    for node in last:
+    for node in (node for node in leaving if node["ID"] in serving):
         if node["Spec"]["Availability"] == "pause":
             name = nodes.hostname(node)
             raise Refusal(
@@ -140,8 +145,8 @@ def refuse_outage(found: Nodes, serving: set[str], leaving: Nodes, staying: list
                 f"task there: docker node update --availability active {name}"
             )
     problems = [problem for name in staying if (problem := nodes.problem(found, name))]
-    stays = any(node["ID"] in serving for node in found if nodes.hostname(node) in staying)
-    if last and not stays and problems and len(problems) == len(staying):
+    last = _last(found, serving, leaving, staying)
+    if last and problems and len(problems) == len(staying):
         names = nodes.listed(last)
         raise Refusal(
             f"{_config_key(props, 'nodes')}: found {', '.join(staying)}, expected a node that can take the cache over "
@@ -150,7 +155,24 @@ def refuse_outage(found: Nodes, serving: set[str], leaving: Nodes, staying: list
         )
 
 
-def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props) -> list[str]:
+def _try_other_nodes(manager: Manager, service: dict[str, Any], found: Nodes, last: Nodes, names: list[str]) -> None:
+    """Raise Refusal if a task of the cache runs on none of its other nodes."""
+    refused = None
+    for node in (node for name in names if not nodes.problem(found, name) and (node := nodes.current(found, name))):
+        outcome = (
+            f"node {nodes.listed(last)} keeps its label, since node {nodes.hostname(node)} can't take the cache over"
+        )
+        try:
+            trial.on_node(manager, service, node, outcome)
+        except Refusal as error:
+            refused = error
+        else:
+            return
+    if refused:
+        raise refused
+
+
+def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props, *, dry_run: bool) -> list[str]:
     """Refuse what would take the cache off its last node; return warnings about other nodes that carry its label.
 
     `found` is the whole swarm, `names` are the cache's nodes. The program calls this before it declares anything,
@@ -158,8 +180,14 @@ def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props) 
     """
     beside = [node for node in _with_label(found, props) if nodes.hostname(node) not in names]
     leaving = [node for node in beside if _would_lose_label(node, props)]
-    if leaving:
-        refuse_outage(found, _nodes_of(manager, _service(manager, props)), leaving, names, props)
+    service = _service(manager, props) if leaving else None
+    if service:
+        serving = _nodes_of(manager, service)
+        refuse_outage(found, serving, leaving, names, props)
+        last = _last(found, serving, leaving, names)
+        # A node that has no label yet is tried before it gets one.
+        if last and not dry_run and {*names} <= {nodes.hostname(node) for node in _with_label(found, props)}:
+            _try_other_nodes(manager, service, found, last, names)
     return [_warning(node, props) for node in beside if node not in leaving]
 
 

@@ -90,16 +90,26 @@ def test_a_move_to_another_node_is_over_when_up_says_so(
     record_property("gap_ms", round((arrived - left) * 1000))
 
 
+@contextmanager
+def squatter(stack: Stack, swarm: Swarm, node: Engine) -> Iterator[None]:
+    """Let another service take the cache's port on the node."""
+    publish = ("--publish", f"mode=host,published={PORT},target=9", "--constraint", f"node.hostname=={node.name}")
+    image = stack.site.image(images.SLOW_TAG)
+    swarm.docker("service", "create", "--name=squatter", *publish, image, "/bin/sleep", "9999")
+    try:
+        yield
+    finally:
+        swarm.docker("service", "rm", "squatter")
+    with closing(node.client()) as docker:
+        wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
+
+
 def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old_one_serves(
     stack: Stack, swarm: Swarm
 ) -> None:
     stack.deploy()
     old, new = stack.site.engines
-    publish = ("--publish", f"mode=host,published={PORT},target=9", "--constraint", f"node.hostname=={new.name}")
-    swarm.docker(
-        "service", "create", "--name=squatter", *publish, stack.site.image(images.SLOW_TAG), "/bin/sleep", "9999"
-    )
-    try:
+    with squatter(stack, swarm, new):
         stack.configure({"nodes": [new.name]})
         with connecting(old.address) as seen:
             run = stack.up()
@@ -110,10 +120,6 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
         assert not [one for one in seen if one.error]
         assert "dtr.cache" not in swarm.labels(new.name)
         assert running_on(swarm) == {old.name}
-    finally:
-        swarm.docker("service", "rm", "squatter")
-    with closing(new.client()) as docker:
-        wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
     stack.deploy()
     assert running_on(swarm) == {new.name}
 
@@ -158,6 +164,26 @@ def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_takes_no_
             assert "Traceback" not in run.text
         assert swarm.listing() == before
     assert not [one for one in seen if one.error]
+    stack.deploy()
+    assert running_on(swarm) == {other.name}
+
+
+def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken(stack: Stack, swarm: Swarm) -> None:
+    stack.deploy()
+    serving, other = stack.site.engines
+    stack.configure({"nodes": [serving.name, other.name]})
+    stack.deploy()
+    with squatter(stack, swarm, other):
+        stack.configure({"nodes": [other.name]})
+        with connecting(serving.address) as seen:
+            run = stack.up()
+        assert not run.ok
+        told = f"node {serving.name} keeps its label, since node {other.name} can't take the cache over: a trial task"
+        assert told in run.words
+        assert "host-mode port already in use" in run.words
+        assert "Traceback" not in run.text
+        assert not [one for one in seen if one.error]
+        assert running_on(swarm) == {serving.name}
     stack.deploy()
     assert running_on(swarm) == {other.name}
 

@@ -396,8 +396,8 @@ def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other(told: list[
 # The check of all nodes of a cache, before anything is declared
 
 
-def check(manager: Listing, *names: str) -> list[str]:
-    return node_label.check_nodes(manager, manager.lists["/nodes"], list(names), LABEL)
+def check(manager: Listing, *names: str, dry_run: bool = True) -> list[str]:
+    return node_label.check_nodes(manager, manager.lists["/nodes"], list(names), LABEL, dry_run=dry_run)
 
 
 @pytest.mark.parametrize("other", UNUSABLE)
@@ -441,6 +441,51 @@ def test_a_move_off_a_paused_node_is_refused_since_the_swarm_would_move_nothing_
 )
 def test_a_move_that_switches_nothing_off_passes_without_a_word(swarm: Listing, names: str) -> None:
     assert check(swarm, *names) == []
+
+
+BOTH_LABELLED = (node("a", **MINE), node("b", **MINE), node("c", "down", **MINE), node("d", **MINE))
+
+
+@pytest.mark.parametrize("fail", [set(), {"b"}])
+def test_before_the_last_node_that_serves_leaves_a_task_has_run_on_another(
+    monkeypatch: pytest.MonkeyPatch, fail: set[str]
+) -> None:
+    tried: list[str] = []
+
+    def try_on(_manager: Manager, _service: object, node: Node, _outcome: str) -> None:
+        tried.append(node["Description"]["Hostname"])
+        if tried[-1] in fail:
+            raise Refusal("would not run")
+
+    monkeypatch.setattr(trial, "on_node", try_on)
+    assert check(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d", dry_run=False) == []
+    assert tried == ["b", "d"] if fail else ["b"]
+
+
+def test_the_last_node_that_serves_keeps_its_label_if_a_task_would_run_on_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_manager: Manager, _service: object, _node: Node, outcome: str) -> None:
+        raise Refusal(outcome)
+
+    monkeypatch.setattr(trial, "on_node", refuse)
+    with pytest.raises(Refusal, match=r"^node a keeps its label, since node d can't take the cache over$"):
+        check(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d", dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("swarm", "dry_run"),
+    [
+        pytest.param(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), True, id="a preview changes nothing"),
+        pytest.param(Listing(*BOTH_LABELLED, running_on=("a", "b"), key=KEY), False, id="it serves on the other too"),
+        pytest.param(
+            Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), False, id="tried when it is labelled"
+        ),
+    ],
+)
+def test_no_other_node_is_tried_for_nothing(told: list[str], swarm: Listing, dry_run: bool) -> None:
+    assert check(swarm, "b", dry_run=dry_run) == []
+    assert told == []
 
 
 def test_where_no_node_leaves_the_cache_nothing_more_is_asked_of_the_swarm() -> None:
