@@ -135,8 +135,8 @@ def unusable(swarm: Swarm, worker: Engine, how: str) -> Iterator[None]:
     try:
         yield
     finally:
-        worker.start()
-        swarm.site.engine.wait()
+        worker.launch()
+        swarm.site.engine.wait()  # until it knows each node as ready; a worker itself does not know
         swarm.docker("node", "update", "--availability", "active", worker.name)
 
 
