@@ -3,7 +3,6 @@
 Every field that the daemon fills in is set: otherwise pulumi-docker proposes to change it at each preview.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from msr_cache.placement import Placement
 from msr_cache.resources.image import Image
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
+from msr_cache.rollout.interruption import in_thread
 from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.ownership import Owner
@@ -67,7 +67,7 @@ def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
     address = scope.site.address
 
     async def wait(args: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
+        await in_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
 
     return wait
 
@@ -77,11 +77,10 @@ def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:
 
     async def before_create(_: pulumi.ResourceHookArgs) -> None:
         dry_run = pulumi.runtime.is_dry_run()
-        await asyncio.to_thread(trial.refuse_foreign, Manager(address), owner, service_name, dry_run=dry_run)
+        await in_thread(trial.refuse_foreign, Manager(address), owner, service_name, dry_run=dry_run)
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
-        # In a thread, because the SDK declares all resources, and runs all hooks, in one.
-        await asyncio.to_thread(trial.before_update, Manager(address), owner, args)
+        await in_thread(trial.before_update, Manager(address), owner, args)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
     return pulumi.ResourceHookBinding(

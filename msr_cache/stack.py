@@ -14,7 +14,7 @@ from msr_cache.config import registry_config
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
-from msr_cache.rollout.convergence import interrupted
+from msr_cache.rollout.interruption import interrupt
 from msr_cache.scope import Site
 from msr_cache.swarm.manager import Address, Manager
 from msr_cache.swarm.probe import probe
@@ -28,8 +28,8 @@ def end_quietly_when_interrupted() -> None:
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        interrupted.set()
-        raise SystemExit(1)
+        if not interrupt():
+            raise SystemExit(1)
 
     signal.signal(signal.SIGINT, leave)
 

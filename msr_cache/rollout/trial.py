@@ -18,7 +18,6 @@ _GRACE = 1_000_000_000
 """Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""
 _HEALTH_TIMES = {"Interval": 200_000_000, "Timeout": 10_000_000_000, "Retries": 300}
 """Nanoseconds: checked more often than a service's task, because you wait for a trial, and it soon ends."""
-SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 
 
 def refuse_foreign(manager: Manager, owner: Owner, name: str, *, dry_run: bool) -> None:
@@ -36,7 +35,7 @@ def before_update(manager: Manager, owner: Owner, args: ResourceHookArgs) -> Non
     """Refuse an update of another owner's service, and one whose tasks would not run."""
     found = manager.find(f"/services/{args.id}")
     if found is None:
-        raise Refusal(SERVICE_REMOVED)
+        raise Refusal(convergence.SERVICE_REMOVED)
     refuse_other_owner(f"service {found['Spec']['Name']}", found, owner.labels("service"), LOST)
     old, new = args.old_outputs or {}, args.new_inputs or {}
     replicas = new["mode"]["replicated"]["replicas"]
@@ -48,11 +47,12 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     """Whether `old`, outputs that include the daemon's defaults, already holds all that `new` asks for.
 
     What is empty or zero equals what is absent; so a limit that is removed is a change, and a default is none.
+    After a refresh, lists have the daemon's order.
     """
     if isinstance(new, dict):
         return all(_covers((old or {}).get(key), value) for key, value in new.items())
     if isinstance(new, list) and old:
-        return len(old) == len(new) and all(map(_covers, old, new))
+        return len(old) == len(new) and all(any(_covers(was, item) for was in old) for item in new)
     return old == new or not (old or new)
 
 

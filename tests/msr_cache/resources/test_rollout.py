@@ -58,7 +58,7 @@ def service(site: Site, by_hand: Swarm) -> Service:
 
 
 def props(service_id: str, **changes: Any) -> dict[str, Any]:
-    return {"service": service_id, "specSha256": "0a" * 32, "replicas": 1, "labels": ASIA.labels("rollout"), **changes}
+    return {"service": service_id, "specSha256": "0a" * 32, "replicas": 0, "labels": ASIA.labels("rollout"), **changes}
 
 
 def config(by_hand: Swarm, name: str, owner: Owner = ASIA) -> None:
@@ -112,9 +112,11 @@ def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
     by_hand: Swarm, provider: RolloutProvider, service: Service
 ) -> None:
     id_ = service("/bin/sleep", "60", replicas=1)
-    provider.delete(id_, props(id_))
+    known = props(id_, replicas=1)
+    provider.delete(id_, known)
     assert not by_hand.task_ids(id_)
-    provider.create(props(id_))
+    assert provider.diff(id_, known, known).changes
+    provider.create(known)
     assert len(by_hand.task_ids(id_)) == 1
 
 
