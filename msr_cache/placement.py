@@ -6,6 +6,7 @@ import pulumi
 
 from msr_cache.certificate import Certificate
 from msr_cache.config.settings import Settings
+from msr_cache.resources import node_label
 from msr_cache.resources.image import Image
 from msr_cache.resources.node_label import NodeLabel, check_nodes
 from msr_cache.scope import Scope
@@ -28,14 +29,20 @@ class Placement:
         return [*self.checks, self.image, *self.labels]
 
 
-def check(manager: Manager, settings: Settings, *, dry_run: bool) -> tuple[Nodes, list[str]]:
+def check(manager: Manager, settings: Settings) -> tuple[Nodes, list[str]]:
     """Return the swarm's nodes, and warnings about them; raise Refusal if a cache would lose its last one."""
     found, warnings = manager.get("/nodes"), []
     for name, cache in settings.caches.items():
         owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
-        label = {"key": settings.label_of(name), "value": "true", "owner": str(owner)}
-        warnings += check_nodes(manager, found, cache.nodes, label, dry_run=dry_run)
+        warnings += check_nodes(manager, found, cache.nodes, _label(settings, owner))
     return found, warnings
+
+
+def try_move(scope: Scope) -> None:
+    """Raise Refusal if the cache is to leave its nodes for others that have the label, and would not run there."""
+    node_label.try_move(
+        Manager(scope.site.address), scope.site.nodes, scope.cache.nodes, _label(scope.settings, scope.owner)
+    )
 
 
 def declare(scope: Scope, certificate: Certificate) -> Placement:
@@ -44,10 +51,14 @@ def declare(scope: Scope, certificate: Certificate) -> Placement:
     checks = (*certificate.checks, *([msr_ca] if msr_ca else []))
     props = {"image": settings.image_of(name), "at": f"msr-cache:caches.{name}.image"}
     image = Image(f"{name}-image", props, scope.after(*checks))
-    label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner)}
+    label = _label(settings, scope.owner)
     labels = []
     for node in scope.cache.nodes:
         found = nodes.current(scope.site.nodes, node)
         where = {"node": node, "nodeId": found["ID"] if found else None}
         labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, scope.after(*checks, image)))
     return Placement(checks, image, labels)
+
+
+def _label(settings: Settings, owner: Owner) -> dict[str, str]:
+    return {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner)}

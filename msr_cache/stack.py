@@ -39,9 +39,7 @@ async def declare(config: Mapping[str, str]) -> None:
     try:
         settings, address = checked(config)
         probe(address)
-        nodes, about_nodes = await asyncio.to_thread(
-            placement.check, Manager(address), settings, dry_run=pulumi.runtime.is_dry_run()
-        )
+        nodes, about_nodes = await asyncio.to_thread(placement.check, Manager(address), settings)
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None

@@ -155,8 +155,35 @@ def refuse_outage(found: Nodes, serving: set[str], leaving: Nodes, staying: list
         )
 
 
-def _try_other_nodes(manager: Manager, service: dict[str, Any], found: Nodes, last: Nodes, names: list[str]) -> None:
-    """Raise Refusal if a task of the cache runs on none of its other nodes."""
+def _leaving(found: Nodes, names: list[str], props: Props) -> Nodes:
+    """Return the nodes that have the label from us though they are none of the cache's (`names`) any more."""
+    labelled = (node for node in _with_label(found, props) if nodes.hostname(node) not in names)
+    return [node for node in labelled if _would_lose_label(node, props)]
+
+
+def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props) -> list[str]:
+    """Refuse what would take the cache off its last node; return warnings about other nodes that carry its label.
+
+    `found` is the whole swarm, `names` are the cache's nodes. The program calls this before it declares anything,
+    because a NodeLabel that is removed has no check, and one that stays does not know that another is removed.
+    """
+    leaving = _leaving(found, names, props)
+    if leaving:
+        refuse_outage(found, _nodes_of(manager, _service(manager, props)), leaving, names, props)
+    beside = [node for node in _with_label(found, props) if nodes.hostname(node) not in names]
+    return [_warning(node, props) for node in beside if node not in leaving]
+
+
+def try_move(manager: Manager, found: Nodes, names: list[str], props: Props) -> None:
+    """Raise Refusal if the cache is to leave all nodes that it runs on, and a task of it runs on none of the others.
+
+    Arguments as for `check_nodes`. A node that has no label yet is tried before it gets one.
+    """
+    leaving, labelled = _leaving(found, names, props), {nodes.hostname(node) for node in _with_label(found, props)}
+    service = _service(manager, props) if leaving and {*names} <= labelled else None
+    last = _last(found, _nodes_of(manager, service), leaving, names)
+    if not service or not last:
+        return
     refused = None
     for node in (node for name in names if not nodes.problem(found, name) and (node := nodes.current(found, name))):
         outcome = (
@@ -170,25 +197,6 @@ def _try_other_nodes(manager: Manager, service: dict[str, Any], found: Nodes, la
             return
     if refused:
         raise refused
-
-
-def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props, *, dry_run: bool) -> list[str]:
-    """Refuse what would take the cache off its last node; return warnings about other nodes that carry its label.
-
-    `found` is the whole swarm, `names` are the cache's nodes. The program calls this before it declares anything,
-    because a NodeLabel that is removed has no check, and one that stays does not know that another is removed.
-    """
-    beside = [node for node in _with_label(found, props) if nodes.hostname(node) not in names]
-    leaving = [node for node in beside if _would_lose_label(node, props)]
-    service = _service(manager, props) if leaving else None
-    if service:
-        serving = _nodes_of(manager, service)
-        refuse_outage(found, serving, leaving, names, props)
-        last = _last(found, serving, leaving, names)
-        # A node that has no label yet is tried before it gets one.
-        if last and not dry_run and {*names} <= {nodes.hostname(node) for node in _with_label(found, props)}:
-            _try_other_nodes(manager, service, found, last, names)
-    return [_warning(node, props) for node in beside if node not in leaving]
 
 
 def _warning(node: Node, props: Props) -> str:

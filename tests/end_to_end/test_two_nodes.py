@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -184,6 +185,25 @@ def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken
         assert "Traceback" not in run.text
         assert not [one for one in seen if one.error]
         assert running_on(swarm) == {serving.name}
+    stack.deploy()
+    assert running_on(swarm) == {other.name}
+
+
+def test_an_interrupt_while_the_other_node_is_tried_removes_the_trial_and_moves_nothing(
+    stack: Stack, swarm: Swarm
+) -> None:
+    serving, other = stack.site.engines
+    slow = {"image": stack.site.image(images.SLOW_TAG)}
+    stack.configure({"nodes": [serving.name], **slow})
+    stack.deploy()
+    stack.configure({"nodes": [serving.name, other.name], **slow})
+    stack.deploy()
+    before = swarm.listing()
+    stack.configure({"nodes": [other.name], **slow})
+    trial = f"{CACHE}_cache-trial"
+    assert stack.kill("up", lambda: any(name.startswith(trial) for name in swarm.names("service")), signal.SIGINT)
+    assert swarm.listing() == before
+    assert running_on(swarm) == {serving.name}
     stack.deploy()
     assert running_on(swarm) == {other.name}
 

@@ -396,8 +396,12 @@ def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other(told: list[
 # The check of all nodes of a cache, before anything is declared
 
 
-def check(manager: Listing, *names: str, dry_run: bool = True) -> list[str]:
-    return node_label.check_nodes(manager, manager.lists["/nodes"], list(names), LABEL, dry_run=dry_run)
+def check(manager: Listing, *names: str) -> list[str]:
+    return node_label.check_nodes(manager, manager.lists["/nodes"], list(names), LABEL)
+
+
+def try_move(manager: Listing, *names: str) -> None:
+    node_label.try_move(manager, manager.lists["/nodes"], list(names), LABEL)
 
 
 @pytest.mark.parametrize("other", UNUSABLE)
@@ -458,7 +462,7 @@ def test_before_the_last_node_that_serves_leaves_a_task_has_run_on_another(
             raise Refusal("would not run")
 
     monkeypatch.setattr(trial, "on_node", try_on)
-    assert check(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d", dry_run=False) == []
+    try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
     assert tried == ["b", "d"] if fail else ["b"]
 
 
@@ -470,21 +474,20 @@ def test_the_last_node_that_serves_keeps_its_label_if_a_task_would_run_on_no_oth
 
     monkeypatch.setattr(trial, "on_node", refuse)
     with pytest.raises(Refusal, match=r"^node a keeps its label, since node d can't take the cache over$"):
-        check(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d", dry_run=False)
+        try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
 
 
 @pytest.mark.parametrize(
-    ("swarm", "dry_run"),
+    "swarm",
     [
-        pytest.param(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), True, id="a preview changes nothing"),
-        pytest.param(Listing(*BOTH_LABELLED, running_on=("a", "b"), key=KEY), False, id="it serves on the other too"),
-        pytest.param(
-            Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), False, id="tried when it is labelled"
-        ),
+        pytest.param(Listing(*BOTH_LABELLED, running_on=("a", "b"), key=KEY), id="it serves on the other too"),
+        pytest.param(Listing(*BOTH_LABELLED, running_on=("b",), key=KEY), id="it serves on the other"),
+        pytest.param(Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), id="tried when labelled"),
+        pytest.param(Listing(node("b", **MINE), running_on=("b",), key=KEY), id="no node leaves"),
     ],
 )
-def test_no_other_node_is_tried_for_nothing(told: list[str], swarm: Listing, dry_run: bool) -> None:
-    assert check(swarm, "b", dry_run=dry_run) == []
+def test_no_other_node_is_tried_for_nothing(told: list[str], swarm: Listing) -> None:
+    try_move(swarm, "b")
     assert told == []
 
 
