@@ -5,9 +5,15 @@ from dataclasses import dataclass
 import pulumi
 
 from msr_cache.certificate import Certificate
+from msr_cache.config.settings import Settings
+from msr_cache.resources import node_label
 from msr_cache.resources.image import Image
-from msr_cache.resources.node_label import NodeLabel
+from msr_cache.resources.node_label import NodeLabel, check_nodes
 from msr_cache.scope import Scope
+from msr_cache.swarm import nodes
+from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.nodes import Nodes
+from msr_cache.swarm.ownership import Owner
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,22 @@ class Placement:
         return [*self.checks, self.image, *self.labels]
 
 
+def check(manager: Manager, settings: Settings) -> tuple[Nodes, list[str]]:
+    """Return the swarm's nodes, and warnings about them; raise Refusal if a cache would lose its last one."""
+    found, warnings = manager.get("/nodes"), []
+    for name, cache in settings.caches.items():
+        owner = Owner(pulumi.get_project(), pulumi.get_stack(), name)
+        warnings += check_nodes(manager, found, cache.nodes, _label(settings, owner))
+    return found, warnings
+
+
+def try_move(scope: Scope) -> None:
+    """Raise Refusal if the cache is to leave its nodes for others that have the label, and would not run there."""
+    node_label.try_move(
+        Manager(scope.site.address), scope.site.nodes, scope.cache.nodes, _label(scope.settings, scope.owner)
+    )
+
+
 def declare(scope: Scope, certificate: Certificate) -> Placement:
     """Declare Image and one NodeLabel for each node."""
     name, settings, msr_ca = scope.name, scope.settings, scope.site.msr_ca
@@ -34,8 +56,14 @@ def declare(scope: Scope, certificate: Certificate) -> Placement:
         "asWritten": None if scope.cache.resolve_image else True,
     }
     image = Image(f"{name}-image", props, scope.after(*checks))
-    label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner)}
-    labels = [
-        NodeLabel(f"{name}-{node}", {"node": node, **label}, scope.after(*checks, image)) for node in scope.cache.nodes
-    ]
+    label = _label(settings, scope.owner)
+    labels = []
+    for node in scope.cache.nodes:
+        found = nodes.current(scope.site.nodes, node)
+        where = {"node": node, "nodeId": found["ID"] if found else None}
+        labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, scope.after(*checks, image)))
     return Placement(checks, image, labels)
+
+
+def _label(settings: Settings, owner: Owner) -> dict[str, str]:
+    return {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner)}

@@ -14,7 +14,7 @@ import pulumi_docker as docker
 from msr_cache.certificate import Certificate, renewal_hook
 from msr_cache.config.settings import ResourceAmount, Settings
 from msr_cache.files import Files
-from msr_cache.placement import Placement
+from msr_cache.placement import Placement, try_move
 from msr_cache.resources.image import Image, refuse_resolvable
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
@@ -52,12 +52,14 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         "service": service.id,
         "specSha256": spec,
         "replicas": scope.cache.replicas,
+        "nodes": scope.cache.nodes,
         "labels": owner.labels("rollout"),
         "certificateExpires": certificate.expires,
     }
     hooks = renewal_hook(name, scope.cache.tls)
     wait = pulumi.ResourceHook(f"{name}-wait", _wait(scope))
-    hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), wait]
+    move = pulumi.ResourceHook(f"{name}-move", _move(scope))
+    hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), move, wait]
     opts = scope.after(*placement.all, hooks=hooks)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
 
@@ -70,6 +72,15 @@ def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
         await in_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
 
     return wait
+
+
+def _move(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
+    """Return a hook that tries the cache on the nodes that stay, before others lose the label at the end of the run."""
+
+    async def move(_: pulumi.ResourceHookArgs) -> None:
+        await in_thread(try_move, scope)
+
+    return move
 
 
 def _hooks(scope: Scope, service_name: str) -> pulumi.ResourceHookBinding:

@@ -1,5 +1,6 @@
 """The whole program: reads a stack's config, declares its caches, and exports the outputs."""
 
+import asyncio
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -7,6 +8,7 @@ from types import FrameType
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
+from msr_cache import placement
 from msr_cache.cache import MsrCache
 from msr_cache.config import registry_config
 from msr_cache.config.settings import Settings, read, validate
@@ -14,7 +16,7 @@ from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.rollout.interruption import interrupt
 from msr_cache.scope import Site
-from msr_cache.swarm.manager import Address
+from msr_cache.swarm.manager import Address, Manager
 from msr_cache.swarm.probe import probe
 
 
@@ -37,13 +39,14 @@ async def declare(config: Mapping[str, str]) -> None:
     try:
         settings, address = checked(config)
         probe(address)
+        nodes, about_nodes = await asyncio.to_thread(placement.check, Manager(address), settings)
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for warning in settings.warnings():
+    for warning in (*settings.warnings(), *about_nodes):
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
-    site = Site(settings, address, msr_ca)
+    site = Site(settings, address, nodes, msr_ca)
     caches = {name: MsrCache(name, site) for name in settings.caches}
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)

@@ -19,7 +19,7 @@ from msr_cache.swarm.ownership import LOST, refuse_other_owner
 class RolloutProvider(SwarmProvider):
     """Waits for the service, reports what failed, and removes former configs and secrets."""
 
-    updates_on = ("service", "specSha256")
+    updates_on = ("service", "specSha256", "nodes")
 
     def create(self, props: Props) -> CreateResult:
         self._finish(props)
@@ -67,7 +67,10 @@ def _is_stopped(service: convergence.Service, props: Props) -> bool:
 
 
 class Rollout(Tracked, module="msr", name="Rollout"):
-    """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner."""
+    """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner.
+
+    A change of `nodes` is an update, too, because its hook tries a move of the cache.
+    """
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(RolloutProvider(), name, props, opts)

@@ -66,7 +66,7 @@ def _try_update(manager: Manager, owner: Owner, inputs: Mapping[str, Any], held:
     _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
 
 
-def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) -> None:
+def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any], outcome: str | None = None) -> None:
     """Run one more task of `service` on a node that has none, which also pulls the image there."""
     spec = service["Spec"]
     resource = f"{TRIAL}-{node['ID'][:12]}"  # several nodes may be tried at once
@@ -79,8 +79,8 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
         {**template, "Placement": placement},
         [port for port in ports if port["PublishMode"] == "host"],
     )
-    hostname = node["Description"]["Hostname"]
-    _try(manager, trial, f"node {hostname} was not labelled: a trial task of service {spec['Name']} did not run there")
+    outcome = outcome or f"node {node['Description']['Hostname']} was not labelled"
+    _try(manager, trial, f"{outcome}: a trial task of service {spec['Name']} did not run there")
 
 
 def _try(manager: Manager, spec: dict[str, Any], outcome: str) -> None:

@@ -106,12 +106,22 @@ def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_
         for name, hook in program.hooks.items()
         if isinstance(hook, pulumi.ResourceHook)
     }
-    assert dry == {"asia-refuse-foreign": True, "asia-trial": False, "asia-renewal": True, "asia-wait": False}
+    ours = {
+        "asia-refuse-foreign": True,
+        "asia-trial": False,
+        "asia-renewal": True,
+        "asia-move": False,
+        "asia-wait": False,
+    }
+    assert dry == ours
 
 
 def test_the_rollout_is_waited_for_by_the_program_whose_threads_are_many() -> None:
     rollout = declared().one("Rollout")
-    assert rollout.hooks == {"before_create": ["asia-wait"], "before_update": ["asia-renewal", "asia-wait"]}
+    assert rollout.hooks == {
+        "before_create": ["asia-wait"],
+        "before_update": ["asia-renewal", "asia-move", "asia-wait"],
+    }
 
 
 def test_caches_are_tried_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +147,7 @@ def test_each_node_gets_the_label_that_places_the_cache() -> None:
             "key": "dtr.cache",
             "value": "true",
             "owner": "msr-cache/prod/asia",
+            "nodeId": f"id-of-{name.removeprefix('asia-')}",
         }
         assert {key: label[key] for key in wanted} == wanted
 
