@@ -16,6 +16,7 @@ from tests.end_to_end.swarm import Swarm
 
 RUNS = 7
 FLEET = 50
+SEVERAL = 10
 EMPTY_PROGRAM = "import pulumi\n"
 
 
@@ -93,6 +94,24 @@ def changed_line(site: Site, folder: Path) -> bool:
     )
 
 
+def changed_lines(site: Site, folder: Path) -> bool:
+    """`up` of one changed line in each of several caches against `up` of one in one of them."""
+    stack = Stack(folder / "several", site)
+    template = stack.config()["caches"][CACHE] | {"tls": {"keyType": "ecdsaP256"}}
+    names = [f"c{number}" for number in range(SEVERAL)]
+    seconds = {}
+    for changed, hours in (([], 24), (names[:1], 25), (names, 26)):
+        caches = {
+            name: template | {"port": 10000 + number, "label": f"dtr.cache.{name}", "blobTtl": "24h"}
+            for number, name in enumerate(names)
+        }
+        stack.configure(caches=caches | {name: caches[name] | {"blobTtl": f"{hours}h"} for name in changed})
+        seconds[len(changed)] = stack.deploy().seconds
+    stack.must(stack.destroy())
+    figures = f"{seconds[SEVERAL]:.1f} s against {seconds[1]:.1f} s"
+    return promise(f"up of {SEVERAL} changed caches", seconds[SEVERAL] / seconds[1], 2.5, "times one's", figures)
+
+
 def main() -> int:
     """Measure on a site of its own."""
     # As an operator's first run does; where PYTHONDONTWRITEBYTECODE is set, each run would compile the program anew.
@@ -103,6 +122,7 @@ def main() -> int:
         try:
             kept, one = one_cache_and_none(site, folder)
             kept &= changed_line(site, folder)
+            kept &= changed_lines(site, folder)
             kept &= fleet(site, folder, one)
         finally:
             site.stop()

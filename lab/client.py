@@ -8,7 +8,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from lab.errors import LabError
 
@@ -43,38 +43,37 @@ def pull(  # noqa: PLR0913 - what `docker pull` knows of as well
     Trusts only `ca_pem`. `address` is where the host of `url` is reached when its name does not resolve here. `user` is
     a name and a password or token.
     """
-    parts = urlsplit(url)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        command = _command(folder, urlsplit(url), f"{repository}{'@' if ':' in reference else ':'}{reference}", address)
         (folder / "certs").mkdir()
         (folder / "certs" / "ca.crt").write_text(ca_pem)
-        (folder / "hosts").write_text(f"{address} {parts.hostname}\n" if address else "")
         # As a file: other processes may read what a command is given.
-        login = {parts.netloc: {"auth": b64encode(":".join(user).encode()).decode()}} if user else {}
+        login = {urlsplit(url).netloc: {"auth": b64encode(":".join(user).encode()).decode()}} if user else {}
         (folder / "auth.json").write_text(json.dumps({"auths": login}))
+        # No system certificates and no proxy: the registry is on this machine.
+        paths = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "SSL_CERT_FILE": "/dev/null",
+            "SSL_CERT_DIR": f"{folder}/certs",
+        }
         started = time.monotonic()
-        done = subprocess.run(
-            [
-                *(("unshare", "--mount", "sh", "-c", _WITH_HOSTS, folder / "hosts") if address else ()),
-                *("skopeo", "copy", "--quiet", "--authfile", folder / "auth.json", "--src-cert-dir", folder / "certs"),
-                f"docker://{parts.netloc}/{repository}{'@' if ':' in reference else ':'}{reference}",
-                f"dir:{folder}/image",
-            ],
-            # No system certificates and no proxy: the registry is on this machine.
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "SSL_CERT_FILE": "/dev/null",
-                "SSL_CERT_DIR": str(folder / "certs"),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False, timeout=120)
+        seconds = time.monotonic() - started
         if done.returncode:
             raise PullError(done.stderr.strip())
-        seconds = time.monotonic() - started
         manifest = (folder / "image" / "manifest.json").read_bytes()
     content = json.loads(manifest)
     blobs = {blob["digest"]: blob["size"] for blob in [content["config"], *content["layers"]]}
     return PullResult(f"sha256:{hashlib.sha256(manifest).hexdigest()}", blobs, seconds)
+
+
+def _command(folder: Path, url: SplitResult, image: str, address: str | None) -> list[str | Path]:
+    """Return the command that copies `image` into `folder`, with the files there that `pull` writes."""
+    (folder / "hosts").write_text(f"{address} {url.hostname}\n" if address else "")
+    return [
+        *(("unshare", "--mount", "sh", "-c", _WITH_HOSTS, folder / "hosts") if address else ()),
+        *("skopeo", "copy", "--quiet", "--authfile", folder / "auth.json", "--src-cert-dir", folder / "certs"),
+        f"docker://{url.netloc}/{image}",
+        f"dir:{folder}/image",
+    ]

@@ -1,6 +1,5 @@
 """The TLS front of the MSR stand-in, a process of its own: answers as MSR does, passes /v2/ on to a registry."""
 
-import argparse
 import json
 import shutil
 import ssl
@@ -124,19 +123,14 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--address", required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--upstream", required=True, help="host:port of the registry")
-    parser.add_argument("--folder", type=Path, required=True)
-    options = parser.parse_args()
-    Front.folder = options.folder
-    Front.upstream = urllib3.connection_from_url(f"http://{options.upstream}", maxsize=64, timeout=Front.timeout)
-    Front.api = Api(Book(options.folder / "book.json"), f"https://{options.address}:{options.port}")
+    """Serve until the process is ended: ADDRESS PORT UPSTREAM FOLDER, where UPSTREAM is the registry's host:port."""
+    address, port, upstream, folder = sys.argv[1:]
+    Front.folder = Path(folder)
+    Front.upstream = urllib3.connection_from_url(f"http://{upstream}", maxsize=64, timeout=Front.timeout)
+    Front.api = Api(Book(Front.folder / "book.json"), f"https://{address}:{port}")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(options.folder / "server.pem", options.folder / "server.key")
-    server = Server((options.address, options.port), Front)
+    context.load_cert_chain(Front.folder / "server.pem", Front.folder / "server.key")
+    server = Server((address, int(port)), Front)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.serve_forever()
 

@@ -43,8 +43,8 @@ class Msr:
         if not (self.folder / "failure").exists():
             self.mend()
         self.registry.start()
-        options = ("--address", self.address, "--port", str(self.port), "--upstream", self.registry.address)
-        self._front.start(sys.executable, "-m", "lab.front", *options, "--folder", self.folder)
+        options = (self.address, str(self.port), self.registry.address, self.folder)
+        self._front.start(sys.executable, "-m", "lab.front", *options)
         wait_until(self._answers, f"MSR's stand-in does not answer on {self.url}: see {self._front.log}", seconds=10)
 
     def stop(self) -> None:
@@ -74,7 +74,6 @@ class Msr:
         (self.folder / "failure").write_text(f"{method} {how}")
 
     def mend(self) -> None:
-        """Let API requests fail no more."""
         (self.folder / "failure").write_text("")
 
     @property
@@ -84,9 +83,8 @@ class Msr:
 
     def requests(self) -> list[str]:
         """What was answered so far, oldest first: `METHOD path status bytes`."""
-        with suppress(FileNotFoundError):
-            return (self.folder / "requests.log").read_text().splitlines()
-        return []
+        log = self.folder / "requests.log"
+        return log.read_text().splitlines() if log.exists() else []
 
     def wait_until_quiet(self, seconds: float = 0.5) -> None:
         """Return when nothing was asked for so long: a cache stores a blob after it has passed it on."""

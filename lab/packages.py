@@ -51,5 +51,4 @@ def _apt_get(*arguments: str) -> None:
         check=False,
     )
     if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise LabError(f"apt-get {arguments[0]} failed: {reason}")
+        raise LabError(f"apt-get {arguments[0]} failed: {result.stderr.strip()}")

@@ -45,12 +45,6 @@ class Registry:
         self.process.start("/usr/bin/docker-registry", "serve", config_file)
         wait_until(self._answers, f"the registry on {self.address} does not answer: see {self.process.log}", seconds=10)
 
-    def stop(self) -> None:
-        self.process.stop()
-
-    def is_running(self) -> bool:
-        return self.process.pid() is not None
-
     def digest(self, repository: str, tag: str) -> str | None:
         """The digest that a tag stands for; None when the registry does not hold it."""
         url = f"http://{self.address}/v2/{repository}/manifests/{tag}"

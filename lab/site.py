@@ -40,7 +40,7 @@ class Site:
             site.network.up()
             for engine in site.engines:
                 engine.launch()
-            registry_is_new = not site.image_registry.is_running()
+            registry_is_new = site.image_registry.process.pid() is None
             site.image_registry.start()
             site.msr.start()
             # At each start, not at each call: a newer start.sh of the checkout gets in, and finding the site is fast.
@@ -73,18 +73,17 @@ class Site:
             for engine in self.engines:
                 engine.remove()
             self.msr.stop()
-            self.msr.registry.stop()
-            self.image_registry.stop()
+            self.msr.registry.process.stop()
+            self.image_registry.process.stop()
             self.network.down()
             shutil.rmtree(self.run, ignore_errors=True)
             shutil.rmtree(self.data)
 
     def running(self) -> dict[str, bool]:
-        """Which of its parts run."""
         return {
             "engine": self.engine.is_running(),
             "MSR": self.msr.is_running(),
-            "images": self.image_registry.is_running(),
+            "images": self.image_registry.process.pid() is not None,
         }
 
     @property

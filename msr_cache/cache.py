@@ -6,7 +6,7 @@
 | placement | Image, NodeLabel for each node | first, because the swarm may refuse it |
 | files | HttpSecret, SwarmConfig, SwarmSecret for each file | created beside the files in use |
 | service | docker.Service, Rollout | tried, rolled out; then the former files are removed |
-| clients | Verification, Registration, CacheUser for each account, FormerEntries, PullVerification | last |
+| clients | Verification, Registration, FormerCache and CacheUser per account, FormerEntries, PullVerification | last |
 """
 
 from typing import Any

@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 
 from msr_cache.certificate import Certificate
-from msr_cache.resources.cache_user import CacheUser
+from msr_cache.resources.cache_user import CacheUser, FormerCache
 from msr_cache.resources.registration import FormerEntries, Registration
 from msr_cache.resources.verification import PullVerification, Verification
 from msr_cache.scope import Scope
@@ -15,7 +15,7 @@ from msr_cache.service import RunningService
 def declare(scope: Scope, certificate: Certificate, running: RunningService) -> None:
     """Declare what the settings ask for, in this order; deletes run the other way.
 
-    Verification, Registration, one CacheUser for each account, FormerEntries, PullVerification.
+    Verification, Registration, FormerCache and CacheUser for each account, FormerEntries, PullVerification.
     """
     name, verify = scope.name, scope.settings.verify_of(scope.name)
     checked = {
@@ -44,7 +44,12 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
 def _assign(scope: Scope, msr: dict[str, Any], registration: Registration, users: list[str]) -> FormerEntries:
     """Send the accounts to the cache's entry, then remove the entries that they no longer use."""
     name = scope.name
-    props = msr | {"cache": registration.entry, "at": f"msr-cache:caches.{name}.registerInMsr.users"}
-    assigned = [CacheUser(f"{name}-{user}-user", props | {"user": user}, scope.after(registration)) for user in users]
+    at = f"msr-cache:caches.{name}.registerInMsr.users"
+    assigned = []
+    for user in users:
+        account = msr | {"user": user}
+        before = FormerCache(f"{name}-{user}-former-cache", account, scope.after(registration))
+        account |= {"cache": registration.entry, "before": before.before, "at": at}
+        assigned.append(CacheUser(f"{name}-{user}-user", account, scope.after(registration, before)))
     former = msr | {"entry": registration.entry, "former": registration.former}
     return FormerEntries(f"{name}-former-entries", former, scope.after(registration, *assigned))

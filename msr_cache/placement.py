@@ -1,13 +1,20 @@
 """Which image a cache runs, and on which nodes: declared before the rest, because the swarm may refuse it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pulumi
 
 from msr_cache.certificate import Certificate
+from msr_cache.config.settings import Settings
+from msr_cache.resources import node_label
 from msr_cache.resources.image import Image
-from msr_cache.resources.node_label import NodeLabel
+from msr_cache.resources.node_label import NodeLabel, check_nodes
 from msr_cache.scope import Scope
+from msr_cache.swarm import nodes
+from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.nodes import Nodes
+from msr_cache.swarm.ownership import Owner
 
 
 @dataclass(frozen=True)
@@ -23,14 +30,43 @@ class Placement:
         return [*self.checks, self.image, *self.labels]
 
 
+def check(manager: Manager, found: Nodes, settings: Settings, state_id: str | None) -> list[str]:
+    """Return warnings about the swarm's nodes, which are `found`; raise Refusal if a cache would lose its last one.
+
+    `state_id` is None in the first preview of a state, which then has no id yet.
+    """
+    warnings = []
+    for name, cache in settings.caches.items():
+        owner = Owner(pulumi.get_project(), pulumi.get_stack(), name, state_id)
+        warnings += check_nodes(manager, found, cache.nodes, _label(settings, owner))
+    return warnings
+
+
+def try_move(scope: Scope, state_id: str | None) -> None:
+    """Raise Refusal if the cache is to leave its nodes for others that have the label, and would not run there."""
+    label = _label(scope.settings, replace(scope.owner, state=state_id))
+    node_label.try_move(Manager(scope.site.address), scope.site.nodes, scope.cache.nodes, label)
+
+
 def declare(scope: Scope, certificate: Certificate) -> Placement:
     """Declare Image and one NodeLabel for each node."""
     name, settings, msr_ca = scope.name, scope.settings, scope.site.msr_ca
     checks = (*certificate.checks, *([msr_ca] if msr_ca else []))
-    props = {"image": settings.image_of(name), "at": f"msr-cache:caches.{name}.image"}
+    props = {
+        "image": settings.image_of(name),
+        "at": f"msr-cache:caches.{name}.image",
+        # None, not False: earlier versions' states lack the key, and must not look like a change.
+        "asWritten": None if scope.cache.resolve_image else True,
+    }
     image = Image(f"{name}-image", props, scope.after(*checks))
-    label = {"key": settings.label_of(name), "value": "true", "owner": str(scope.owner), "state": scope.owner.state}
-    labels = [
-        NodeLabel(f"{name}-{node}", {"node": node, **label}, scope.after(*checks, image)) for node in scope.cache.nodes
-    ]
+    label = _label(settings, scope.owner)
+    labels = []
+    for node in scope.cache.nodes:
+        found = nodes.current(scope.site.nodes, node)
+        where = {"node": node, "nodeId": found["ID"] if found else None}
+        labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, scope.after(*checks, image)))
     return Placement(checks, image, labels)
+
+
+def _label(settings: Settings, owner: Owner) -> dict[str, Any]:
+    return {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner), "state": owner.state}

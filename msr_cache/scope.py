@@ -10,18 +10,24 @@ import pulumi_tls as tls
 from msr_cache import certificate
 from msr_cache.config.settings import Cache, Settings
 from msr_cache.resources.msr_ca import MsrCa
-from msr_cache.resources.state_id import StateId
 from msr_cache.swarm.manager import Address
+from msr_cache.swarm.nodes import Nodes
 from msr_cache.swarm.ownership import Owner
 
 
 class Site:
-    """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA."""
+    """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA.
 
-    def __init__(self, settings: Settings, address: Address, msr_ca: MsrCa | None) -> None:
+    `nodes` are the swarm's, as the run found them at its start.
+    """
+
+    def __init__(
+        self, settings: Settings, state_id: pulumi.Output[str], address: Address, nodes: Nodes, msr_ca: MsrCa | None
+    ) -> None:
         self.settings = settings
-        self.state_id = StateId("state-id", settings.state_id).value
+        self.state_id = state_id
         self.address = address
+        self.nodes = nodes
         self.msr_ca = msr_ca
         self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
         self.tls = tls.Provider("tls")

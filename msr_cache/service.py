@@ -3,7 +3,6 @@
 Every field that the daemon fills in is set: otherwise pulumi-docker proposes to change it at each preview.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ import pulumi_docker as docker
 from msr_cache.certificate import Certificate, renewal_hook
 from msr_cache.config.settings import ResourceAmount, Settings
 from msr_cache.files import Files
-from msr_cache.placement import Placement
-from msr_cache.resources.image import Image
+from msr_cache.placement import Placement, try_move
+from msr_cache.resources.image import Image, refuse_resolvable
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
+from msr_cache.rollout.interruption import in_thread
 from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.ownership import Owner, service_name
@@ -52,12 +52,14 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         "service": service.id,
         "specSha256": spec,
         "replicas": scope.cache.replicas,
+        "nodes": scope.cache.nodes,
         "labels": owner.labels("rollout"),
         "certificateExpires": certificate.expires,
     }
     hooks = renewal_hook(name, scope.cache.tls)
     wait = pulumi.ResourceHook(f"{name}-wait", _wait(scope))
-    hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), wait]
+    move = pulumi.ResourceHook(f"{name}-move", _move(scope))
+    hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), move, wait]
     opts = scope.after(*placement.all, hooks=hooks)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
 
@@ -67,9 +69,18 @@ def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
     address = scope.site.address
 
     async def wait(args: pulumi.ResourceHookArgs) -> None:
-        await asyncio.to_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
+        await in_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
 
     return wait
+
+
+def _move(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
+    """Return a hook that tries the cache on the nodes that stay, before others lose the label at the end of the run."""
+
+    async def move(_: pulumi.ResourceHookArgs) -> None:
+        await in_thread(try_move, scope, await scope.site.state_id.future())
+
+    return move
 
 
 def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
@@ -77,18 +88,20 @@ def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
 
     async def before_create(args: pulumi.ResourceHookArgs) -> None:
         new = args.new_inputs or {}
-        found = await asyncio.to_thread(trial.refuse_foreign, Manager(address), new["name"], trial.labels_in(new))
+        found = await in_thread(trial.refuse_foreign, Manager(address), new["name"], trial.labels_in(new))
+        if not scope.cache.resolve_image:
+            image, at = scope.settings.image_of(scope.name), f"msr-cache:caches.{scope.name}.resolveImage"
+            await in_thread(refuse_resolvable, Manager(address), image, at)
         if found and pulumi.runtime.is_dry_run():
             pulumi.log.warn(
                 f"service {new['name']} exists, but the state does not know it: up removes it and makes another"
             )
         elif found:
             # An interrupted run created it without recording its id, so the state can only learn that of a new one.
-            await asyncio.to_thread(Manager(address).remove, "services", found)
+            await in_thread(Manager(address).remove, "services", found)
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
-        # In a thread, because the SDK declares all resources, and runs all hooks, in one.
-        await asyncio.to_thread(trial.before_update, Manager(address), args)
+        await in_thread(trial.before_update, Manager(address), args)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
     return pulumi.ResourceHookBinding(

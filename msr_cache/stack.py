@@ -1,5 +1,6 @@
 """The whole program: reads a stack's config, declares its caches, and exports the outputs."""
 
+import asyncio
 import signal
 from collections.abc import Mapping
 from types import FrameType
@@ -7,14 +8,16 @@ from types import FrameType
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
+from msr_cache import placement
 from msr_cache.cache import MsrCache
 from msr_cache.config import registry_config
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
-from msr_cache.rollout.convergence import interrupted
+from msr_cache.resources.state_id import StateId
+from msr_cache.rollout.interruption import interrupt
 from msr_cache.scope import Site
-from msr_cache.swarm.manager import Address
+from msr_cache.swarm.manager import Address, Manager
 from msr_cache.swarm.probe import probe
 
 
@@ -26,24 +29,29 @@ def end_quietly_when_interrupted() -> None:
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        interrupted.set()
-        raise SystemExit(1)
+        if not interrupt():
+            raise SystemExit(1)
 
     signal.signal(signal.SIGINT, leave)
 
 
 async def declare(config: Mapping[str, str]) -> None:
-    """Declare what `config` asks for; a mistake in it ends the run before anything is declared."""
+    """Declare what `config` asks for; a mistake in it ends the run before more than the state's id is declared."""
     try:
         settings, address = checked(config)
         probe(address)
+        manager = Manager(address)
+        nodes = await asyncio.to_thread(manager.get, "/nodes")
+        # Declared first: only by its id does the check tell this state's labels from those of another of its names.
+        state_id = StateId("state-id", settings.state_id).value
+        about_nodes = await asyncio.to_thread(placement.check, manager, nodes, settings, await state_id.future())
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for warning in settings.warnings():
+    for warning in (*settings.warnings(), *about_nodes):
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
-    site = Site(settings, address, msr_ca)
+    site = Site(settings, state_id, address, nodes, msr_ca)
     caches = {name: MsrCache(name, site) for name in settings.caches}
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)

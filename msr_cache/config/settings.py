@@ -307,6 +307,7 @@ class Cache(_Section):
     publish_mode: Literal["ingress", "host"] = "ingress"
     replicas: Annotated[int, Field(ge=0)] = 1
     image: ImageName | None = None
+    resolve_image: bool = True
     label: LabelKey | None = None
     blob_ttl: GoDuration = "24h"
     log_level: Literal["error", "warn", "info", "debug"] = "info"
@@ -459,6 +460,11 @@ class Settings(_Section):
                 yield (
                     f"msr-cache:caches.{name}.tls: the cache runs on a self-signed certificate of the same key, until "
                     "you have the stack output certificateRequestPem signed, and set the result as tls.certificate"
+                )
+            if not cache.resolve_image:
+                yield (
+                    f"msr-cache:caches.{name}.resolveImage: image {self.image_of(name)} is used as written. Each node "
+                    "runs what it has under this name, so load the same image into all of them."
                 )
             tag = self.image_of(name).partition("@")[0].rpartition(":")[2]
             if tag != self.msr.version and not tag.startswith(f"{self.msr.version}."):

@@ -16,6 +16,13 @@ from msr_cache.resources.tracked import Tracked
 INPUTS = ("url", "ca", "user", "cache")
 
 
+class FormerCacheProvider(MsrProvider):
+    """Records an account's contentCacheUUID in the state, before CacheUser changes it: a killed run may forget that."""
+
+    def create(self, props: Props) -> CreateResult:
+        return CreateResult(props["user"], {**props, "before": self.msr(props).cache_of(props["user"]) or ""})
+
+
 class CacheUserProvider(MsrProvider):
     """Keeps one account's contentCacheUUID."""
 
@@ -26,8 +33,9 @@ class CacheUserProvider(MsrProvider):
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
-        """Point the account at the cache, and remember its former cache."""
-        before = self._now(props)
+        """Point the account at the cache, unless a killed run already has, and remember its former cache."""
+        now = self._now(props)
+        before = props["before"] if now == props["cache"] else now
         self.msr(props).point(props["user"], props["cache"])
         return CreateResult(props["user"], {**props, "before": "" if before == props["cache"] else before})
 
@@ -65,8 +73,20 @@ class CacheUserProvider(MsrProvider):
         return now
 
 
-class CacheUser(Tracked, module="msr", name="CacheUser"):
-    """Account `user` (at the config key `at`) of the MSR at `url`, which pulls through the entry with id `cache`."""
+class FormerCache(Tracked, module="msr", name="FormerCache"):
+    """The entry `before`, through which account `user` of the MSR at `url` pulled at first; empty for none."""
+
+    before: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(CacheUserProvider(), name, {**props, "before": None}, opts)
+        super().__init__(FormerCacheProvider(), name, {**props, "before": None}, opts)
+
+
+class CacheUser(Tracked, module="msr", name="CacheUser"):
+    """Account `user` (at the config key `at`) of the MSR at `url`, which pulls through the entry with id `cache`.
+
+    `before` is the FormerCache's.
+    """
+
+    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
+        super().__init__(CacheUserProvider(), name, props, opts)

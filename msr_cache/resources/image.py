@@ -1,9 +1,10 @@
-"""The digest and the platforms behind an image's tag: looked up when the tag is first used, then kept.
+"""The digest and the platforms behind an image's tag: looked up when the tag is first used, then kept, or not at all.
 
 The daemon stores `tag@sha256:...` for a tag and the pulumi-docker provider then sees a change at every preview
 (kreuzwerker/terraform-provider-docker issue 50); and a tag that moves would start other code at the next task.
 """
 
+import re
 from typing import Any
 
 import pulumi
@@ -24,11 +25,13 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
         found = manager.get(f"/distribution/{image}/json")
     except EngineError as error:
         if "@" in image:
-            return {"reference": image, "platforms": []}
+            return as_written(image)
         raise Refusal(
             f"{at}: image {image} can't be resolved to a digest: {error.message}. Check its name and tag, and that the "
-            "manager reaches its registry; where it can't, give the image as name:tag@sha256:..."
+            "manager reaches its registry; where it can't, give the image as name:tag@sha256:..., or set resolveImage: "
+            "false if you load the image into the nodes"
         ) from None
+    image = _familiar(image)
     reference = image if "@" in image else f"{image}@{found['Descriptor']['digest']}"
     # Like docker's client: swarm can't tell the variants of arm apart (moby/swarmkit issue 2294).
     platforms = [
@@ -38,6 +41,29 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
     return {"reference": reference, "platforms": platforms}
 
 
+def as_written(image: str) -> Props:
+    """Return `reference` and `platforms` of an image that no registry is asked for."""
+    return {"reference": _familiar(image), "platforms": []}
+
+
+def _familiar(image: str) -> str:
+    """Return the image as docker's client, and so the service, has it: without what is Docker Hub's default."""
+    return re.sub(r"^(?:(?:index\.)?docker\.io/)?(?:library/(?=[^/]+$))?", "", image)
+
+
+def refuse_resolvable(manager: Manager, image: str, at: str) -> None:
+    """Before a create: refuse to use `image` as written if its registry answers, because pulumi-docker pins it then."""
+    try:
+        manager.get(f"/distribution/{image}/json")
+    except Refusal:
+        return
+    raise Refusal(
+        f"{at}: found false, expected true, because the registry of image {image} answers the manager: pulumi-docker "
+        "then pins the image when it creates the service. If you load another image of this name into the nodes, give "
+        "it a name that no registry has (docker tag)"
+    )
+
+
 class ImageProvider(SwarmProvider):
     """Resolves in `check`, which previews run too: a tag that does not exist fails before anything changes."""
 
@@ -45,18 +71,21 @@ class ImageProvider(SwarmProvider):
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Keep the digest of an unchanged tag, look up that of another."""
-        if unchanged(olds, news, "image"):
+        if unchanged(olds, news, "image", "asWritten"):
             return CheckResult({**olds, **news}, [])
-        return CheckResult({**news, **look_up(self.manager, news["image"], news["at"])}, [])
+        image = news["image"]
+        found = as_written(image) if news.get("asWritten") else look_up(self.manager, image, news["at"])
+        return CheckResult({**news, **found}, [])
 
     def create(self, props: Props) -> CreateResult:
         return CreateResult(props["image"], props)
 
 
 class Image(Tracked, module="msr", name="Image"):
-    """Image `image`, given at the config key `at`.
+    """Image `image`, given at the config key `at`; no registry is asked for it if `asWritten` (True or None).
 
-    `reference` is `name:tag@sha256:...`; `platforms` is a list of `architecture` and `os`, as docker.Service takes it.
+    `reference` is `name:tag@sha256:...`, or `image` as written; `platforms` is a list of `architecture` and `os`, as
+    docker.Service takes it.
     """
 
     reference: pulumi.Output[str]

@@ -9,19 +9,22 @@ from functools import partial
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, ReadResult, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
+from msr_cache.swarm import nodes
 from msr_cache.swarm.manager import NOT_FOUND, EngineError, Manager
+from msr_cache.swarm.nodes import Node, Nodes
 from msr_cache.swarm.ownership import (
     EXISTS,
     OWNER,
     STATE,
     is_same_owner,
     of_node_label,
+    owner_in,
     refuse_other_owner,
     service_filter,
     service_name,
@@ -29,7 +32,7 @@ from msr_cache.swarm.ownership import (
 
 ATTEMPTS = 20
 """How often an update is repeated while other clients update the same node."""
-INPUTS = ("node", "key", "value", "owner", "state")
+INPUTS = ("node", "key", "value", "owner", "state", "nodeId")
 Labels = dict[str, str]
 
 
@@ -50,41 +53,22 @@ def _config_key(props: Props, key: str) -> str:
     return f"msr-cache:caches.{_cache(props)}.{key}"
 
 
-def _labels(node: dict[str, Any]) -> Labels:
-    return node["Spec"].get("Labels") or {}
-
-
-def find(manager: Manager, props: Props) -> dict[str, Any]:
+def find(manager: Manager, props: Props) -> Node:
     """Return the one node of that host name which can run a cache; raise Refusal if there is none."""
-    hostname = props["node"]
-    nodes = manager.get("/nodes")
-    named = [node for node in nodes if node["Description"]["Hostname"] == hostname]
-    # A node that left and joined again stays listed as down beside its new self.
-    ready: list[dict[str, Any]] = [node for node in named if node["Status"]["State"] == "ready"]
-    if not named:
-        others = ", ".join(sorted(node["Description"]["Hostname"] for node in nodes))
-        problem = f"is not in the swarm, expected one of: {others}"
-    elif not ready:
-        problem = f"is {named[0]['Status']['State']}: start it, or name another in `nodes`"
-    elif len(ready) > 1:
-        problem = f"is the host name of {len(ready)} nodes: give each its own"
-    elif (availability := ready[0]["Spec"]["Availability"]) != "active":
-        problem = (
-            f"is set to {availability}, so the swarm runs no new task there: "
-            f"docker node update --availability active {hostname}"
-        )
-    else:
-        return ready[0]
-    raise Refusal(f"{_config_key(props, 'nodes')}: node {hostname} {problem}")
+    found = manager.get("/nodes")
+    node, problem = nodes.current(found, props["node"]), nodes.problem(found, props["node"])
+    if node is None or problem:
+        raise Refusal(f"{_config_key(props, 'nodes')}: {problem}")
+    return node
 
 
 def change_labels(manager: Manager, node_id: str, change: Callable[[Labels, Props], None], props: Props) -> None:
     """Let `change` edit the node's labels in place, and write them."""
     for _ in range(ATTEMPTS):
         node = manager.get(f"/nodes/{node_id}")
-        labels = dict(_labels(node))
+        labels = dict(nodes.labels(node))
         change(labels, props)
-        if labels == _labels(node):
+        if labels == nodes.labels(node):
             return
         try:
             manager.update("nodes", node, {**node["Spec"], "Labels": labels})
@@ -129,10 +113,17 @@ def restore_label(labels: Labels, props: Props) -> None:
             labels[key] = former
 
 
+def _may_be_ours(labels: Labels, props: Props) -> bool:
+    """Whether labels that name our stack are our state's; without an id, an earlier version has written them."""
+    return "state" not in props or labels.get(STATE) in (None, props["state"])
+
+
 def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
     """Return the cache's service if it runs only on nodes with the label."""
     constraint = f"node.labels.{props['key']} == {props['value']}"
-    for service in manager.get("/services", **service_filter(_owner(props))):
+    for service in manager.get("/services", **service_filter({OWNER: props["owner"]})):
+        if not _may_be_ours(service["Spec"].get("Labels") or {}, props):
+            continue
         placement = service["Spec"]["TaskTemplate"].get("Placement") or {}
         if constraint in (placement.get("Constraints") or []):  # absent if an operator removed them by hand
             return dict(service)
@@ -145,19 +136,120 @@ def _nodes_of(manager: Manager, service: dict[str, Any] | None) -> set[str]:
     return {task["NodeID"] for task in tasks if task["ID"] in convergence.running(tasks)}
 
 
+def _with_label(found: Nodes, props: Props) -> Nodes:
+    return [node for node in found if nodes.labels(node).get(props["key"]) == props["value"]]
+
+
+def _would_lose_label(node: Node, props: Props) -> bool:
+    """Whether the label is ours, and was not there before with the same value."""
+    labels = dict(nodes.labels(node))
+    restore_label(labels, props)
+    return bool(labels.get(props["key"]) != props["value"])
+
+
+def _last(found: Nodes, serving: set[str], leaving: Nodes, staying: list[str]) -> Nodes:
+    """Return the nodes that the cache runs on if it is on its way to leave them all."""
+    stays = any(node["ID"] in serving for node in found if nodes.hostname(node) in staying)
+    return [] if stays else [node for node in leaving if node["ID"] in serving]
+
+
+def refuse_outage(found: Nodes, serving: set[str], leaving: Nodes, staying: list[str], props: Props) -> None:
+    """Raise Refusal if the cache, which runs on the nodes `serving` (ids), would not move off the nodes `leaving`.
+
+    `found` is the whole swarm, `staying` the host names of the nodes that the label then places the cache on: none if
+    the cache itself is being deleted, or a run that was killed has made its service.
+    """
+    for node in (node for node in leaving if node["ID"] in serving):
+        if node["Spec"]["Availability"] == "pause":
+            name = nodes.hostname(node)
+            raise Refusal(
+                f"{_config_key(props, 'nodes')}: node {name} is set to pause, so the swarm would leave the cache's "
+                f"task there: docker node update --availability active {name}"
+            )
+    problems = [problem for name in staying if (problem := nodes.problem(found, name))]
+    last = _last(found, serving, leaving, staying)
+    if last and problems and len(problems) == len(staying):
+        names = nodes.listed(last)
+        raise Refusal(
+            f"{_config_key(props, 'nodes')}: found {', '.join(staying)}, expected a node that can take the cache over "
+            f"from {names}, the last that it runs on. Until there is one, keep {names} in `nodes`:\n  "
+            + "\n  ".join(problems)
+        )
+
+
+def _leaving(found: Nodes, names: list[str], props: Props) -> Nodes:
+    """Return the nodes that have the label from us though they are none of the cache's (`names`) any more."""
+    labelled = (node for node in _with_label(found, props) if nodes.hostname(node) not in names)
+    ours = (node for node in labelled if _may_be_ours(of_node_label(nodes.labels(node), props["key"]), props))
+    of_any_state = {key: value for key, value in props.items() if key != "state"}
+    return [node for node in ours if _would_lose_label(node, of_any_state)]
+
+
+def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props) -> list[str]:
+    """Refuse what would take the cache off its last node; return warnings about other nodes that carry its label.
+
+    `found` is the whole swarm, `names` are the cache's nodes. The program calls this before it declares them,
+    because a NodeLabel that is removed has no check, and one that stays does not know that another is removed.
+    """
+    leaving = _leaving(found, names, props)
+    if leaving:
+        refuse_outage(found, _nodes_of(manager, _service(manager, props)), leaving, names, props)
+    beside = [node for node in _with_label(found, props) if nodes.hostname(node) not in names]
+    return [_warning(node, props) for node in beside if node not in leaving]
+
+
+def try_move(manager: Manager, found: Nodes, names: list[str], props: Props) -> None:
+    """Raise Refusal if the cache is to leave all nodes that it runs on, and a task of it runs on none of the others.
+
+    Arguments as for `check_nodes`. A node that has no label yet is tried before it gets one.
+    """
+    leaving, labelled = _leaving(found, names, props), {nodes.hostname(node) for node in _with_label(found, props)}
+    service = _service(manager, props) if leaving and {*names} <= labelled else None
+    last = _last(found, _nodes_of(manager, service), leaving, names)
+    if not service or not last:
+        return
+    refused = None
+    for node in (node for name in names if not nodes.problem(found, name) and (node := nodes.current(found, name))):
+        outcome = (
+            f"node {nodes.listed(last)} keeps its label, since node {nodes.hostname(node)} can't take the cache over"
+        )
+        try:
+            trial.on_node(manager, service, node, outcome)
+        except Refusal as error:
+            refused = error
+        else:
+            return
+    if refused:
+        raise refused
+
+
+def _warning(node: Node, props: Props) -> str:
+    key, name = props["key"], nodes.hostname(node)
+    theirs = of_node_label(nodes.labels(node), key)
+    if theirs.get(OWNER) in (None, props["owner"]) and _may_be_ours(theirs, props):
+        advice = f"Name it in `nodes`, or, if nothing else needs the label: docker node update --label-rm {key} {name}"
+    else:
+        advice = f"There it belongs to {owner_in(theirs)}: give this cache a label of its own"
+    return (
+        f"{_config_key(props, 'label')}: node {name}, which is not in `nodes`, has the label {key}={props['value']} "
+        f"too, so the swarm may run the cache there. {advice}"
+    )
+
+
 class NodeLabelProvider(SwarmProvider):
     """Manages one label of one node."""
 
     updates_on = ("value", "owner", "state")
-    replaces_on = ("node", "key")
+    replaces_on = ("node", "key", "nodeId")
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Refuse a new node that is missing, down, drained, or labelled by another stack; refuse another's service."""
         if not olds:
             # The service's own check comes after the label, which could draw that service to the node.
             self._refuse_other_service(news)
-        if not unchanged(olds, news, *self.replaces_on):
-            refuse_other_stack(_labels(find(self.manager, news)), news, {})
+        joined_again = news.get("nodeId") and olds.get("nodeId") not in (None, news["nodeId"])
+        if joined_again or not unchanged(olds, news, "node", "key"):
+            refuse_other_stack(nodes.labels(find(self.manager, news)), news, {})
         return CheckResult(news, [])
 
     def _refuse_other_service(self, props: Props) -> None:
@@ -167,6 +259,10 @@ class NodeLabelProvider(SwarmProvider):
         # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
         if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
             refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)
+
+    def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:
+        """Keep the label of a node that the swarm does not list, or lists twice, at the moment."""
+        return super().diff(id_, olds, {**news, "nodeId": news.get("nodeId") or olds["nodeId"]})
 
     def create(self, props: Props) -> CreateResult:
         """Set the label; if the cache already serves on other nodes, try it on this one first."""
@@ -179,11 +275,17 @@ class NodeLabelProvider(SwarmProvider):
         return CreateResult(f"{node['ID']}/{props['key']}", {**props, "nodeId": node["ID"]})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        """Return the label's current value; only a node or label that is truly absent counts as gone."""
-        node = self.manager.find(f"/nodes/{props['nodeId']}")
-        if node is None or props["key"] not in _labels(node):
+        """Return the label's current value; only a node or label that is truly absent counts as gone.
+
+        A node that is down counts as absent once its new self, with the same host name, is ready.
+        """
+        found = self.manager.get("/nodes")
+        node = next((node for node in found if node["ID"] == props["nodeId"]), None)
+        if node is None or props["key"] not in nodes.labels(node):
             return ReadResult(None, {})
-        now = {**props, "value": _labels(node)[props["key"]]}
+        if nodes.current(found, props["node"]) not in (node, None):
+            return ReadResult(None, {})
+        now = {**props, "value": nodes.labels(node)[props["key"]]}
         return ReadResult(id_, now, {key: now[key] for key in INPUTS if key in now})
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
@@ -194,33 +296,35 @@ class NodeLabelProvider(SwarmProvider):
         """Put the label back, and wait until the cache, if it stays, runs on its remaining nodes."""
         node_id = props["nodeId"]
         service = _service(self.manager, props)
-        if node_id in _nodes_of(self.manager, service):
-            self._refuse_paused(node_id)
+        if node_id in (serving := _nodes_of(self.manager, service)):
+            self._refuse_outage(serving, props)
         try:
             change_labels(self.manager, node_id, restore_label, props)
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
-        nodes = self.manager.get("/nodes") if service else []
-        labelled = {node["ID"] for node in nodes if _labels(node).get(props["key"]) == props["value"]}
+        found = self.manager.get("/nodes") if service else []
+        labelled = {node["ID"] for node in _with_label(found, props)}
         # Without other nodes the cache itself is being deleted, or a run that was killed made its service.
         if service and labelled and node_id not in labelled:
             convergence.wait_off(self.manager, service["ID"], node_id)
 
-    def _refuse_paused(self, node_id: str) -> None:
-        node = self.manager.get(f"/nodes/{node_id}")
-        if node["Spec"]["Availability"] == "pause":
-            name = node["Description"]["Hostname"]
-            raise Refusal(
-                f"node {name} is set to pause, so the swarm would leave the cache's task there: "
-                f"docker node update --availability active {name}"
-            )
+    def _refuse_outage(self, serving: set[str], props: Props) -> None:
+        """Check once more what the program has checked: nodes may have failed since, and `destroy` runs no program."""
+        found = self.manager.get("/nodes")
+        labelled = _with_label(found, props)
+        leaving = [node for node in labelled if node["ID"] == props["nodeId"] and _would_lose_label(node, props)]
+        staying = sorted(nodes.hostname(node) for node in labelled if node not in leaving)
+        refuse_outage(found, serving, leaving, staying, props)
 
 
 class NodeLabel(Tracked, module="msr", name="NodeLabel"):
-    """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` and `state` name."""
+    """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` and `state` name.
+
+    `nodeId` is the id of the node that has that host name now; None: not known, so an earlier one is kept.
+    """
 
     value: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(NodeLabelProvider(), name, {**props, "nodeId": None}, opts)
+        super().__init__(NodeLabelProvider(), name, props, opts)

@@ -13,14 +13,13 @@ from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
 from msr_cache.resources.swarm_file import unused_objects
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
-from msr_cache.swarm.manager import NOT_FOUND, EngineError
 from msr_cache.swarm.ownership import LOST, refuse_other_owner
 
 
 class RolloutProvider(SwarmProvider):
     """Waits for the service, reports what failed, and removes former configs and secrets."""
 
-    updates_on = ("service", "specSha256")
+    updates_on = ("service", "specSha256", "nodes")
 
     def create(self, props: Props) -> CreateResult:
         self._finish(props)
@@ -31,16 +30,10 @@ class RolloutProvider(SwarmProvider):
         return UpdateResult(news)
 
     def _finish(self, props: Props) -> None:
-        try:
-            service = self.manager.get(f"/services/{props['service']}")
-            if not service["Spec"]["Mode"]["Replicated"]["Replicas"]:
-                # A `destroy` that was interrupted has stopped it.
-                convergence.scale(self.manager, service, int(props["replicas"]))
-            convergence.wait(self.manager, props["service"])
-        except EngineError as error:
-            if error.status != NOT_FOUND:
-                raise
-            raise Refusal(trial.SERVICE_REMOVED) from None
+        service = self.manager.find(f"/services/{props['service']}")
+        if service and _is_stopped(service, props):
+            convergence.scale(self.manager, service, int(props["replicas"]))
+        convergence.wait(self.manager, props["service"])
         for kind, id_ in unused_objects(self.manager, props["labels"]):
             self.manager.remove(kind, id_)
 
@@ -49,8 +42,9 @@ class RolloutProvider(SwarmProvider):
         if any(is_unknown(news[key]) for key in self.updates_on) or super().diff(id_, olds, news).changes:
             return DiffResult(changes=True)
         service = self.manager.find(f"/services/{olds['service']}")
-        settled = service is not None and convergence.is_settled(self.manager, service)
-        return DiffResult(changes=not settled or bool(unused_objects(self.manager, news["labels"])))
+        if service is None or _is_stopped(service, news) or not convergence.is_settled(self.manager, service):
+            return DiffResult(changes=True)
+        return DiffResult(changes=bool(unused_objects(self.manager, news["labels"])))
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """A rollout goes with its service."""
@@ -67,8 +61,16 @@ class RolloutProvider(SwarmProvider):
         convergence.stop(self.manager, service["ID"])
 
 
+def _is_stopped(service: convergence.Service, props: Props) -> bool:
+    """Whether a `destroy` that did not end has stopped a service that should run."""
+    return bool(props["replicas"]) and service["Spec"]["Mode"]["Replicated"]["Replicas"] == 0
+
+
 class Rollout(Tracked, module="msr", name="Rollout"):
-    """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner."""
+    """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner.
+
+    A change of `nodes` is an update, too, because its hook tries a move of the cache.
+    """
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(RolloutProvider(), name, props, opts)

@@ -94,15 +94,20 @@ class SwarmFileProvider(SwarmProvider):
                 raise
             found = self.manager.get(f"/{self.kind}/{props['name']}")
             self._refuse_other_owner(found, props, EXISTS)
+            self._label(found, props)
             id_ = found["ID"]
         return CreateResult(id_, props)
 
     def update(self, id_: str, olds: Props, news: Props) -> UpdateResult:
-        """Change the labels, which is all that the swarm can change: they name another owner or state id."""
+        """Change the labels, the only part of an object that the swarm lets change: they name its owner."""
         found = self.manager.get(f"/{self.kind}/{id_}")
         self._refuse_other_owner(found, news, LOST, olds["labels"])
-        self.manager.update(self.kind, found, {**found["Spec"], "Labels": news["labels"]})
+        self._label(found, news)
         return UpdateResult(news)
+
+    def _label(self, found: Props, props: Props) -> None:
+        if found["Spec"].get("Labels") != props["labels"]:
+            self.manager.update(self.kind, found, {**found["Spec"], "Labels": props["labels"]})
 
     def read(self, id_: str, props: Props) -> ReadResult:
         return self.read_object(f"/{self.kind}/{id_}", id_, props)

@@ -4,7 +4,6 @@ pulumi-docker's converge_config also counts tasks of the former spec and does no
 (resourceDockerServiceUpdateRefreshFunc); the docker CLI checks the same facts as this module (progress.go).
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,8 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponenti
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
 from msr_cache.rollout.diagnosis import Task
-from msr_cache.swarm.manager import INTERNAL_ERROR, EngineError, Manager
+from msr_cache.rollout.interruption import interrupted
+from msr_cache.swarm.manager import INTERNAL_ERROR, NOT_FOUND, EngineError, Manager
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -29,12 +29,9 @@ ATTEMPTS = 2
 PATIENCE = 600.0
 """Seconds for everything that is slow but not wrong, such as pulling an image."""
 
+SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 Service = dict[str, Any]
 _ENDED = ("complete", "failed", "orphaned", "rejected", "remove", "shutdown")
-
-
-interrupted = threading.Event()
-"""Set when the run is interrupted: whoever waits stops waiting."""
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -53,6 +50,16 @@ _patiently = retry(
 @_patiently
 def _ask(manager: Manager, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
     return manager.get(path, **filters)
+
+
+def _service(manager: Manager, id_: str) -> Service:
+    try:
+        service: Service = _ask(manager, f"/services/{id_}")
+    except EngineError as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise Refusal(SERVICE_REMOVED) from None
+    return service
 
 
 def current_tasks(manager: Manager, service: Service) -> list[Task]:
@@ -83,12 +90,12 @@ def _runs(service: Service, tasks: list[Task]) -> bool:
 def wait(manager: Manager, service_id: str) -> None:
     """Return when the service has settled; raise Refusal with the swarm's own error if it fails to."""
     watch = _Watch()
-    service = _ask(manager, f"/services/{service_id}")
+    service = _service(manager, service_id)
     patience = PATIENCE + _monitored(service)
     for _ in _looks(patience):
         if _has_settled(manager, service, watch):
             return
-        service = _ask(manager, f"/services/{service_id}")
+        service = _service(manager, service_id)
     name = service["Spec"]["Name"]
     raise Refusal(f"service {name} has not settled in {patience:.0f} s: docker service ps {service_id}")
 
@@ -113,7 +120,7 @@ def scale(manager: Manager, service: Service, replicas: int) -> None:
 def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
     """Return when the service has left the node and settled on others; raise Refusal as `wait` does."""
     for _ in _looks():
-        tasks = current_tasks(manager, _ask(manager, f"/services/{service_id}"))
+        tasks = current_tasks(manager, _service(manager, service_id))
         if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
             return wait(manager, service_id)
     raise Refusal(
@@ -146,7 +153,7 @@ def _looks(patience: float = PATIENCE) -> Iterator[None]:
     while time.monotonic() < deadline:
         yield
         if interrupted.is_set():
-            raise Refusal("interrupted")
+            raise Refusal("the run was interrupted: run pulumi up again")
         time.sleep(POLL)
 
 

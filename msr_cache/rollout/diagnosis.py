@@ -14,7 +14,9 @@ LOG_WIDTH = 200
 """Characters shown of each log line: some of the registry's have a thousand."""
 
 _ADVICE = {
-    "No such image|manifest unknown|pull access denied": "check `image`, and that the node reaches its registry",
+    "No such image|manifest unknown|pull access denied": (
+        "check `image`, and that the node reaches its registry, or has the image (docker load)"
+    ),
     "host-mode port already in use": "another service publishes that port on this node: choose another `port`",
     "address already in use|port is already allocated": "a process on the node holds that port: choose another `port`",
     "scheduling constraints not satisfied": (

@@ -18,7 +18,6 @@ _GRACE = 1_000_000_000
 """Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""
 _HEALTH_TIMES = {"Interval": 200_000_000, "Timeout": 10_000_000_000, "Retries": 300}
 """Nanoseconds: checked more often than a service's task, because you wait for a trial, and it soon ends."""
-SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 
 
 def labels_in(inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -39,7 +38,7 @@ def before_update(manager: Manager, args: ResourceHookArgs) -> None:
     """Refuse an update of another owner's service, and one whose tasks would not run."""
     found = manager.find(f"/services/{args.id}")
     if found is None:
-        raise Refusal(SERVICE_REMOVED)
+        raise Refusal(convergence.SERVICE_REMOVED)
     old, new = args.old_outputs or {}, args.new_inputs or {}
     known = labels_in(args.old_inputs) if args.old_inputs else None
     refuse_other_owner(f"service {new['name']}", found["Spec"].get("Labels"), labels_in(new), LOST, known)
@@ -52,11 +51,12 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     """Whether `old`, outputs that include the daemon's defaults, already holds all that `new` asks for.
 
     What is empty or zero equals what is absent; so a limit that is removed is a change, and a default is none.
+    After a refresh, lists have the daemon's order.
     """
     if isinstance(new, dict):
         return all(_covers((old or {}).get(key), value) for key, value in new.items())
     if isinstance(new, list) and old:
-        return len(old) == len(new) and all(map(_covers, old, new))
+        return len(old) == len(new) and all(any(_covers(was, item) for was in old) for item in new)
     return old == new or not (old or new)
 
 
@@ -71,7 +71,7 @@ def _try_update(manager: Manager, inputs: Mapping[str, Any], held: list[dict[str
     _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
 
 
-def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) -> None:
+def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any], outcome: str | None = None) -> None:
     """Run one more task of `service` on a node that has none, which also pulls the image there."""
     spec = service["Spec"]
     resource = f"{TRIAL}-{node['ID'][:12]}"  # several nodes may be tried at once
@@ -84,8 +84,8 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any]) 
         {**template, "Placement": placement},
         [port for port in ports if port["PublishMode"] == "host"],
     )
-    hostname = node["Description"]["Hostname"]
-    _try(manager, trial, f"node {hostname} was not labelled: a trial task of service {spec['Name']} did not run there")
+    outcome = outcome or f"node {node['Description']['Hostname']} was not labelled"
+    _try(manager, trial, f"{outcome}: a trial task of service {spec['Name']} did not run there")
 
 
 def _try(manager: Manager, spec: dict[str, Any], outcome: str) -> None:

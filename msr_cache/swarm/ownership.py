@@ -24,13 +24,13 @@ Labels = Mapping[str, str]
 class Owner:
     """A cache of one stack of one project, in one state: `state` is the id that resources/state_id.py keeps there.
 
-    Another state, say in another backend, may have a stack and a cache of the same names.
+    Another state, say in another backend, may have a stack and a cache of the same names. None: it has no id yet.
     """
 
     project: str
     stack: str
     cache: str
-    state: Input[str]
+    state: Input[str] | None
 
     def __str__(self) -> str:
         return f"{self.project}/{self.stack}/{self.cache}"

@@ -204,8 +204,8 @@ class Stack:
             self.printed += [answer.stdout, answer.stderr]
         return answer.stdout
 
-    def kill(self, command: str, when: Callable[[], bool]) -> bool:
-        """Start `command`, end its whole process group by SIGKILL as soon as `when` holds; False if it ended first."""
+    def kill(self, command: str, when: Callable[[], bool], by: signal.Signals = signal.SIGKILL) -> bool:
+        """Start `command`, send its whole process group a signal as soon as `when` holds; False if it ended first."""
         log = self.folder / "killed.log"
         with log.open("wb") as output:
             run = subprocess.Popen(
@@ -219,7 +219,7 @@ class Stack:
             while (running := run.poll() is None) and not when():
                 time.sleep(0.01)
             if running:
-                os.killpg(run.pid, signal.SIGKILL)
+                os.killpg(run.pid, by)
             run.wait()
         self.printed.append(log.read_text())
         return running

@@ -10,7 +10,7 @@ import pytest
 from lab.site import Site
 from msr_cache.swarm import probe
 from tests.end_to_end.middleman import Middleman
-from tests.end_to_end.stack import Run, Stack
+from tests.end_to_end.stack import CACHE, Run, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -113,3 +113,21 @@ def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(stac
     assert {resource["urn"] for resource in stack.resources()} == before
     stack.deploy()  # a swarm that was away so long may have begun its task anew
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["a fetched CA", "a given CA"])
+def test_while_msr_is_down_the_swarm_is_repaired_all_the_same(stack: Stack, swarm: Swarm, given: bool) -> None:
+    msr = stack.site.msr
+    if given:
+        stack.configure(msr={"url": msr.url, "ca": {"pem": msr.ca_pem()}})
+    stack.deploy()
+    before = swarm.inspect("service", f"{CACHE}_cache")["Spec"]
+    # The lab's cache does not start while its MSR is down, so nothing that restarts it.
+    swarm.docker("service", "update", "--detach", "--label-add", "com.docker.stack.namespace=other", f"{CACHE}_cache")
+    msr.stop()
+    try:
+        assert "The last refresh kept the CA that this stack trusts, unchecked" in stack.deploy(refresh=True).words
+        assert swarm.inspect("service", f"{CACHE}_cache")["Spec"] == before
+        stack.must(stack.destroy(refresh=True))
+    finally:
+        msr.start()

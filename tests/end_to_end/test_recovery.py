@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -66,3 +68,24 @@ def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destro
     container = swarm.container(SERVICE)
     stack.must(stack.destroy())
     assert container not in swarm.docker("ps", "--quiet")
+
+
+def test_an_interrupt_during_a_trial_removes_the_trial_and_ends_the_run_at_once(
+    stack: Stack, swarm: Swarm, site: Site
+) -> None:
+    """The engine waits for the hook, the program's threads wait for the engine: neither may wait for the other."""
+    stack.deploy()
+    before, task = swarm.listing(), swarm.task_ids(SERVICE)
+    stack.configure({"image": site.image(images.SLOW_TAG)})
+    started = 0.0
+
+    def trial_runs() -> bool:
+        nonlocal started
+        started = time.monotonic()
+        return f"{SERVICE}-trial" in swarm.names("service")
+
+    assert stack.kill("up", trial_runs, signal.SIGINT)
+    assert time.monotonic() - started < 15
+    assert (swarm.listing(), swarm.task_ids(SERVICE)) == (before, task)
+    stack.deploy()
+    stack.must(stack.preview(expect_no_changes=True))

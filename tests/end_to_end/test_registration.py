@@ -60,7 +60,7 @@ def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(stack: Stack, pa
 def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(stack: Stack, page: MsrPage) -> None:
     """The first is alone: Debian's registry, in the lab's cache, fetches a blob anew for each who asks meanwhile."""
     site = stack.site
-    layers = [tar({f"data/{number}": (0o644, os.urandom(1 << 16))}) for number in range(20)]
+    layers = [tar({f"data/{number}": (0o644, os.urandom(1 << 16))}) for number in range(4)]
     site.msr.registry.push("team/layered", Site.app_tag, layers, {})
     register(stack, ALL)
     stack.deploy()
@@ -70,7 +70,7 @@ def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(st
         return pull_as_user(site, "alice", trust, "team/layered")
 
     first = pull(0)
-    assert len(first.blobs) == 21
+    assert len(first.blobs) == 5
     site.msr.wait_until_quiet()
     before = page.blob_bytes()
     with ThreadPoolExecutor(8) as clients:

@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[Callable[[Stack], None], tuple[str, ...]]] = {
 def forget_registration(stack: Stack) -> None:
     """Bring stack and MSR back to where nothing was registered, without a run of `up`."""
     for resource in reversed(stack.resources()):
-        if resource["type"].rpartition(":")[2] in ("Registration", "CacheUser", "FormerEntries"):
+        if resource["type"].rpartition(":")[2] in ("Registration", "FormerCache", "CacheUser", "FormerEntries"):
             stack.ask("state", "delete", "--yes", resource["urn"])
     MsrPage(stack.site).clear()
 
@@ -102,6 +102,26 @@ def test_a_lost_answer_makes_no_twin(served: Stack) -> None:
     assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(served)}}
     served.must(served.preview(refresh=True, expect_no_changes=True))
     forget_registration(served)
+
+
+def test_an_account_goes_back_to_its_former_cache_though_the_first_run_ended_before_it_was_recorded(
+    served: Stack,
+) -> None:
+    """As if killed: the account points at the cache, but no state knows."""
+    page = MsrPage(served.site)
+    page.edit("former", name="europe", host="https://europe.example.com")
+    page.point("alice", "former")
+    register(served, USERS)
+    served.site.msr.fail("PATCH", "lost")
+    must_fail(served.up(), "PATCH /api/v0/accounts/alice/settings")
+    assert page.points_at("alice") != "former"
+    served.site.msr.mend()
+    served.deploy()
+    served.must(served.preview(refresh=True, expect_no_changes=True))
+    register(served, wish=False)
+    served.deploy()
+    assert page.points_at("alice") == "former"
+    page.clear()
 
 
 def test_a_password_in_clear_is_refused(served: Stack) -> None:

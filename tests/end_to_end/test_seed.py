@@ -91,6 +91,7 @@ MEANT = {
     ".TaskTemplate.ContainerSpec.Secrets[].SecretName": "ends in a hash of the content",
     ".TaskTemplate.ContainerSpec.Configs[].ConfigID": "another object",
     ".TaskTemplate.ContainerSpec.Configs[].ConfigName": "ends in a hash of the content",
+    ".TaskTemplate.RestartPolicy.Condition": "a cache comes back however it ended",
     ".TaskTemplate.Networks": "a cache has nobody to talk to on a network of its stack's own",
     ".UpdateConfig.FailureAction": "a change that fails is rolled back",
     ".UpdateConfig.Order": "a change is no outage",

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack
+from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
@@ -28,6 +29,49 @@ def test_a_preview_right_after_up_and_after_refresh_and_in_a_new_shell_changes_n
     new_shell = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **stack.environment}
     command = ["pulumi", "preview", "--expect-no-changes"]
     subprocess.run(command, cwd=stack.folder, env=new_shell, check=True, capture_output=True)
+
+
+def test_an_image_that_is_only_loaded_into_the_nodes_serves_and_settles_when_used_as_written(
+    stack: Stack, swarm: Swarm
+) -> None:
+    image = f"{stack.site.network.host_address}:5999/loaded/cache:2.9.0"  # nothing listens there
+    swarm.docker("pull", stack.site.cache_image)
+    swarm.docker("tag", stack.site.cache_image, image)
+    stack.configure({"image": image})
+    refused = stack.preview()
+    assert not refused.ok
+    assert "set resolveImage: false" in refused.text
+
+    stack.configure({"image": image, "resolveImage": False})
+    assert f"image {image} is used as written" in stack.must(stack.preview()).text
+    stack.deploy()
+    assert stack.outputs()["caches"][CACHE]["image"] == image
+    assert stack.pull().blobs
+    stack.must(stack.preview(expect_no_changes=True))
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+    stack.configure({"image": image, "resolveImage": False, "blobTtl": "36h"})
+    stack.deploy()
+    assert stack.pull().blobs
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    swarm.docker("image", "rm", image)
+
+
+def test_an_image_of_a_registry_that_answers_is_not_used_as_written_at_first_but_later(
+    stack: Stack, swarm: Swarm
+) -> None:
+    """The plugin pins an image as it creates the service, and never afterwards."""
+    stack.configure({"resolveImage": False})
+    refused = stack.preview()
+    assert not refused.ok
+    assert f"msr-cache:caches.{CACHE}.resolveImage: found false, expected true" in refused.text
+    stack.configure()
+    stack.deploy()
+    stack.configure({"resolveImage": False})
+    stack.deploy()
+    container = swarm.inspect("service", f"{CACHE}_cache")["Spec"]["TaskTemplate"]["ContainerSpec"]
+    assert container["Image"] == stack.site.cache_image
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
 
 def test_three_facts_are_enough_and_the_outputs_tell_what_clients_and_msr_need(stack: Stack) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
 from lab import images
+from lab.engine import Engine
 from lab.process import wait_until
 from lab.site import Site
 from tests.end_to_end.renewal import age, connecting, the_gap
@@ -89,16 +91,26 @@ def test_a_move_to_another_node_is_over_when_up_says_so(
     record_property("gap_ms", round((arrived - left) * 1000))
 
 
+@contextmanager
+def squatter(stack: Stack, swarm: Swarm, node: Engine) -> Iterator[None]:
+    """Let another service take the cache's port on the node."""
+    publish = ("--publish", f"mode=host,published={PORT},target=9", "--constraint", f"node.hostname=={node.name}")
+    image = stack.site.image(images.SLOW_TAG)
+    swarm.docker("service", "create", "--name=squatter", *publish, image, "/bin/sleep", "9999")
+    try:
+        yield
+    finally:
+        swarm.docker("service", "rm", "squatter")
+    with closing(node.client()) as docker:
+        wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
+
+
 def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old_one_serves(
     stack: Stack, swarm: Swarm
 ) -> None:
     stack.deploy()
     old, new = stack.site.engines
-    publish = ("--publish", f"mode=host,published={PORT},target=9", "--constraint", f"node.hostname=={new.name}")
-    swarm.docker(
-        "service", "create", "--name=squatter", *publish, stack.site.image(images.SLOW_TAG), "/bin/sleep", "9999"
-    )
-    try:
+    with squatter(stack, swarm, new):
         stack.configure({"nodes": [new.name]})
         with connecting(old.address) as seen:
             run = stack.up()
@@ -109,9 +121,141 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
         assert not [one for one in seen if one.error]
         assert "dtr.cache" not in swarm.labels(new.name)
         assert running_on(swarm) == {old.name}
-    finally:
-        swarm.docker("service", "rm", "squatter")
-    with closing(new.client()) as docker:
-        wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
     stack.deploy()
     assert running_on(swarm) == {new.name}
+
+
+@contextmanager
+def unusable(swarm: Swarm, worker: Engine, how: str) -> Iterator[None]:
+    """Let the worker be down, drained or paused."""
+    if how == "down":
+        worker.kill()
+        wait_until(lambda: state(swarm, worker.name) == "down", f"{worker.name} stays up", seconds=60)
+    else:
+        swarm.docker("node", "update", "--availability", how, worker.name)
+    try:
+        yield
+    finally:
+        worker.launch()
+        swarm.site.engine.wait()  # until it knows each node as ready; a worker itself does not know
+        swarm.docker("node", "update", "--availability", "active", worker.name)
+
+
+def state(swarm: Swarm, node: str) -> str:
+    return str(swarm.inspect("node", node)["Status"]["State"])
+
+
+@pytest.mark.parametrize("how", ["down", "drain", "pause"])
+def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_takes_no_tasks(
+    stack: Stack, swarm: Swarm, how: str
+) -> None:
+    stack.deploy()
+    serving, other = stack.site.engines
+    stack.configure({"nodes": [serving.name, other.name]})
+    stack.deploy()
+    assert running_on(swarm) == {serving.name}
+    before = swarm.listing()
+    with unusable(swarm, other, how), connecting(serving.address) as seen:
+        stack.must(stack.preview(expect_no_changes=True))
+        stack.configure({"nodes": [other.name]})
+        for run in (stack.preview(), stack.up()):
+            assert not run.ok
+            told = f"found {other.name}, expected a node that can take the cache over from {serving.name}"
+            assert f"error: msr-cache:caches.asia.nodes: {told}" in run.words
+            assert "Traceback" not in run.text
+        assert swarm.listing() == before
+    assert not [one for one in seen if one.error]
+    stack.deploy()
+    assert running_on(swarm) == {other.name}
+
+
+def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken(stack: Stack, swarm: Swarm) -> None:
+    stack.deploy()
+    serving, other = stack.site.engines
+    stack.configure({"nodes": [serving.name, other.name]})
+    stack.deploy()
+    with squatter(stack, swarm, other):
+        stack.configure({"nodes": [other.name]})
+        with connecting(serving.address) as seen:
+            run = stack.up()
+        assert not run.ok
+        told = f"node {serving.name} keeps its label, since node {other.name} can't take the cache over: a trial task"
+        assert told in run.words
+        assert "host-mode port already in use" in run.words
+        assert "Traceback" not in run.text
+        assert not [one for one in seen if one.error]
+        assert running_on(swarm) == {serving.name}
+    stack.deploy()
+    assert running_on(swarm) == {other.name}
+
+
+def test_an_interrupt_while_the_other_node_is_tried_removes_the_trial_and_moves_nothing(
+    stack: Stack, swarm: Swarm
+) -> None:
+    serving, other = stack.site.engines
+    slow = {"image": stack.site.image(images.SLOW_TAG)}
+    stack.configure({"nodes": [serving.name], **slow})
+    stack.deploy()
+    stack.configure({"nodes": [serving.name, other.name], **slow})
+    stack.deploy()
+    before = swarm.listing()
+    stack.configure({"nodes": [other.name], **slow})
+    trial = f"{CACHE}_cache-trial"
+    assert stack.kill("up", lambda: any(name.startswith(trial) for name in swarm.names("service")), signal.SIGINT)
+    assert swarm.listing() == before
+    assert running_on(swarm) == {serving.name}
+    stack.deploy()
+    assert running_on(swarm) == {other.name}
+
+
+def test_a_node_that_carries_the_label_by_hand_is_named_by_each_preview_until_it_does_not(
+    stack: Stack, swarm: Swarm
+) -> None:
+    stack.deploy()
+    other = stack.site.engines[1].name
+    swarm.docker("node", "update", "--label-add", "dtr.cache=true", other)
+    try:
+        run = stack.must(stack.preview(expect_no_changes=True))
+        assert (
+            f"warning: msr-cache:caches.asia.label: node {other}, which is not in `nodes`, has the label" in run.words
+        )
+    finally:
+        swarm.docker("node", "update", "--label-rm", "dtr.cache", other)
+    assert "caches.asia.label" not in stack.must(stack.preview(expect_no_changes=True)).words
+
+
+def reimage(swarm: Swarm, worker: Engine) -> str:
+    """Let the worker join once more, with nothing on its disk; return the id of its old self, which is down."""
+    old = str(swarm.inspect("node", worker.name)["ID"])
+    worker.remove()
+    wait_until(lambda: state(swarm, old) == "down", f"{worker.name} stays up", seconds=60)
+    worker.start()
+    token = swarm.docker("swarm", "join-token", "--quiet", "worker")
+    address = worker.address
+    with closing(worker.client()) as docker:
+        docker.swarm.join([swarm.site.engine.address], token, advertise_addr=address, listen_addr=address)
+    listing = ("node", "ls", "--format", "{{.Hostname}} {{.Status}}")
+    wait_until(
+        lambda: f"{worker.name} Ready" in swarm.docker(*listing).splitlines(), f"{worker.name} stays away", seconds=60
+    )
+    return old
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_a_node_that_left_and_joined_again_under_its_name_gets_the_label_and_the_cache_back(
+    stack: Stack, swarm: Swarm, refresh: bool
+) -> None:
+    worker = stack.site.engines[1]
+    stack.configure({"nodes": [worker.name]})
+    stack.deploy()
+    old = reimage(swarm, worker)
+    try:
+        assert not running_on(swarm)
+        stack.deploy(refresh=refresh)
+        assert running_on(swarm) == {worker.name}
+        stack.must(stack.preview(expect_no_changes=True))
+        stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    finally:
+        swarm.docker("node", "rm", old)
+    assert "dtr.cache" in swarm.labels(worker.name)
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))

@@ -25,14 +25,16 @@ from pulumi.runtime.proto import resource_pb2
 
 from lab.authority import issue
 from lab.site import Site
+from msr_cache import stack
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import SwarmProvider
 from msr_cache.rollout import convergence
-from msr_cache.stack import declare
 from msr_cache.swarm.manager import NOT_FOUND, Address, EngineError, Manager
+from msr_cache.swarm.nodes import Node
 from tests.end_to_end.swarm import Swarm
 
+STATE_ID = "a0b1c2d3e4f5"
 P = TypeVar("P", bound=SwarmProvider)
 
 PROJECT = "msr-cache"
@@ -114,6 +116,41 @@ def task(
     if err:
         status["Err"] = err
     return {"ID": id_, "NodeID": "node-1", "DesiredState": desired, "Status": status, "former": former}
+
+
+def node(name: str, state: str = "ready", availability: str = "active", id_: str = "", **labels: str) -> Node:
+    """Return a node as `GET /nodes` lists it; its id is made of its host name, unless given."""
+    return {
+        "ID": id_ or f"id-of-{name}",
+        "Description": {"Hostname": name},
+        "Status": {"State": state},
+        "Spec": {"Availability": availability, "Role": "worker", "Labels": labels},
+    }
+
+
+class Listing(Manager):
+    """A manager that lists nodes; and tasks of one service, if there are some, which runs where label `key` is.
+
+    `state` is the id in the service's labels; None: an earlier version made it.
+    """
+
+    def __init__(
+        self, *nodes: Node, running_on: tuple[str, ...] = (), key: str = "dtr.cache", state: str | None = STATE_ID
+    ) -> None:
+        super().__init__(Address(host="unix:///nowhere"))
+        template = {"Placement": {"Constraints": [f"node.labels.{key} == true"]}}
+        labels = {"msr-cache.state": state} if state else {}
+        tasks = [{**task(f"on-{name}", "running"), "NodeID": f"id-of-{name}"} for name in running_on]
+        self.lists = {
+            "/nodes": list(nodes),
+            "/services": [{"ID": "s", "Spec": {"Labels": labels, "TaskTemplate": template}}] if running_on else [],
+            "/tasks": tasks,
+        }
+        self.asked: list[str] = []
+
+    def get(self, path: str, **_: list[str]) -> Any:
+        self.asked.append(path)
+        return self.lists[path]
 
 
 class ScriptedSwarm(Manager):
@@ -242,7 +279,6 @@ def by_hand(site: Site) -> Iterator[Swarm]:
 # What the program declares, on the SDK's mocks.
 
 STACK = "prod"
-STATE_ID = "a0b1c2d3e4f5"
 MSR_TLS = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
 CACHE_TLS = issue("Cache CA", address="192.0.2.2", dns_name="cache.asia.example.com")
 SECRETS = {"key": "canary-of-the-private-key", "http.secret": "canary-of-http-secret"}
@@ -369,13 +405,16 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
         return empty_pb2.Empty()
 
 
-def declared(changes: Mapping[str, Any] | None = None) -> Program:
-    """Return what the program declares with the three facts and `changes`."""
-    return _declared(json.dumps(with_changes(changes or {})))
+SWARM = Listing(node("worker-7"), node("worker-8"))
+
+
+def declared(changes: Mapping[str, Any] | None = None, swarm: Manager = SWARM) -> Program:
+    """Return what the program declares with the three facts and `changes`, as it finds the swarm."""
+    return _declared(json.dumps(with_changes(changes or {})), swarm)
 
 
 @cache
-def _declared(config: str) -> Program:
+def _declared(config: str, swarm: Manager) -> Program:
     recorder = Recorder()
 
     def run() -> None:
@@ -391,18 +430,22 @@ def _declared(config: str) -> Program:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(pulumi.runtime.run_in_stack(lambda: declare(as_engine_gives(json.loads(config)))))
+            loop.run_until_complete(
+                pulumi.runtime.run_in_stack(lambda: stack.declare(as_engine_gives(json.loads(config))))
+            )
         finally:
             loop.close()
             asyncio.set_event_loop(None)
 
     warn, pulumi.log.warn = pulumi.log.warn, recorder.program.warnings.append
+    manager, stack.Manager = stack.Manager, lambda _: swarm  # type: ignore[assignment,misc]
     try:
         contextvars.Context().run(run)
     except pulumi.RunError as error:
         recorder.program.error = str(error)
     finally:
         pulumi.log.warn = warn
+        stack.Manager = manager  # type: ignore[misc]
     return recorder.program
 
 

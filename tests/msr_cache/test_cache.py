@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import Any
+import threading
+from collections.abc import Awaitable
+from typing import Any, cast
 
 import pulumi
 import pytest
 import yaml
 
+from msr_cache.rollout import trial
 from tests.msr_cache.conftest import CACHE_TLS, DYNAMIC, MSR_TLS, SECRETS, STATE_ID, Declared, declared, plain, visible
 
 TWO_NODES = {".nodes": ["worker-7", "worker-8"]}
@@ -103,12 +107,36 @@ def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_
         for name, hook in program.hooks.items()
         if isinstance(hook, pulumi.ResourceHook)
     }
-    assert dry == {"asia-refuse-foreign": True, "asia-trial": False, "asia-renewal": True, "asia-wait": False}
+    ours = {
+        "asia-refuse-foreign": True,
+        "asia-trial": False,
+        "asia-renewal": True,
+        "asia-move": False,
+        "asia-wait": False,
+    }
+    assert dry == ours
 
 
 def test_the_rollout_is_waited_for_by_the_program_whose_threads_are_many() -> None:
     rollout = declared().one("Rollout")
-    assert rollout.hooks == {"before_create": ["asia-wait"], "before_update": ["asia-renewal", "asia-wait"]}
+    assert rollout.hooks == {
+        "before_create": ["asia-wait"],
+        "before_update": ["asia-renewal", "asia-move", "asia-wait"],
+    }
+
+
+def test_caches_are_tried_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK runs all hooks on one event loop: a hook that waits there keeps all others waiting."""
+    both_wait = threading.Barrier(2)
+    monkeypatch.setattr(trial, "before_update", lambda *_: both_wait.wait(10))
+    hook = declared().hooks["asia-trial"]
+    assert isinstance(hook, pulumi.ResourceHook)
+
+    async def run() -> None:
+        args = pulumi.ResourceHookArgs("urn", "id", "asia", "type")
+        await asyncio.gather(*(cast("Awaitable[None]", hook.callback(args)) for _ in range(2)))
+
+    asyncio.run(run())
 
 
 def test_each_node_gets_the_label_that_places_the_cache() -> None:
@@ -121,6 +149,7 @@ def test_each_node_gets_the_label_that_places_the_cache() -> None:
             "value": "true",
             "owner": "msr-cache/prod/asia",
             "state": STATE_ID,
+            "nodeId": f"id-of-{name.removeprefix('asia-')}",
         }
         assert {key: label[key] for key in wanted} == wanted
 

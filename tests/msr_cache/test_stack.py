@@ -11,7 +11,7 @@ import yaml
 
 from msr_cache import stack
 from msr_cache.x509.pem import sha256_of
-from tests.msr_cache.conftest import CACHE_TLS, NOWHERE, declared, plain
+from tests.msr_cache.conftest import CACHE_TLS, NOWHERE, STATE_ID, Listing, declared, node, plain
 
 EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}
 # design.md, "what a stack gives".
@@ -65,6 +65,29 @@ def test_caches_share_msrs_ca_and_the_providers_and_nothing_else() -> None:
     assert {name.replace("europe", "asia").replace("worker-8", "worker-7") for name in of["europe"]} == of["asia"]
     assert not of["asia"] & of["europe"]
     assert [len(program.of(kind)) for kind in ("MsrCa", "docker", "tls")] == [1, 1, 1]
+
+
+OURS = {
+    "dtr.cache": "true",
+    "msr-cache.owner.dtr.cache": "msr-cache/prod/asia",
+    "msr-cache.state.dtr.cache": STATE_ID,
+}
+
+
+def test_a_move_that_would_switch_a_cache_off_ends_the_run_before_more_than_the_states_id_is_declared() -> None:
+    swarm = Listing(node("worker-1", **OURS), node("worker-7", "down", **OURS), running_on=("worker-1",))
+    program = declared(swarm=swarm)
+    assert program.error.startswith("msr-cache:caches.asia.nodes: found worker-7, expected a node that can take")
+    assert [each.name for each in program.resources] == ["state-id"]
+
+
+def test_nodes_that_carry_a_caches_label_by_hand_are_a_warning_and_asked_for_once_for_all_caches() -> None:
+    swarm = Listing(node("worker-7"), node("worker-8"), node("worker-9", **{"eu.cache": "true"}))
+    program = declared({"caches.europe": EUROPE}, swarm)
+    assert program.outputs
+    (warning,) = program.warnings
+    assert warning.startswith("msr-cache:caches.europe.label: node worker-9, which is not in `nodes`, has the label")
+    assert swarm.asked == ["/nodes"]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.seed import STACK_YAML
 
 CACHE_KEYS = (
     "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
-    "resources, storage, tls, update, upstreams, verify"
+    "resolveImage, resources, storage, tls, update, upstreams, verify"
 )
 ORIGIN = "expected https://host[:port] with no path, user or blank"
 HTTP_ORIGIN = "expected https://host[:port] or http://host[:port] with no path, user or blank"
@@ -521,6 +521,12 @@ def test_a_tag_of_another_version_than_msrs_is_a_warning_that_says_what_happens(
 )
 def test_a_tag_of_msrs_version_is_no_warning(version: str, tag: str) -> None:
     assert list(settings_with({"msr.version": version, ".image": f"cache:{tag}"}).warnings()) == []
+
+
+def test_an_image_that_is_used_as_written_is_a_warning_that_says_what_to_see_to() -> None:
+    (warning,) = settings_with({".image": "cache:2.9.0", ".resolveImage": False}).warnings()
+    assert warning.startswith("msr-cache:caches.asia.resolveImage: image cache:2.9.0 is used as written. ")
+    assert "load the same image into all of them" in warning
 
 
 def test_the_longest_cache_name_still_gives_names_that_the_swarm_takes() -> None:

@@ -10,9 +10,9 @@ from lab import images
 from lab.images import CACHE_TAG, OTHER_TAG
 from lab.site import Site
 from msr_cache.refusal import Refusal
-from msr_cache.resources.image import ImageProvider, look_up
+from msr_cache.resources.image import ImageProvider, as_written, look_up, refuse_resolvable
 from msr_cache.swarm.manager import Address, Manager
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, refusal, with_manager
+from tests.msr_cache.conftest import NOWHERE, Refusing, configured, message, refusal, with_manager
 
 DIGEST = f"sha256:{'0a' * 32}"
 AT = "msr-cache:caches.asia.image"
@@ -89,6 +89,46 @@ def test_an_image_given_by_digest_needs_no_registry() -> None:
     assert look_up(Refusing(500), image, AT) == {"reference": image, "platforms": []}
     with pytest.raises(Refusal, match="image cache:1 can't be resolved"):
         look_up(Refusing(500), "cache:1", AT)
+
+
+def test_an_image_used_as_written_asks_nobody_until_a_registry_is_to_be_asked_again() -> None:
+    manager = Telling(None)
+    provider = with_manager(ImageProvider(), manager)
+    written = provider.check({}, {"image": "cache:1", "at": AT, "asWritten": True}).inputs
+    assert (written["reference"], written["platforms"], manager.asked) == ("cache:1", [], [])
+    assert provider.check(written, {"image": "cache:2", "at": AT, "asWritten": True}).inputs["reference"] == "cache:2"
+    assert manager.asked == []
+    pinned = provider.check(written, {"image": "cache:1", "at": AT}).inputs
+    assert pinned["reference"] == f"cache:1@{DIGEST}"
+    assert provider.diff("cache:1", written, pinned).changes
+    assert provider.check(pinned, {"image": "cache:1", "at": AT, "asWritten": True}).inputs["reference"] == "cache:1"
+
+
+def test_an_unresolvable_tag_names_each_way_out() -> None:
+    told = message(lambda: look_up(Refusing(500), "cache:1", AT))
+    assert "name:tag@sha256:..., or set resolveImage: false if you load the image into the nodes" in told
+
+
+def test_an_image_that_the_plugin_would_pin_is_not_used_as_written() -> None:
+    told = message(lambda: refuse_resolvable(Telling(None), "cache:1", "at.resolveImage"))
+    assert told.startswith("at.resolveImage: found false, expected true, because the registry of image cache:1 answers")
+    refuse_resolvable(Refusing(404), "cache:1", "at.resolveImage")
+
+
+@pytest.mark.parametrize(
+    ("image", "familiar"),
+    [
+        ("docker.io/mirantis/cache:1", "mirantis/cache:1"),
+        ("index.docker.io/library/cache:1", "cache:1"),
+        ("library/cache:1", "cache:1"),
+        ("library/of/cache:1", "library/of/cache:1"),
+        ("registry.example.com/library/cache:1", "registry.example.com/library/cache:1"),
+    ],
+)
+def test_an_image_is_named_as_dockers_client_names_it_in_the_service(image: str, familiar: str) -> None:
+    """Else each preview would propose to change it (distribution/reference, FamiliarString)."""
+    assert as_written(image)["reference"] == familiar
+    assert look_up(Telling(None), image, AT)["reference"] == f"{familiar}@{DIGEST}"
 
 
 def test_a_manager_that_cant_be_reached_is_told_as_such_and_not_as_a_wrong_image() -> None:

@@ -16,12 +16,25 @@ from msr_cache.resources import node_label
 from msr_cache.resources.node_label import NodeLabelProvider
 from msr_cache.rollout import convergence, trial
 from msr_cache.swarm.manager import Address, EngineError, Manager
+from msr_cache.swarm.nodes import Node
 from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, STATE_ID, Refusing, configured, refusal, task, with_manager
+from tests.msr_cache.conftest import (
+    NOWHERE,
+    STATE_ID,
+    Listing,
+    Refusing,
+    configured,
+    node,
+    refusal,
+    task,
+    with_manager,
+)
 
 KEY = "unit.cache"
 OURS = "msr-cache/prod/asia"
 OTHER_STATE = "f00000000000"
+OF_EARLIER = {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
+MINE = {**OF_EARLIER, f"msr-cache.state.{KEY}": STATE_ID}
 on_a_swarm = pytest.mark.swarm
 
 
@@ -204,7 +217,7 @@ def test_no_label_is_set_for_a_service_that_is_refused_later(labels: dict[str, s
 def test_a_label_as_it_should_be_reads_back_without_a_change(site: Site, provider: NodeLabelProvider) -> None:
     created = provider.create(props(site))
     read = provider.read(created.id, created.outs)
-    assert (read.id, read.outs, read.inputs) == (created.id, created.outs, props(site))
+    assert (read.id, read.outs, read.inputs) == (created.id, created.outs, created.outs)
     assert not provider.diff(created.id, read.outs, props(site)).changes
 
 
@@ -250,10 +263,10 @@ def test_a_manager_that_cant_be_reached_is_never_taken_for_gone() -> None:
         configured(NodeLabelProvider(), NOWHERE).read("n/k", {"nodeId": "n", "key": KEY})
 
 
-@pytest.mark.parametrize("key", ["node", "key"])
+@pytest.mark.parametrize("key", ["node", "key", "nodeId"])
 def test_another_node_or_key_is_another_label(key: str) -> None:
-    old = dict(LABEL)
-    diff = NodeLabelProvider().diff("id", {**old, "nodeId": "n"}, {**old, key: "other"})
+    old = {**LABEL, "nodeId": "n"}
+    diff = NodeLabelProvider().diff("id", old, {**old, key: "other"})
     assert (diff.changes, diff.replaces) == (True, [key])
 
 
@@ -297,13 +310,14 @@ def test_caches_that_label_one_node_at_the_same_time_all_succeed(
 
 
 class Busy(Manager):
-    """A manager of node n, which somebody else changes right before each of the first updates; and of a service."""
+    """A manager of node a (id n), which somebody else changes before each of the first updates; of b (m), a service."""
 
     def __init__(self, conflicts: int = 0) -> None:
         super().__init__(Address(host=NOWHERE))
         self.conflicts = conflicts
         self.labels = {"rack": "0"}
         self.others: dict[str, str] = {}
+        self.other = ("ready", "active")
         self.availability = "active"
         self.service: dict[str, Any] | None = None
         self.services: list[dict[str, Any]] = []
@@ -316,10 +330,8 @@ class Busy(Manager):
             return self.service
         if path in ("/services", "/tasks"):
             return self.services if path == "/services" else self.tasks
-        spec = {"Labels": dict(self.labels), "Availability": self.availability, "Role": "worker"}
-        node = {"ID": "n", "Spec": spec, "Description": {"Hostname": "a"}, "Status": {"State": "ready"}}
-        other = {"ID": "m", "Spec": {**spec, "Labels": self.others}, "Description": {"Hostname": "b"}}
-        return node if path == "/nodes/n" else [node, other]
+        this = node("a", "ready", self.availability, "n", **self.labels)
+        return this if path == "/nodes/n" else [this, node("b", *self.other, "m", **self.others)]
 
     def update(self, _kind: str, _known: Any, spec: Any) -> None:
         if self.conflicts:
@@ -401,7 +413,7 @@ def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) ->
 
 def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -> None:
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, f"msr-cache.state.{KEY}": STATE_ID}
+    manager.labels |= MINE
     manager.others = {KEY: "true"}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert manager.labels == {"rack": "0"}
@@ -418,7 +430,7 @@ def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -
     ],
 )
 def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: Busy, before: dict[str, str]) -> None:
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, f"msr-cache.state.{KEY}": STATE_ID, **before}
+    manager.labels |= {**MINE, **before}
     manager.others = {KEY: "true"} if before else {}
     with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert told == []
@@ -427,34 +439,259 @@ def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: 
 def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_nothing_off_it() -> None:
     """swarmkit, constraint enforcer: tasks of a paused node are left."""
     manager = serving("n")
-    manager.labels |= {KEY: "true", f"msr-cache.owner.{KEY}": OURS, f"msr-cache.state.{KEY}": STATE_ID}
+    manager.labels |= MINE
     manager.availability = "pause"
     with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
         with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
     assert manager.labels[KEY] == "true"
 
 
+UNUSABLE = {
+    "down": ("down", "active", "node b is down: start it, or name another in `nodes`"),
+    "drained": ("ready", "drain", "node b is set to drain, .*: docker node update --availability active b"),
+    "paused": ("ready", "pause", "node b is set to pause, .*: docker node update --availability active b"),
+}
+STRANDED = (
+    "^msr-cache:caches.asia.nodes: found b, expected a node that can take the cache over from a, the last that it "
+    "runs on. Until there is one, keep a in `nodes`:\n  "
+)
+
+
+@pytest.mark.parametrize("other", UNUSABLE)
+def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(told: list[str], other: str) -> None:
+    state, availability, why = UNUSABLE[other]
+    manager = serving("n")
+    manager.labels |= MINE
+    manager.others, manager.other = {KEY: "true"}, (state, availability)
+    with pytest.raises(Refusal, match=f"{STRANDED}{why}$"):
+        with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
+    assert manager.labels[KEY] == "true"
+    assert told == []
+
+
+def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other(told: list[str]) -> None:
+    manager = serving("n", "m")
+    manager.labels |= MINE
+    manager.others, manager.other = {KEY: "true"}, ("ready", "pause")
+    with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
+    assert told == ["seen to run without the node"]
+
+
+# The check of all nodes of a cache, before anything is declared
+
+
+def check(manager: Listing, *names: str, state: str | None = STATE_ID) -> list[str]:
+    return node_label.check_nodes(manager, manager.lists["/nodes"], list(names), {**LABEL, "state": state})
+
+
+def try_move(manager: Listing, *names: str, state: str | None = STATE_ID) -> None:
+    node_label.try_move(manager, manager.lists["/nodes"], list(names), {**LABEL, "state": state})
+
+
+@pytest.mark.parametrize("other", UNUSABLE)
+def test_a_move_off_the_last_node_that_serves_is_refused_while_no_other_takes_tasks(other: str) -> None:
+    state, availability, why = UNUSABLE[other]
+    swarm = Listing(node("a", **MINE), node("b", state, availability, **MINE), running_on=("a",), key=KEY)
+    with pytest.raises(Refusal, match=f"{STRANDED}{why}$"):
+        check(swarm, "b")
+
+
+def test_a_move_off_a_paused_node_is_refused_since_the_swarm_would_move_nothing_off_it() -> None:
+    swarm = Listing(node("a", "ready", "pause", **MINE), node("b"), running_on=("a",), key=KEY)
+    with pytest.raises(
+        Refusal, match=r"nodes: node a is set to pause, .*: docker node update --availability active a$"
+    ):
+        check(swarm, "b")
+
+
+@pytest.mark.parametrize(
+    ("swarm", "names"),
+    [
+        pytest.param(Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), "b", id="the other takes it"),
+        pytest.param(
+            Listing(node("a", **MINE), node("b", "down"), node("c"), running_on=("a",), key=KEY), "bc", id="one does"
+        ),
+        pytest.param(Listing(node("a", **MINE), node("b", "down", **MINE)), "b", id="the cache serves nowhere"),
+        pytest.param(
+            Listing(node("a", "down", **MINE), node("b", "down", **MINE), running_on=("c",), key=KEY),
+            "b",
+            id="it serves elsewhere",
+        ),
+        pytest.param(
+            Listing(node("a", **MINE), node("b", "down"), running_on=("a",), key="other"), "b", id="by another label"
+        ),
+        pytest.param(
+            Listing(node("a", **MINE), node("b", "ready", "pause", **MINE), running_on=("a", "b"), key=KEY),
+            "b",
+            id="it serves on a paused node too",
+        ),
+    ],
+)
+def test_a_move_that_switches_nothing_off_passes_without_a_word(swarm: Listing, names: str) -> None:
+    assert check(swarm, *names) == []
+
+
+BOTH_LABELLED = (node("a", **MINE), node("b", **MINE), node("c", "down", **MINE), node("d", **MINE))
+
+
+@pytest.mark.parametrize("fail", [set(), {"b"}])
+def test_before_the_last_node_that_serves_leaves_a_task_has_run_on_another(
+    monkeypatch: pytest.MonkeyPatch, fail: set[str]
+) -> None:
+    tried: list[str] = []
+
+    def try_on(_manager: Manager, _service: object, node: Node, _outcome: str) -> None:
+        tried.append(node["Description"]["Hostname"])
+        if tried[-1] in fail:
+            raise Refusal("would not run")
+
+    monkeypatch.setattr(trial, "on_node", try_on)
+    try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
+    assert tried == ["b", "d"] if fail else ["b"]
+
+
+def test_the_last_node_that_serves_keeps_its_label_if_a_task_would_run_on_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_manager: Manager, _service: object, _node: Node, outcome: str) -> None:
+        raise Refusal(outcome)
+
+    monkeypatch.setattr(trial, "on_node", refuse)
+    with pytest.raises(Refusal, match=r"^node a keeps its label, since node d can't take the cache over$"):
+        try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    "swarm",
+    [
+        pytest.param(Listing(*BOTH_LABELLED, running_on=("a", "b"), key=KEY), id="it serves on the other too"),
+        pytest.param(Listing(*BOTH_LABELLED, running_on=("b",), key=KEY), id="it serves on the other"),
+        pytest.param(Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), id="tried when labelled"),
+        pytest.param(Listing(node("b", **MINE), running_on=("b",), key=KEY), id="no node leaves"),
+    ],
+)
+def test_no_other_node_is_tried_for_nothing(told: list[str], swarm: Listing) -> None:
+    try_move(swarm, "b")
+    assert told == []
+
+
+def test_where_no_node_leaves_the_cache_nothing_more_is_asked_of_the_swarm() -> None:
+    """A node that is down is no reason to refuse what keeps it."""
+    swarm = Listing(node("a", "down", **MINE), node("b", **MINE), running_on=("b",), key=KEY)
+    assert check(swarm, "a", "b") == []
+    assert swarm.asked == []
+
+
+def test_a_node_that_somebody_has_labelled_is_named_with_the_command_that_removes_the_label() -> None:
+    (warning,) = check(Listing(node("a", **MINE), node("b", **{KEY: "true"}), node("c", **{KEY: "no"})), "a")
+    assert warning == (
+        f"msr-cache:caches.asia.label: node b, which is not in `nodes`, has the label {KEY}=true too, so the swarm may "
+        "run the cache there. Name it in `nodes`, or, if nothing else needs the label: docker node update "
+        f"--label-rm {KEY} b"
+    )
+
+
+def test_a_node_that_had_the_label_before_us_is_named_when_it_leaves_since_it_keeps_it() -> None:
+    before = {**MINE, f"msr-cache.before.{KEY}": "true"}
+    swarm = Listing(node("a", **before), node("b", "down", **MINE), running_on=("a",), key=KEY)
+    (warning,) = check(swarm, "b")
+    assert warning.endswith(f"docker node update --label-rm {KEY} a")
+
+
+def test_a_node_that_another_stack_has_labelled_is_named_with_that_stack_whose_label_stays() -> None:
+    theirs = {**MINE, f"msr-cache.owner.{KEY}": "msr-cache/test/europe"}
+    (warning,) = check(Listing(node("a", **MINE), node("b", **theirs)), "a")
+    assert warning.endswith(
+        f"There it belongs to msr-cache stack msr-cache/test/europe (state {STATE_ID}): "
+        "give this cache a label of its own"
+    )
+    assert "docker" not in warning
+
+
+# The same names in another state
+
+OF_OTHER_STATE = {**MINE, f"msr-cache.state.{KEY}": OTHER_STATE}
+
+
+@pytest.mark.parametrize("state", [STATE_ID, None], ids=["our state has an id", "a first preview"])
+def test_what_another_state_labelled_is_not_ours_to_lose_and_named(told: list[str], state: str | None) -> None:
+    swarm = Listing(node("a", **OF_OTHER_STATE), node("b", "down"), running_on=("a",), key=KEY, state=OTHER_STATE)
+    (warning,) = check(swarm, "b", state=state)
+    assert f"There it belongs to msr-cache stack {OURS} (state {OTHER_STATE}): give this cache a label" in warning
+    labelled = Listing(node("a", **OF_OTHER_STATE), node("b", **MINE), running_on=("a",), key=KEY, state=OTHER_STATE)
+    try_move(labelled, "b", state=state)
+    assert told == []
+
+
+def test_the_service_of_another_state_is_not_ours_to_switch_off() -> None:
+    swarm = Listing(node("a", **MINE), node("b", "down"), running_on=("a",), key=KEY, state=OTHER_STATE)
+    assert check(swarm, "b") == []
+
+
+@pytest.mark.parametrize("state", [STATE_ID, None], ids=["our state has an id", "a first preview"])
+@pytest.mark.parametrize("service_of", [STATE_ID, None], ids=["labelled by now", "not labelled yet"])
+def test_what_an_earlier_version_labelled_is_ours_to_keep(state: str | None, service_of: str | None) -> None:
+    swarm = Listing(node("a", **OF_EARLIER), node("b", "down"), running_on=("a",), key=KEY, state=service_of)
+    if state is None and service_of:
+        assert check(swarm, "b", state=state) == []
+    else:
+        with pytest.raises(Refusal, match=STRANDED):
+            check(swarm, "b", state=state)
+
+
+def test_a_new_node_is_tried_though_an_earlier_version_made_the_service(told: list[str]) -> None:
+    manager = serving("m")
+    manager.services[0]["Spec"]["Labels"] = {"msr-cache.owner": OURS}
+    with_manager(NodeLabelProvider(), manager).create(LABEL)
+    assert told == ["tried on the node"]
+
+
+# A node that left and joined again: a new id, the same host name
+
+OLD_SELF = {**LABEL, "nodeId": "old"}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_label_of_a_node_that_joined_again_is_seen_as_gone(gone: bool) -> None:
+    nodes = [node("a", id_="new"), *([] if gone else [node("a", "down", id_="old", **MINE)])]
+    read = with_manager(NodeLabelProvider(), Listing(*nodes)).read("old/k", OLD_SELF)
+    assert read.id is None
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        pytest.param([node("a", "down", id_="old", **MINE)], id="it is down"),
+        pytest.param([node("a", id_="old", **MINE), node("a", "down", id_="older")], id="its old self is down"),
+        pytest.param([node("a", id_="old", **MINE), node("a", id_="x")], id="another one has its host name"),
+    ],
+)
+def test_the_label_of_a_node_that_did_not_is_there(nodes: list[Node]) -> None:
+    read = with_manager(NodeLabelProvider(), Listing(*nodes)).read("old/k", OLD_SELF)
+    assert (read.id, read.outs) == ("old/k", OLD_SELF)
+
+
+def test_a_node_that_joined_again_is_labelled_by_a_plain_up_unless_it_takes_no_tasks() -> None:
+    news = {**LABEL, "nodeId": "new"}
+    manager = Listing(node("a", "down", id_="old", **MINE), node("a", id_="new"))
+    provider = with_manager(NodeLabelProvider(), manager)
+    assert provider.check(OLD_SELF, news).inputs == news
+    assert provider.diff("old/k", OLD_SELF, news).replaces == ["nodeId"]
+    manager.lists["/nodes"] = [node("a", "ready", "drain", id_="new")]
+    assert "node a is set to drain" in refusal(provider, news, OLD_SELF)
+
+
+@pytest.mark.parametrize("olds", [LABEL, OLD_SELF], ids=["as earlier versions left it", "as this version left it"])
+@pytest.mark.parametrize("news", [LABEL, OLD_SELF], ids=["no node of that name now", "the same node"])
+def test_a_label_whose_node_is_the_same_or_unknown_stays_and_asks_nothing_of_the_swarm(
+    olds: dict[str, Any], news: dict[str, Any]
+) -> None:
+    provider = configured(NodeLabelProvider(), NOWHERE)
+    checked = provider.check(olds, {"nodeId": None, **news}).inputs
+    assert not provider.diff("old/k", OLD_SELF, checked).changes
+
+
 # Nodes that cannot run a cache
-
-
-class Listing(Manager):
-    """A manager that lists nodes: host name, state and availability."""
-
-    def __init__(self, *nodes: tuple[str, str, str]) -> None:
-        super().__init__(Address(host=NOWHERE))
-        self.nodes = [
-            {
-                "ID": f"id-{number}",
-                "Description": {"Hostname": name},
-                "Status": {"State": state},
-                "Spec": {"Availability": availability},
-            }
-            for number, (name, state, availability) in enumerate(nodes)
-        ]
-
-    def get(self, path: str, **_: list[str]) -> Any:
-        assert path == "/nodes"
-        return self.nodes
 
 
 @on_a_swarm
@@ -484,19 +721,16 @@ def test_a_node_that_is_down_is_named(state: str) -> None:
     with pytest.raises(
         Refusal, match=f"^msr-cache:caches.asia.nodes: node a is {state}: start it, or name another in `nodes`$"
     ):
-        node_label.find(Listing(("a", state, "active"), ("b", "ready", "active")), {"node": "a", "owner": OURS})
+        node_label.find(Listing(node("a", state), node("b")), LABEL)
 
 
 def test_a_node_that_left_and_joined_again_is_found_by_its_new_self() -> None:
-    assert (
-        node_label.find(Listing(("a", "down", "active"), ("a", "ready", "active")), {"node": "a", "owner": OURS})["ID"]
-        == "id-1"
-    )
+    assert node_label.find(Listing(node("a", "down", id_="old"), node("a", id_="new")), LABEL)["ID"] == "new"
 
 
 def test_a_host_name_that_two_nodes_share_is_refused() -> None:
     with pytest.raises(Refusal, match="node a is the host name of 2 nodes"):
-        node_label.find(Listing(("a", "ready", "active"), ("a", "ready", "active")), {"node": "a", "owner": OURS})
+        node_label.find(Listing(node("a", id_="one"), node("a", id_="other")), LABEL)
 
 
 def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:

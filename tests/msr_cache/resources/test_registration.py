@@ -10,7 +10,7 @@ from msr_cache.https import Unanswered, Untrusted
 from msr_cache.msr.api import Entry
 from msr_cache.refusal import Refusal
 from msr_cache.resources import registration
-from msr_cache.resources.cache_user import CacheUserProvider
+from msr_cache.resources.cache_user import CacheUserProvider, FormerCacheProvider
 from msr_cache.resources.registration import FormerEntriesProvider, RegistrationProvider
 from tests.msr_cache.conftest import refusal
 
@@ -160,7 +160,9 @@ def test_a_rotated_ca_keeps_what_is_known_until_the_new_one_is_trusted() -> None
 
 def user_of(msr: Msr, cache: str, before: str) -> dict[str, Any]:
     msr.settings["alice"] = before
-    return provider_of(CacheUserProvider, msr).create({"url": "u", "user": "alice", "cache": cache}).outs
+    return (
+        provider_of(CacheUserProvider, msr).create({"url": "u", "user": "alice", "cache": cache, "before": before}).outs
+    )
 
 
 def test_a_user_is_put_back_to_the_cache_that_they_had() -> None:
@@ -169,6 +171,27 @@ def test_a_user_is_put_back_to_the_cache_that_they_had() -> None:
     assert msr.settings == {"alice": "new"}
     provider_of(CacheUserProvider, msr).delete("alice", outs)
     assert msr.settings == {"alice": "old"}
+
+
+def test_a_user_is_put_back_even_if_the_run_was_killed_before_it_recorded_the_change() -> None:
+    msr = Msr(Entry("old", "old", "https://old"))
+    msr.settings["alice"] = "old"
+    wanted = {"url": "u", "user": "alice", "cache": "new", "at": "at.users"}
+    wanted |= {"before": provider_of(FormerCacheProvider, msr).create(wanted).outs["before"]}
+    provider = provider_of(CacheUserProvider, msr)
+    provider.create(wanted)
+    outs = provider.create(wanted).outs
+    provider.delete("alice", outs)
+    assert msr.settings == {"alice": "old"}
+
+
+def test_a_user_who_was_pointed_elsewhere_after_a_killed_run_is_put_back_there() -> None:
+    msr = Msr(Entry("third", "third", "https://third"))
+    msr.settings["alice"] = "third"
+    provider = provider_of(CacheUserProvider, msr)
+    outs = provider.create({"url": "u", "user": "alice", "cache": "new", "before": "old"}).outs
+    provider.delete("alice", outs)
+    assert msr.settings == {"alice": "third"}
 
 
 def test_a_user_whose_former_cache_is_gone_is_put_back_to_none() -> None:

@@ -58,7 +58,8 @@ def service(site: Site, by_hand: Swarm) -> Service:
 
 
 def props(service_id: str, **changes: Any) -> dict[str, Any]:
-    return {"service": service_id, "specSha256": "0a" * 32, "replicas": 1, "labels": ASIA.labels("rollout"), **changes}
+    known = {"service": service_id, "specSha256": "0a" * 32, "replicas": 0, "nodes": ["worker-1"]}
+    return {**known, "labels": ASIA.labels("rollout"), **changes}
 
 
 def config(by_hand: Swarm, name: str, owner: Owner = ASIA) -> None:
@@ -112,9 +113,11 @@ def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
     by_hand: Swarm, provider: RolloutProvider, service: Service
 ) -> None:
     id_ = service("/bin/sleep", "60", replicas=1)
-    provider.delete(id_, props(id_))
+    known = props(id_, replicas=1)
+    provider.delete(id_, known)
     assert not by_hand.task_ids(id_)
-    provider.create(props(id_))
+    assert provider.diff(id_, known, known).changes
+    provider.create(known)
     assert len(by_hand.task_ids(id_)) == 1
 
 
@@ -155,8 +158,8 @@ def test_a_service_that_is_gone_is_work_to_do(provider: RolloutProvider) -> None
     assert provider.diff(GONE, props(GONE), props(GONE)).changes
 
 
-@pytest.mark.parametrize("changed", [{"service": "other"}, {"specSha256": "0b" * 32}])
-def test_another_service_or_spec_is_work_to_do_which_no_swarm_need_confirm(changed: dict[str, str]) -> None:
+@pytest.mark.parametrize("changed", [{"service": "other"}, {"specSha256": "0b" * 32}, {"nodes": ["worker-2"]}])
+def test_another_service_spec_or_node_is_work_to_do_which_no_swarm_need_confirm(changed: dict[str, Any]) -> None:
     diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", **changed))
     assert diff.changes
     assert not diff.replaces

@@ -225,6 +225,16 @@ def test_what_the_daemon_has_filled_in_is_no_change(ours: ScriptedSwarm) -> None
     assert ours.created == []
 
 
+def test_the_order_in_which_the_daemon_lists_files_is_no_change(ours: ScriptedSwarm) -> None:
+    secrets = [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": id_} for id_ in ("one", "two")]
+    before_update(
+        ours,
+        changed("taskSpec.containerSpec.secrets", secrets),
+        changed("taskSpec.containerSpec.secrets", secrets[::-1]),
+    )
+    assert ours.created == []
+
+
 def test_a_service_whose_old_state_is_unknown_is_tried(ours: ScriptedSwarm) -> None:
     before_update(ours, INPUTS, None)
     assert len(ours.created) == 1
