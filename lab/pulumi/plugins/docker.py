@@ -10,12 +10,12 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException
 from requests.exceptions import RequestException
 
 from lab.pulumi.plugins.provider import Diff, InitError, Provider, StepError, refuse_unknown
@@ -261,13 +261,7 @@ class Service(Provider):
 
     def delete(self, id_: str) -> None:
         with self._client() as client:
-            tasks = [task["Status"] for task in client.tasks({"service": id_})]
-            grace = client.inspect_service(id_)["Spec"]["TaskTemplate"]["ContainerSpec"].get("StopGracePeriod", 0)
             client.remove_service(id_)
-            for task in tasks if grace else ():
-                container = task.get("ContainerStatus", {}).get("ContainerID")
-                if container and task["State"] != "shutdown":
-                    _wait(client, container, grace / _NANO["s"])
 
     def _outputs(self, client: APIClient, id_: str) -> Props:
         deadline = time.monotonic() + _PATIENCE
@@ -291,14 +285,6 @@ class Service(Provider):
             raise StepError(f"Error response from daemon: {error.explanation}") from None
         except (DockerException, RequestException):
             raise StepError(f"Cannot connect to the Docker daemon at {self._host}") from None
-
-
-def _wait(client: APIClient, container: str, seconds: float) -> None:
-    with suppress(NotFound):  # on another node, say
-        try:
-            client.wait(container, seconds, "removed")
-        except RequestException:
-            raise StepError(f"error on wait for container with ID '{container}': context deadline exceeded") from None
 
 
 def _refuse_unknown_inputs(where: str, fields: dict[str, Field], news: Props) -> None:
