@@ -81,6 +81,7 @@ MEANT = {
     ".Labels.com.docker.stack.image": "labels of the stack",
     ".Labels.msr-cache.owner": "labels of the stack",
     ".Labels.msr-cache.resource": "labels of the stack",
+    ".Labels.msr-cache.state": "labels of the stack",
     ".TaskTemplate.ContainerSpec.Healthcheck.Interval": "a task counts once its port is open",
     ".TaskTemplate.ContainerSpec.Healthcheck.Retries": "a task counts once its port is open",
     ".TaskTemplate.ContainerSpec.Healthcheck.Test": "a task counts once its port is open",
