@@ -211,7 +211,7 @@ def try_move(manager: Manager, found: Nodes, names: list[str], props: Props) -> 
     refused = None
     for node in (node for name in names if not nodes.problem(found, name) and (node := nodes.current(found, name))):
         outcome = (
-            f"node {nodes.listed(last)} keeps its label, since node {nodes.hostname(node)} can't take the cache over"
+            f"node {nodes.listed(last)} keeps its label, because node {nodes.hostname(node)} can't take the cache over"
         )
         try:
             trial.on_node(manager, service, node, outcome)

@@ -179,7 +179,7 @@ def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken
         with connecting(serving.address) as seen:
             run = stack.up()
         assert not run.ok
-        told = f"node {serving.name} keeps its label, since node {other.name} can't take the cache over: a trial task"
+        told = f"node {serving.name} keeps its label, because node {other.name} can't take the cache over: a trial task"
         assert told in run.words
         assert "host-mode port already in use" in run.words
         assert "Traceback" not in run.text

@@ -557,7 +557,7 @@ def test_the_last_node_that_serves_keeps_its_label_if_a_task_would_run_on_no_oth
         raise Refusal(outcome)
 
     monkeypatch.setattr(trial, "on_node", refuse)
-    with pytest.raises(Refusal, match=r"^node a keeps its label, since node d can't take the cache over$"):
+    with pytest.raises(Refusal, match=r"^node a keeps its label, because node d can't take the cache over$"):
         try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
 
 
