@@ -80,10 +80,12 @@ def end(pid: int | None, *, grace: float) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Return the pids of its children; none when it has ended."""
-    with suppress(FileNotFoundError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    """Return the pids of its children, whichever of its threads started them; none when it has ended."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def wait_until(condition: Callable[[], object], otherwise: str, *, seconds: float) -> None:
