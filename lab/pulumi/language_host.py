@@ -13,11 +13,12 @@ from pathlib import Path
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict
-from pulumi.runtime import proto
 
-from lab.pulumi.run_program import HAS_TOLD
+from lab.pulumi.protocol import proto
 from lab.pulumi.serving import until_the_engine_ends
 
+HAS_TOLD = 32
+"""The exit code of a program that has failed and told why."""
 _RUN_PROGRAM = Path(__file__).with_name("run_program.py")
 
 
@@ -57,7 +58,7 @@ class LanguageHost(proto.LanguageRuntimeServicer):
         self._running.add(program)
         context.add_callback(self.interrupt)
         # By a pipe: the config holds secrets, and may be longer than an environment variable.
-        program.communicate(json.dumps({**about, "engine": self._engine}))
+        program.communicate(json.dumps({**about, "engine": self._engine, "has_told": HAS_TOLD}))
         self._running.discard(program)
         if program.returncode == HAS_TOLD:
             return proto.RunResponse(bail=True)

@@ -16,9 +16,6 @@ from typing import Any
 import pulumi
 from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
 
-HAS_TOLD = 32
-"""The exit code of a program that has failed and told why."""
-
 
 def main() -> int:
     """Run the program; return its exit code."""
@@ -49,7 +46,7 @@ def main() -> int:
             own = [number for number, frame in enumerate(frames) if frame.filename == main_file]
             told = traceback.format_exception(error, limit=(own or [0])[0] - len(frames))
             pulumi.log.error(f"Program failed with an unhandled exception:\n{''.join(told)}")
-            return HAS_TOLD
+            return int(request["has_told"])
     return 0
 
 

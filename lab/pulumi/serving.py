@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import grpc
-from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+
+from lab.pulumi.protocol import CHANNEL_OPTIONS
 
 _WORKERS = 16
 
@@ -18,7 +19,7 @@ _WORKERS = 16
 def until_the_engine_ends(register: Callable[[grpc.Server], None]) -> None:
     """Serve on a free port, which the engine reads from standard output; return when the engine has ended or died."""
     engine = os.getppid()
-    server = grpc.server(ThreadPoolExecutor(_WORKERS), options=_GRPC_CHANNEL_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(_WORKERS), options=CHANNEL_OPTIONS)
     register(server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -12,15 +12,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from docker import APIClient
-from docker.errors import APIError, DockerException
-from requests.exceptions import RequestException
+from typing import TYPE_CHECKING, Any
 
 from lab.pulumi.plugins.provider import Diff, InitError, Provider, StepError, refuse_unknown
 from lab.pulumi.plugins.server import serve
-from lab.pulumi.plugins.values import UNKNOWN, Props
+from lab.pulumi.plugins.values import Props
+from lab.pulumi.protocol import UNKNOWN
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 _NANO = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PATIENCE = 30.0
@@ -278,6 +278,11 @@ class Service(Provider):
 
     @contextmanager
     def _client(self) -> Iterator[APIClient]:
+        # A preview needs no client, whose loading would be most of what it costs.
+        from docker import APIClient
+        from docker.errors import APIError, DockerException
+        from requests.exceptions import RequestException
+
         try:
             with closing(APIClient(base_url=self._host)) as client:
                 yield client
@@ -302,6 +307,8 @@ def _arguments(spec: Props) -> Props:
 
 def _resolve(client: APIClient, task: Props) -> None:
     """Pin the image, and take its platforms, as docker's own client does at a create, and only then."""
+    from docker.errors import APIError
+
     image = task["ContainerSpec"]["Image"]
     try:
         found = client.inspect_distribution(image)

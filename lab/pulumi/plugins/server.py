@@ -12,12 +12,11 @@ from contextlib import contextmanager
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
-from pulumi.runtime import proto
-from pulumi.runtime.proto import status_pb2
 
 from lab.errors import LabError
 from lab.pulumi.plugins.provider import InitError, Provider, StepError
 from lab.pulumi.plugins.values import Props, from_struct, to_struct
+from lab.pulumi.protocol import proto, status_pb2
 from lab.pulumi.serving import until_the_engine_ends
 
 Connect = Callable[[str, Props], Props]

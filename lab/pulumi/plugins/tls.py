@@ -24,7 +24,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab.pulumi.plugins.provider import Diff, Provider, StepError, refuse_unknown
 from lab.pulumi.plugins.server import serve
-from lab.pulumi.plugins.values import UNKNOWN, Props
+from lab.pulumi.plugins.values import Props
+from lab.pulumi.protocol import UNKNOWN
 
 _Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 _CURVES = {"P256": ec.SECP256R1, "P384": ec.SECP384R1}

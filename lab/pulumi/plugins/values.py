@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import json_format, struct_pb2
-from pulumi.runtime import rpc
 
 Props = dict[str, Any]
-UNKNOWN: str = rpc.UNKNOWN
 
 
 def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
