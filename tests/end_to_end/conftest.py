@@ -37,6 +37,19 @@ def stack(site: Site, tmp_path: Path, plugins: str) -> Iterator[Stack]:
     yield from lifetime(Stack(tmp_path / "stack", site, plugins))
 
 
+@pytest.fixture(scope="module")
+def shared(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
+    yield from lifetime(Stack(tmp_path_factory.mktemp("shared") / "stack", site, plugins))
+
+
+@pytest.fixture
+def deployed(shared: Stack) -> Stack:
+    """Give the module's stack, deployed by its default config; tests that use `stack` come before those that do."""
+    shared.configure()
+    shared.deploy()
+    return shared
+
+
 def lifetime(stack: Stack) -> Iterator[Stack]:
     before = Swarm(stack.site).listing()
     yield stack

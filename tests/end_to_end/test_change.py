@@ -15,44 +15,44 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
 def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_the_config_leaving_no_old_one(
-    stack: Stack, swarm: Swarm
+    deployed: Stack, swarm: Swarm
 ) -> None:
-    stack.deploy()
     before = swarm.listing()
-    stack.configure({"blobTtl": "36h"})
-    shown = stack.must(stack.preview())
+    deployed.configure({"blobTtl": "36h"})
+    shown = deployed.must(deployed.preview())
     assert '~ blobTtl : "24h" => "36h"' in shown.words
     assert '~ blobttl : "24h" => "36h"' in shown.words, "the changed line of config.yml"
-    done = stack.deploy()
+    done = deployed.deploy()
     assert done.changed() >= {"SwarmConfig", "Service", "Rollout"}
     assert "PrivateKey" not in done.changed()
     after = swarm.listing()
     assert after["secret"] == before["secret"]
     assert len(after["config"]) == len(before["config"]) == 1
     assert after["config"] != before["config"]
-    assert stack.pull().blobs
-    stack.must(stack.preview(expect_no_changes=True))
+    assert deployed.pull().blobs
+    deployed.must(deployed.preview(expect_no_changes=True))
 
 
-def test_a_changed_port_is_shown_in_words_and_served_on(stack: Stack) -> None:
-    stack.deploy()
-    stack.configure({"port": PORT + 1})
-    shown = stack.must(stack.preview())
+def test_a_changed_port_is_shown_in_words_and_served_on(deployed: Stack) -> None:
+    deployed.configure({"port": PORT + 1})
+    shown = deployed.must(deployed.preview())
     assert f"~ port : {PORT} => {PORT + 1}" in shown.words
     assert f'~ addr : "0.0.0.0:{PORT}" => "0.0.0.0:{PORT + 1}"' in shown.words, "the changed line of config.yml"
-    stack.deploy()
-    assert stack.outputs()["cacheUrl"].endswith(f":{PORT + 1}")
-    assert stack.pull().blobs
+    deployed.deploy()
+    assert deployed.outputs()["cacheUrl"].endswith(f":{PORT + 1}")
+    assert deployed.pull().blobs
 
 
-def test_on_an_ingress_port_the_old_task_ends_after_the_new_one_has_opened_its_port(stack: Stack, swarm: Swarm) -> None:
+def test_on_an_ingress_port_the_old_task_ends_after_the_new_one_has_opened_its_port(
+    deployed: Stack, swarm: Swarm
+) -> None:
     """By the engine's own clock, for a cache that takes three seconds from its start until it serves."""
-    slow = {"publishMode": "ingress", "image": stack.site.image(images.SLOW_TAG)}
-    stack.configure(slow)
-    stack.deploy()
+    slow = {"publishMode": "ingress", "image": deployed.site.image(images.SLOW_TAG)}
+    deployed.configure(slow)
+    deployed.deploy()
     old = swarm.container(f"{CACHE}_cache")
-    stack.configure(slow | {"blobTtl": "36h"})
-    stack.deploy()
+    deployed.configure(slow | {"blobTtl": "36h"})
+    deployed.deploy()
     new = swarm.container(f"{CACHE}_cache")
     started = moment(swarm.inspect("container", new)["State"]["StartedAt"])
     (task,) = swarm.task_ids(f"{CACHE}_cache")
@@ -65,21 +65,21 @@ def moment(timestamp: str) -> datetime:
     return datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*Z", r"\1+00:00", timestamp))
 
 
-def test_two_caches_live_beside_each_other_and_one_goes_without_the_other(stack: Stack, swarm: Swarm) -> None:
-    caches = stack.config()["caches"]
+def test_two_caches_live_beside_each_other_and_one_goes_without_the_other(deployed: Stack, swarm: Swarm) -> None:
+    caches = deployed.config()["caches"]
     caches["europe"] = caches[CACHE] | {
         "fqdn": "cache.europe.example.com",
         "port": PORT + 1,
         "label": "dtr.cache.europe",
     }
-    stack.configure(caches=caches)
-    stack.deploy()
-    assert "cacheUrl" not in stack.outputs()
-    assert stack.pull(CACHE).blobs == stack.pull("europe").blobs
+    deployed.configure(caches=caches)
+    deployed.deploy()
+    assert "cacheUrl" not in deployed.outputs()
+    assert deployed.pull(CACHE).blobs == deployed.pull("europe").blobs
     tasks = swarm.task_ids(f"{CACHE}_cache")
     del caches["europe"]
-    stack.configure(caches=caches)
-    stack.deploy()
+    deployed.configure(caches=caches)
+    deployed.deploy()
     assert swarm.names("service") == {f"{CACHE}_cache"}
     assert swarm.task_ids(f"{CACHE}_cache") == tasks
     assert not [name for kind in ("config", "secret") for name in swarm.names(kind) if "europe" in name]

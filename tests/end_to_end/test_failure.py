@@ -111,31 +111,6 @@ def test_a_first_up_that_fails_says_why_and_the_next_one_recovers(stack: Stack, 
     stack.must(stack.preview(expect_no_changes=True))
 
 
-@pytest.mark.parametrize("case", [case for case in BAD if case != "no node has that much memory"])
-def test_a_change_that_fails_says_why_while_the_old_cache_serves_on(stack: Stack, swarm: Swarm, case: str) -> None:
-    bad, words = BAD[case]
-    stack.deploy()
-    task = swarm.task_ids(f"{CACHE}_cache")
-    stack.configure(settings(stack, bad))
-    with serving(stack):
-        must_fail(stack.up(), *words)
-    assert swarm.task_ids(f"{CACHE}_cache") == task
-    stack.configure()
-    stack.deploy()
-    assert swarm.task_ids(f"{CACHE}_cache") == task
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
-
-
-def test_a_config_that_ends_the_cache_at_once_leaves_the_old_one_serving(stack: Stack) -> None:
-    """What no schema can know: that a file is not in the container."""
-    stack.deploy()
-    stack.configure({"registryConfig": {"http": {"tls": {"certificate": "/run/secrets/none.pem"}}}})
-    with serving(stack):
-        must_fail(stack.up(), "non-zero exit", "/run/secrets/none.pem: no such file")
-    stack.configure()
-    stack.deploy()
-
-
 @pytest.mark.parametrize("deployed_before", [False, True])
 def test_a_taken_port_is_named_and_the_next_up_recovers(stack: Stack, deployed_before: bool) -> None:
     if deployed_before:
@@ -147,15 +122,6 @@ def test_a_taken_port_is_named_and_the_next_up_recovers(stack: Stack, deployed_b
         if deployed_before:
             assert stack.pull_as({"caches": {CACHE: stack.outputs()["caches"][CACHE]}}, port=PORT).blobs
     stack.deploy()
-    assert stack.pull().blobs
-
-
-def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(stack: Stack, swarm: Swarm) -> None:
-    stack.deploy()
-    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)
-    stack.configure({"blobTtl": "36h"})
-    must_fail(stack.up(), "scheduling constraints not satisfied", "no node carries the label")
-    stack.deploy(refresh=True)
     assert stack.pull().blobs
 
 
@@ -186,3 +152,34 @@ def test_a_node_that_can_run_no_cache_is_named_before_anything_is_changed(
     finally:
         swarm.docker("node", "update", "--availability", "active", swarm.site.engine.name)
     assert swarm.listing() == before
+
+
+@pytest.mark.parametrize("case", [case for case in BAD if case != "no node has that much memory"])
+def test_a_change_that_fails_says_why_while_the_old_cache_serves_on(deployed: Stack, swarm: Swarm, case: str) -> None:
+    bad, words = BAD[case]
+    task = swarm.task_ids(f"{CACHE}_cache")
+    deployed.configure(settings(deployed, bad))
+    with serving(deployed):
+        must_fail(deployed.up(), *words)
+    assert swarm.task_ids(f"{CACHE}_cache") == task
+    deployed.configure()
+    deployed.deploy()
+    assert swarm.task_ids(f"{CACHE}_cache") == task
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_config_that_ends_the_cache_at_once_leaves_the_old_one_serving(deployed: Stack) -> None:
+    """What no schema can know: that a file is not in the container."""
+    deployed.configure({"registryConfig": {"http": {"tls": {"certificate": "/run/secrets/none.pem"}}}})
+    with serving(deployed):
+        must_fail(deployed.up(), "non-zero exit", "/run/secrets/none.pem: no such file")
+    deployed.configure()
+    deployed.deploy()
+
+
+def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(deployed: Stack, swarm: Swarm) -> None:
+    swarm.docker("node", "update", "--label-rm", "dtr.cache", deployed.site.engine.name)
+    deployed.configure({"blobTtl": "36h"})
+    must_fail(deployed.up(), "scheduling constraints not satisfied", "no node carries the label")
+    deployed.deploy(refresh=True)
+    assert deployed.pull().blobs

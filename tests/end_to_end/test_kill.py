@@ -33,9 +33,8 @@ def test_a_killed_first_up_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, p
 
 
 @pytest.mark.parametrize("milliseconds", [500, 1500, 2500, 4000])
-def test_a_killed_update_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, milliseconds: int) -> None:
-    stack.deploy()
-    stack.configure({"blobTtl": "36h"})
+def test_a_killed_update_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, milliseconds: int) -> None:
+    deployed.configure({"blobTtl": "36h"})
     config = swarm.names("config")
     started = time.monotonic()
     # Timed from the first sign of the change, so that a slow machine kills at the same points.
@@ -48,21 +47,20 @@ def test_a_killed_update_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, mil
             time.monotonic() - started > 60
         )
 
-    stack.kill("up", now)
-    stack.unlock()
-    stack.deploy()
-    converged(stack, swarm)
+    deployed.kill("up", now)
+    deployed.unlock()
+    deployed.deploy()
+    converged(deployed, swarm)
 
 
 @pytest.mark.parametrize("kind", ["service", "config", "secret"])
-def test_a_killed_destroy_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, kind: str) -> None:
-    before = swarm.listing()
-    stack.deploy()
+def test_a_killed_destroy_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, kind: str) -> None:
     full = swarm.names(kind)
-    assert stack.kill("destroy", lambda: swarm.names(kind) != full), "it ended before it was killed"
-    stack.unlock()
-    stack.must(stack.destroy(refresh=True))
-    assert swarm.listing() == before
+    assert deployed.kill("destroy", lambda: swarm.names(kind) != full), "it ended before it was killed"
+    deployed.unlock()
+    deployed.must(deployed.destroy(refresh=True))
+    assert not [name for each in ("service", "config", "secret") for name in swarm.names(each)]
+    assert swarm.labels() == {}
 
 
 def converged(stack: Stack, swarm: Swarm) -> None:

@@ -16,10 +16,18 @@ from tests.end_to_end.swarm import Swarm
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def middleman(site: Site) -> Iterator[Middleman]:
     with Middleman(site.run / "middleman.sock", site.engine.docker_host) as between:
         yield between
+
+
+@pytest.fixture
+def deployed(middleman: Middleman, shared: Stack) -> Stack:
+    """Give the module's stack, deployed by way of the middleman."""
+    shared.configure(swarm={"host": middleman.host})
+    shared.deploy()
+    return shared
 
 
 def cut(between: Middleman) -> None:
@@ -47,74 +55,6 @@ OUTAGES: dict[str, Callable[[Middleman], None]] = {
 }
 
 
-@pytest.mark.parametrize("outage", OUTAGES)
-def test_refresh_fails_and_forgets_nothing_and_the_next_up_changes_nothing(
-    middleman: Middleman, stack: Stack, swarm: Swarm, outage: str
-) -> None:
-    stack.configure(swarm={"host": middleman.host})
-    stack.deploy()
-    before = {resource["urn"]: resource["id"] for resource in stack.resources() if "id" in resource}
-    listing = swarm.listing()
-    OUTAGES[outage](middleman)
-    run = stack.refresh()
-    middleman.left = middleman.forbid = None
-    assert not run.ok, run.text
-    assert "Traceback" not in run.text
-    assert {resource["urn"]: resource["id"] for resource in stack.resources() if "id" in resource} == before
-    done = stack.deploy()
-    assert not done.operations, done.operations
-    assert swarm.listing() == listing
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
-
-
-@pytest.mark.parametrize("command", ["preview", "up"])
-def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_nothing(
-    stack: Stack, swarm: Swarm, command: str
-) -> None:
-    """pulumi-docker alone says "failed to connect to any docker daemon"."""
-    stack.deploy()
-    listing, nowhere = swarm.listing(), f"unix://{stack.site.run}/nowhere.sock"
-    stack.configure(swarm={"host": nowhere})
-    run: Run = getattr(stack, command)()
-    assert not run.ok
-    assert f"error: msr-cache:swarm.host: found {nowhere}, expected a manager that answers" in run.text
-    assert "Traceback" not in run.text
-    assert swarm.listing() == listing
-    stack.configure()
-    assert not stack.deploy().operations
-
-
-def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(stack: Stack) -> None:
-    stack.deploy()
-    usual = stack.must(stack.preview()).seconds  # on this machine, with all that it does at the moment
-    stack.site.engine.pause()
-    try:
-        runs = [stack.preview(), stack.up()]
-    finally:
-        stack.site.engine.resume()
-    for run in runs:
-        assert not run.ok
-        assert f"found {stack.site.engine.docker_host}, expected a manager that answers (timed out)" in run.text
-        assert run.seconds < probe.TIMEOUT + 3 * usual
-    stack.deploy()
-
-
-def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(stack: Stack) -> None:
-    """The provider waits without end for a manager that takes connections and answers nothing."""
-    stack.deploy()
-    before = {resource["urn"] for resource in stack.resources()}
-    stack.site.engine.pause()
-    try:
-        given_up = time.monotonic() + 30
-        assert stack.kill("refresh", lambda: time.monotonic() > given_up)
-    finally:
-        stack.site.engine.resume()
-    stack.unlock()
-    assert {resource["urn"] for resource in stack.resources()} == before
-    stack.deploy()  # a swarm that was away so long may have begun its task anew
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
-
-
 @pytest.mark.parametrize("given", [False, True], ids=["a fetched CA", "a given CA"])
 def test_while_msr_is_down_the_swarm_is_repaired_all_the_same(stack: Stack, swarm: Swarm, given: bool) -> None:
     msr = stack.site.msr
@@ -131,3 +71,65 @@ def test_while_msr_is_down_the_swarm_is_repaired_all_the_same(stack: Stack, swar
         stack.must(stack.destroy(refresh=True))
     finally:
         msr.start()
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_refresh_fails_and_forgets_nothing_and_the_next_up_changes_nothing(
+    middleman: Middleman, deployed: Stack, swarm: Swarm, outage: str
+) -> None:
+    before = {resource["urn"]: resource["id"] for resource in deployed.resources() if "id" in resource}
+    listing = swarm.listing()
+    OUTAGES[outage](middleman)
+    run = deployed.refresh()
+    middleman.left = middleman.forbid = None
+    assert not run.ok, run.text
+    assert "Traceback" not in run.text
+    assert {resource["urn"]: resource["id"] for resource in deployed.resources() if "id" in resource} == before
+    done = deployed.deploy(refresh=True)
+    assert not done.operations, done.operations
+    assert swarm.listing() == listing
+
+
+@pytest.mark.parametrize("command", ["preview", "up"])
+def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_nothing(
+    middleman: Middleman, deployed: Stack, swarm: Swarm, command: str
+) -> None:
+    """pulumi-docker alone says "failed to connect to any docker daemon"."""
+    listing, nowhere = swarm.listing(), f"unix://{deployed.site.run}/nowhere.sock"
+    deployed.configure(swarm={"host": nowhere})
+    run: Run = getattr(deployed, command)()
+    assert not run.ok
+    assert f"error: msr-cache:swarm.host: found {nowhere}, expected a manager that answers" in run.text
+    assert "Traceback" not in run.text
+    assert swarm.listing() == listing
+    deployed.configure(swarm={"host": middleman.host})
+    assert not deployed.deploy().operations
+
+
+def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(middleman: Middleman, deployed: Stack) -> None:
+    usual = deployed.must(deployed.preview()).seconds  # on this machine, with all that it does at the moment
+    deployed.site.engine.pause()
+    try:
+        runs = [deployed.preview(), deployed.up()]
+    finally:
+        deployed.site.engine.resume()
+    for run in runs:
+        assert not run.ok
+        assert f"found {middleman.host}, expected a manager that answers (timed out)" in run.text
+        assert run.seconds < probe.TIMEOUT + 3 * usual
+    deployed.deploy()
+
+
+def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(deployed: Stack) -> None:
+    """The provider waits without end for a manager that takes connections and answers nothing."""
+    before = {resource["urn"] for resource in deployed.resources()}
+    deployed.site.engine.pause()
+    try:
+        given_up = time.monotonic() + 30
+        assert deployed.kill("refresh", lambda: time.monotonic() > given_up)
+    finally:
+        deployed.site.engine.resume()
+    deployed.unlock()
+    assert {resource["urn"] for resource in deployed.resources()} == before
+    deployed.deploy()  # a swarm that was away so long may have begun its task anew
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))

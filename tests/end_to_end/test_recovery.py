@@ -38,25 +38,6 @@ ENDS: dict[str, Callable[[Swarm], object]] = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
-def test_a_cache_comes_back_by_itself_after(stack: Stack, swarm: Swarm, end: str) -> None:
-    """A registry that drains ends with 0, which `on-failure` takes for the end of its work (moby issue 45788)."""
-    stack.deploy()
-    outputs = stack.outputs()
-    before = swarm.container(SERVICE)
-    ENDS[end](swarm)
-
-    def serves() -> bool:
-        try:
-            return bool(stack.pull_as(outputs).blobs)
-        except PullError:
-            return False
-
-    wait_until(serves, "the cache does not come back", seconds=60)
-    assert swarm.container(SERVICE) != before
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
-
-
 @pytest.mark.parametrize("mode", ["host", "ingress"])
 def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destroy(
     stack: Stack, swarm: Swarm, site: Site, mode: str
@@ -70,13 +51,30 @@ def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destro
     assert container not in swarm.docker("ps", "--quiet")
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_a_cache_comes_back_by_itself_after(deployed: Stack, swarm: Swarm, end: str) -> None:
+    """A registry that drains ends with 0, which `on-failure` takes for the end of its work (moby issue 45788)."""
+    outputs = deployed.outputs()
+    before = swarm.container(SERVICE)
+    ENDS[end](swarm)
+
+    def serves() -> bool:
+        try:
+            return bool(deployed.pull_as(outputs).blobs)
+        except PullError:
+            return False
+
+    wait_until(serves, "the cache does not come back", seconds=60)
+    assert swarm.container(SERVICE) != before
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
+
+
 def test_an_interrupt_during_a_trial_removes_the_trial_and_ends_the_run_at_once(
-    stack: Stack, swarm: Swarm, site: Site
+    deployed: Stack, swarm: Swarm, site: Site
 ) -> None:
     """The engine waits for the hook, the program's threads wait for the engine: neither may wait for the other."""
-    stack.deploy()
     before, task = swarm.listing(), swarm.task_ids(SERVICE)
-    stack.configure({"image": site.image(images.SLOW_TAG)})
+    deployed.configure({"image": site.image(images.SLOW_TAG)})
     started = 0.0
 
     def trial_runs() -> bool:
@@ -84,8 +82,8 @@ def test_an_interrupt_during_a_trial_removes_the_trial_and_ends_the_run_at_once(
         started = time.monotonic()
         return f"{SERVICE}-trial" in swarm.names("service")
 
-    assert stack.kill("up", trial_runs, signal.SIGINT)
+    assert deployed.kill("up", trial_runs, signal.SIGINT)
     assert time.monotonic() - started < 15
     assert (swarm.listing(), swarm.task_ids(SERVICE)) == (before, task)
-    stack.deploy()
-    stack.must(stack.preview(expect_no_changes=True))
+    deployed.deploy()
+    deployed.must(deployed.preview(expect_no_changes=True))

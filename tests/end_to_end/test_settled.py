@@ -13,24 +13,6 @@ from tests.end_to_end.swarm import Swarm
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
-@pytest.mark.parametrize("image", ["tag", "tag@digest", "digest"])
-def test_a_preview_right_after_up_and_after_refresh_and_in_a_new_shell_changes_nothing(
-    stack: Stack, image: str
-) -> None:
-    tag = stack.site.cache_image
-    digest = stack.site.image_digest("2.9.0")
-    named = {"tag": tag, "tag@digest": f"{tag}@{digest}", "digest": f"{tag.rpartition(':')[0]}@{digest}"}
-    stack.configure({"image": named[image]})
-    stack.deploy()
-    stack.must(stack.preview(expect_no_changes=True))
-    stack.must(stack.refresh())
-    stack.must(stack.preview(expect_no_changes=True))
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
-    new_shell = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **stack.environment}
-    command = ["pulumi", "preview", "--expect-no-changes"]
-    subprocess.run(command, cwd=stack.folder, env=new_shell, check=True, capture_output=True)
-
-
 def test_an_image_that_is_only_loaded_into_the_nodes_serves_and_settles_when_used_as_written(
     stack: Stack, swarm: Swarm
 ) -> None:
@@ -74,25 +56,42 @@ def test_an_image_of_a_registry_that_answers_is_not_used_as_written_at_first_but
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
 
-def test_three_facts_are_enough_and_the_outputs_tell_what_clients_and_msr_need(stack: Stack) -> None:
-    stack.deploy()
-    outputs = stack.outputs()
-    url = f"https://{FQDN}:{PORT}"
-    cache = outputs["caches"][CACHE]
-    assert outputs["cacheUrl"] == cache["url"] == url
-    assert cache["registration"] == {"name": CACHE, "host": url}
-    assert cache["nodes"] == [stack.site.engine.name]
-    assert cache["service"] == f"{CACHE}_cache"
-    assert cache["image"] == f"{stack.site.cache_image}@{stack.site.image_digest('2.9.0')}"
-    assert cache["certificatePem"].startswith("-----BEGIN CERTIFICATE-----")
-    assert cache["certificateExpires"] > "2026"
-    assert "secret: '[secret]'" in cache["configYaml"]
-    assert cache["msrCaSha256"] == openssl_sha256(stack.site.msr.ca_pem())
-    assert cache["certificateSha256"] == openssl_sha256(cache["certificatePem"])
-    assert stack.pull().blobs
-
-
 def openssl_sha256(pem: str) -> str:
     command = ["openssl", "x509", "-noout", "-fingerprint", "-sha256"]
     shown = subprocess.run(command, input=pem, capture_output=True, text=True, check=True).stdout
     return shown.strip().partition("=")[2].replace(":", "").lower()
+
+
+@pytest.mark.parametrize("image", ["tag", "tag@digest", "digest"])
+def test_a_preview_right_after_up_and_after_refresh_and_in_a_new_shell_changes_nothing(
+    deployed: Stack, image: str
+) -> None:
+    tag = deployed.site.cache_image
+    digest = deployed.site.image_digest("2.9.0")
+    named = {"tag": tag, "tag@digest": f"{tag}@{digest}", "digest": f"{tag.rpartition(':')[0]}@{digest}"}
+    deployed.configure({"image": named[image]})
+    deployed.deploy()
+    deployed.must(deployed.preview(expect_no_changes=True))
+    deployed.must(deployed.refresh())
+    deployed.must(deployed.preview(expect_no_changes=True))
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
+    new_shell = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **deployed.environment}
+    command = ["pulumi", "preview", "--expect-no-changes"]
+    subprocess.run(command, cwd=deployed.folder, env=new_shell, check=True, capture_output=True)
+
+
+def test_three_facts_are_enough_and_the_outputs_tell_what_clients_and_msr_need(deployed: Stack) -> None:
+    outputs = deployed.outputs()
+    url = f"https://{FQDN}:{PORT}"
+    cache = outputs["caches"][CACHE]
+    assert outputs["cacheUrl"] == cache["url"] == url
+    assert cache["registration"] == {"name": CACHE, "host": url}
+    assert cache["nodes"] == [deployed.site.engine.name]
+    assert cache["service"] == f"{CACHE}_cache"
+    assert cache["image"] == f"{deployed.site.cache_image}@{deployed.site.image_digest('2.9.0')}"
+    assert cache["certificatePem"].startswith("-----BEGIN CERTIFICATE-----")
+    assert cache["certificateExpires"] > "2026"
+    assert "secret: '[secret]'" in cache["configYaml"]
+    assert cache["msrCaSha256"] == openssl_sha256(deployed.site.msr.ca_pem())
+    assert cache["certificateSha256"] == openssl_sha256(cache["certificatePem"])
+    assert deployed.pull().blobs

@@ -37,31 +37,31 @@ def pair(stack: Stack, **changes: object) -> None:
 
 
 def test_while_a_certificate_is_renewed_no_handshake_fails(
-    stack: Stack, record_property: Callable[[str, object], None]
+    deployed: Stack, record_property: Callable[[str, object], None]
 ) -> None:
-    pair(stack)
-    old = stack.outputs()["caches"][CACHE]["certificatePem"]
-    age(stack, days_left=29)
-    addresses = [node.address for node in stack.site.engines]
+    pair(deployed)
+    old = deployed.outputs()["caches"][CACHE]["certificatePem"]
+    age(deployed, days_left=29)
+    addresses = [node.address for node in deployed.site.engines]
     with connecting(*addresses) as seen, connecting(addresses[0]) as first, connecting(addresses[1]) as second:
         time.sleep(1)
-        stack.deploy()
+        deployed.deploy()
         time.sleep(1)
-    new = stack.outputs()["caches"][CACHE]["certificatePem"]
+    new = deployed.outputs()["caches"][CACHE]["certificatePem"]
     assert {one.served for one in seen} == {old.strip(), new.strip()}, [one for one in seen if one.error]
     gaps = [the_gap(one) for one in (first, second)]
     record_property("gaps_ms", [round(gap.seconds * 1000) for gap in gaps])
     assert all(any(one.error for one in seen_there) for seen_there in (first, second)), "each node did pause"
 
 
-def test_while_a_line_of_config_yml_changes_no_handshake_fails(stack: Stack) -> None:
-    pair(stack)
-    with connecting(*[node.address for node in stack.site.engines]) as seen:
+def test_while_a_line_of_config_yml_changes_no_handshake_fails(deployed: Stack) -> None:
+    pair(deployed)
+    with connecting(*[node.address for node in deployed.site.engines]) as seen:
         time.sleep(1)
-        pair(stack, blobTtl="36h")
+        pair(deployed, blobTtl="36h")
         time.sleep(1)
     assert not [one for one in seen if one.error]
-    assert stack.pull().blobs
+    assert deployed.pull().blobs
 
 
 def running_on(swarm: Swarm) -> set[str]:
@@ -72,18 +72,17 @@ def running_on(swarm: Swarm) -> set[str]:
 
 
 def test_a_move_to_another_node_is_over_when_up_says_so(
-    stack: Stack, swarm: Swarm, record_property: Callable[[str, object], None]
+    deployed: Stack, swarm: Swarm, record_property: Callable[[str, object], None]
 ) -> None:
-    stack.deploy()
-    old, new = stack.site.engines
+    old, new = deployed.site.engines
     assert running_on(swarm) == {old.name}
-    stack.configure({"nodes": [new.name]})
+    deployed.configure({"nodes": [new.name]})
     with connecting(old.address, new.address) as seen:
-        stack.deploy()
+        deployed.deploy()
         assert running_on(swarm) == {new.name}
         time.sleep(1)
-    stack.must(stack.preview(expect_no_changes=True))
-    assert {node.name for node in stack.site.engines if "dtr.cache" in swarm.labels(node.name)} == {new.name}
+    deployed.must(deployed.preview(expect_no_changes=True))
+    assert {node.name for node in deployed.site.engines if "dtr.cache" in swarm.labels(node.name)} == {new.name}
     assert seen[-1].served
     assert seen[-1].address == new.address
     left = max(one.ended for one in seen if one.address == old.address and one.served)
@@ -106,14 +105,13 @@ def squatter(stack: Stack, swarm: Swarm, node: Engine) -> Iterator[None]:
 
 
 def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old_one_serves(
-    stack: Stack, swarm: Swarm
+    deployed: Stack, swarm: Swarm
 ) -> None:
-    stack.deploy()
-    old, new = stack.site.engines
-    with squatter(stack, swarm, new):
-        stack.configure({"nodes": [new.name]})
+    old, new = deployed.site.engines
+    with squatter(deployed, swarm, new):
+        deployed.configure({"nodes": [new.name]})
         with connecting(old.address) as seen:
-            run = stack.up()
+            run = deployed.up()
         assert not run.ok
         assert f"node {new.name} was not labelled: a trial task of service {CACHE}_cache did not run there" in run.words
         assert "host-mode port already in use" in run.words
@@ -121,7 +119,7 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
         assert not [one for one in seen if one.error]
         assert "dtr.cache" not in swarm.labels(new.name)
         assert running_on(swarm) == {old.name}
-    stack.deploy()
+    deployed.deploy()
     assert running_on(swarm) == {new.name}
 
 
@@ -147,37 +145,35 @@ def state(swarm: Swarm, node: str) -> str:
 
 @pytest.mark.parametrize("how", ["down", "drain", "pause"])
 def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_takes_no_tasks(
-    stack: Stack, swarm: Swarm, how: str
+    deployed: Stack, swarm: Swarm, how: str
 ) -> None:
-    stack.deploy()
-    serving, other = stack.site.engines
-    stack.configure({"nodes": [serving.name, other.name]})
-    stack.deploy()
+    serving, other = deployed.site.engines
+    deployed.configure({"nodes": [serving.name, other.name]})
+    deployed.deploy()
     assert running_on(swarm) == {serving.name}
     before = swarm.listing()
     with unusable(swarm, other, how), connecting(serving.address) as seen:
-        stack.must(stack.preview(expect_no_changes=True))
-        stack.configure({"nodes": [other.name]})
-        for run in (stack.preview(), stack.up()):
+        deployed.must(deployed.preview(expect_no_changes=True))
+        deployed.configure({"nodes": [other.name]})
+        for run in (deployed.preview(), deployed.up()):
             assert not run.ok
             told = f"found {other.name}, expected a node that can take the cache over from {serving.name}"
             assert f"error: msr-cache:caches.asia.nodes: {told}" in run.words
             assert "Traceback" not in run.text
         assert swarm.listing() == before
     assert not [one for one in seen if one.error]
-    stack.deploy()
+    deployed.deploy()
     assert running_on(swarm) == {other.name}
 
 
-def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken(stack: Stack, swarm: Swarm) -> None:
-    stack.deploy()
-    serving, other = stack.site.engines
-    stack.configure({"nodes": [serving.name, other.name]})
-    stack.deploy()
-    with squatter(stack, swarm, other):
-        stack.configure({"nodes": [other.name]})
+def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken(deployed: Stack, swarm: Swarm) -> None:
+    serving, other = deployed.site.engines
+    deployed.configure({"nodes": [serving.name, other.name]})
+    deployed.deploy()
+    with squatter(deployed, swarm, other):
+        deployed.configure({"nodes": [other.name]})
         with connecting(serving.address) as seen:
-            run = stack.up()
+            run = deployed.up()
         assert not run.ok
         told = f"node {serving.name} keeps its label, because node {other.name} can't take the cache over: a trial task"
         assert told in run.words
@@ -185,43 +181,42 @@ def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken
         assert "Traceback" not in run.text
         assert not [one for one in seen if one.error]
         assert running_on(swarm) == {serving.name}
-    stack.deploy()
+    deployed.deploy()
     assert running_on(swarm) == {other.name}
 
 
 def test_an_interrupt_while_the_other_node_is_tried_removes_the_trial_and_moves_nothing(
-    stack: Stack, swarm: Swarm
+    deployed: Stack, swarm: Swarm
 ) -> None:
-    serving, other = stack.site.engines
-    slow = {"image": stack.site.image(images.SLOW_TAG)}
-    stack.configure({"nodes": [serving.name], **slow})
-    stack.deploy()
-    stack.configure({"nodes": [serving.name, other.name], **slow})
-    stack.deploy()
+    serving, other = deployed.site.engines
+    slow = {"image": deployed.site.image(images.SLOW_TAG)}
+    deployed.configure({"nodes": [serving.name], **slow})
+    deployed.deploy()
+    deployed.configure({"nodes": [serving.name, other.name], **slow})
+    deployed.deploy()
     before = swarm.listing()
-    stack.configure({"nodes": [other.name], **slow})
+    deployed.configure({"nodes": [other.name], **slow})
     trial = f"{CACHE}_cache-trial"
-    assert stack.kill("up", lambda: any(name.startswith(trial) for name in swarm.names("service")), signal.SIGINT)
+    assert deployed.kill("up", lambda: any(name.startswith(trial) for name in swarm.names("service")), signal.SIGINT)
     assert swarm.listing() == before
     assert running_on(swarm) == {serving.name}
-    stack.deploy()
+    deployed.deploy()
     assert running_on(swarm) == {other.name}
 
 
 def test_a_node_that_carries_the_label_by_hand_is_named_by_each_preview_until_it_does_not(
-    stack: Stack, swarm: Swarm
+    deployed: Stack, swarm: Swarm
 ) -> None:
-    stack.deploy()
-    other = stack.site.engines[1].name
+    other = deployed.site.engines[1].name
     swarm.docker("node", "update", "--label-add", "dtr.cache=true", other)
     try:
-        run = stack.must(stack.preview(expect_no_changes=True))
+        run = deployed.must(deployed.preview(expect_no_changes=True))
         assert (
             f"warning: msr-cache:caches.asia.label: node {other}, which is not in `nodes`, has the label" in run.words
         )
     finally:
         swarm.docker("node", "update", "--label-rm", "dtr.cache", other)
-    assert "caches.asia.label" not in stack.must(stack.preview(expect_no_changes=True)).words
+    assert "caches.asia.label" not in deployed.must(deployed.preview(expect_no_changes=True)).words
 
 
 def reimage(swarm: Swarm, worker: Engine) -> str:
@@ -243,19 +238,19 @@ def reimage(swarm: Swarm, worker: Engine) -> str:
 
 @pytest.mark.parametrize("refresh", [False, True])
 def test_a_node_that_left_and_joined_again_under_its_name_gets_the_label_and_the_cache_back(
-    stack: Stack, swarm: Swarm, refresh: bool
+    deployed: Stack, swarm: Swarm, refresh: bool
 ) -> None:
-    worker = stack.site.engines[1]
-    stack.configure({"nodes": [worker.name]})
-    stack.deploy()
+    worker = deployed.site.engines[1]
+    deployed.configure({"nodes": [worker.name]})
+    deployed.deploy()
     old = reimage(swarm, worker)
     try:
         assert not running_on(swarm)
-        stack.deploy(refresh=refresh)
+        deployed.deploy(refresh=refresh)
         assert running_on(swarm) == {worker.name}
-        stack.must(stack.preview(expect_no_changes=True))
-        stack.must(stack.preview(refresh=True, expect_no_changes=True))
+        deployed.must(deployed.preview(expect_no_changes=True))
+        deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
     finally:
         swarm.docker("node", "rm", old)
     assert "dtr.cache" in swarm.labels(worker.name)
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
