@@ -391,6 +391,7 @@ class Settings(_Section):
             *self._shared_ports(),
             *self._unpublished_ports(),
             *self._missing_account(),
+            *self._unproven_msr(),
             *self._certificate_mistakes(),
         ]
 
@@ -433,6 +434,15 @@ class Settings(_Section):
                     "with pulumi config set --path --secret 'msr-cache:msr.password'"
                 )
                 yield Mistake(("msr", "user"), text)
+
+    def _unproven_msr(self) -> Iterator[Mistake]:
+        if self.msr.user and self.msr.ca == "fetch":
+            text = (
+                f"found fetch with the account {self.msr.user}, expected a pin (sha256), pem or system: otherwise the "
+                "password or token would go to whoever answers as MSR. To see the CA and pin it, run "
+                f"python -m msr_cache ca {self.msr.url}"
+            )
+            yield Mistake(("msr", "ca"), text)
 
     def _certificate_mistakes(self) -> Iterator[Mistake]:
         """Yield what keeps clients from trusting a cache with the certificates that you give."""
