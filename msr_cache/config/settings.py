@@ -29,6 +29,7 @@ from msr_cache.config.field_types import (
     ascii_only,
     is_host,
     secret_text,
+    swarm_host,
     value_at,
 )
 from msr_cache.x509.pem import ca_problem
@@ -83,10 +84,7 @@ LabelKey = Annotated[
 ]
 MemorySize = Annotated[str, _matching(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
 Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
-SwarmHost = Annotated[
-    str,
-    _matching(r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"),
-]
+SwarmHost = Annotated[str, BeforeValidator(swarm_host)]
 ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
 # The first digit is a letter: the engine gives all values as text, and `read` takes digits for a number.
 StateId = Annotated[
