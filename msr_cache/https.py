@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from socket import create_connection
+from socket import create_connection, socket
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -145,14 +145,23 @@ class Client:
 _Write = Callable[[bytes], object]
 
 
-class _Socket(ssl.SSLSocket):
+class Timed(socket):
+    """A socket that waits for bytes until `deadline` (time.monotonic) at most, however they drip."""
+
+    deadline: float
+
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Wait for bytes only until the deadline of the context."""
-        left = cast("_Context", self.context).deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError
+            raise TimeoutError("timed out")
         self.settimeout(min(self.gettimeout() or left, left))
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv_into(buffer, nbytes or 0, flags)
+
+
+class _Socket(Timed, ssl.SSLSocket):
+    @property
+    def deadline(self) -> float:  # type: ignore[override]
+        return cast("_Context", self.context).deadline
 
 
 class _Context(ssl.SSLContext):

@@ -48,7 +48,7 @@ async def declare(config: Mapping[str, str]) -> None:
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for warning in (*settings.warnings(), *about_nodes):
+    for warning in (*settings.warnings(), *manager.warnings(), *about_nodes):
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
     site = Site(settings, state_id, address, nodes, msr_ca)

@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.site import Site
 
 BIN = Path(sys.prefix) / "bin"
 # Last, as make has it, for whoever runs pytest itself.
 os.environ["PATH"] += f"{os.pathsep}{BIN}"
+
+# `thorough` is for a run by hand (CONTRIBUTING.md); `quick` gives the same inputs each time, so that a failure is news.
+settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=10_000, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

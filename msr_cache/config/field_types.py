@@ -16,6 +16,7 @@ from msr_cache.config.errors import mismatch, shown
 _HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_HOST = 253
 """Characters (RFC 1035)."""
+_LARGEST_PORT = 65535
 _DURATION = r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
 
 
@@ -104,11 +105,27 @@ def _origin(*schemes: str) -> Callable[[str], str]:
 
 
 http_origin = _origin("https", "http")
+https_origin = _origin("https")
+
+
+def swarm_host(value: object) -> object:
+    """Return `value` if it is a manager's address; otherwise raise ValueError. No form has room for a password."""
+    parts = re.fullmatch(
+        r"unix:///\S+|(tcp|ssh)://(?:[^\s/@:]+@)?(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_][\w.-]*))(?::([0-9]{1,5}))?/?",
+        value if isinstance(value, str) else "",
+        re.ASCII,
+    )
+    scheme, ip, _, port = parts.groups() if parts else (None,) * 4
+    tcp = scheme == "tcp" and (port is None or "@" in str(value))
+    if not parts or tcp or (ip and not is_host(ip)) or not 0 < int(port or 1) <= _LARGEST_PORT:
+        raise ValueError(mismatch(value, "ssh://user@host, tcp://host:port or unix:///path"))
+    return value
+
 
 GoDuration = Annotated[str, BeforeValidator(go_duration)]
 """Go's time.Duration as text, always with a unit: a bare number would be nanoseconds."""
 PemText = Annotated[str, BeforeValidator(_pem_text)]
 """PEM text, or the path of a file that holds it. No error shows it."""
-HttpsOrigin = Annotated[str, AfterValidator(_origin("https"))]
+HttpsOrigin = Annotated[str, AfterValidator(https_origin)]
 HttpOrigin = Annotated[str, AfterValidator(http_origin)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=_LARGEST_PORT)]

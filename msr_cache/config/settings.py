@@ -29,6 +29,7 @@ from msr_cache.config.field_types import (
     ascii_only,
     is_host,
     secret_text,
+    swarm_host,
     value_at,
 )
 from msr_cache.x509.pem import ca_problem
@@ -83,10 +84,7 @@ LabelKey = Annotated[
 ]
 MemorySize = Annotated[str, _matching(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
 Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
-SwarmHost = Annotated[
-    str,
-    _matching(r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"),
-]
+SwarmHost = Annotated[str, BeforeValidator(swarm_host)]
 ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
 # The first digit is a letter: the engine gives all values as text, and `read` takes digits for a number.
 StateId = Annotated[
@@ -391,6 +389,7 @@ class Settings(_Section):
             *self._shared_ports(),
             *self._unpublished_ports(),
             *self._missing_account(),
+            *self._unproven_msr(),
             *self._certificate_mistakes(),
         ]
 
@@ -433,6 +432,15 @@ class Settings(_Section):
                     "with pulumi config set --path --secret 'msr-cache:msr.password'"
                 )
                 yield Mistake(("msr", "user"), text)
+
+    def _unproven_msr(self) -> Iterator[Mistake]:
+        if self.msr.user and self.msr.ca == "fetch":
+            text = (
+                f"found fetch with the account {self.msr.user}, expected a pin (sha256), pem or system: otherwise the "
+                "password or token would go to whoever answers as MSR. To see the CA and pin it, run "
+                f"python -m msr_cache ca {self.msr.url}"
+            )
+            yield Mistake(("msr", "ca"), text)
 
     def _certificate_mistakes(self) -> Iterator[Mistake]:
         """Yield what keeps clients from trusting a cache with the certificates that you give."""

@@ -544,7 +544,7 @@ def test_the_key_in_these_tests_is_one_to_openssl() -> None:
     assert subprocess.run(openssl, input=MSR_TLS.key, text=True, check=False).returncode == 0
 
 
-ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
+ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system"}
 
 
 @pytest.mark.parametrize(
@@ -583,6 +583,20 @@ def test_a_registration_that_cannot_be_is_one_line_that_names_no_secret(changes:
     (found,) = mistakes(with_changes(changes))
     assert found.startswith(line)
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize("ca", [ABSENT, "fetch"])
+@pytest.mark.parametrize("secret", ["msr.password", "msr.token"])
+def test_credentials_are_refused_without_proof_of_who_msr_is(ca: Any, secret: str) -> None:
+    changes = {"msr.user": "admin", secret: "hunter2", **({} if ca is ABSENT else {"msr.ca": ca})}
+    (found,) = mistakes(with_changes(changes))
+    assert found.startswith("msr-cache:msr.ca: found fetch with the account admin, expected a pin (sha256), pem or sys")
+    assert found.endswith("run python -m msr_cache ca https://msr.example.com")
+
+
+@pytest.mark.parametrize("ca", ["system", {"sha256": "0a" * 32}, {"pem": MSR_TLS.ca}])
+def test_credentials_are_taken_with_each_ca_that_is_known_beforehand(ca: Any) -> None:
+    assert settings_with({**ACCOUNT, "msr.ca": ca}).msr.user == "admin"
 
 
 def test_a_cache_is_verified_by_default_only_when_msr_is_about_to_send_people_to_it() -> None:
