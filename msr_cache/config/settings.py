@@ -445,13 +445,14 @@ class Settings(_Section):
         if self.local_ca:
             from msr_cache.x509.chain import ca_mistakes
 
-            given = self.local_ca.given(max((tls.renew_days for tls in self.signed_locally()), default=0))
-            for key, problem in ca_mistakes(given):
+            signed = self.signed_locally()
+            given = self.local_ca.given(max((cache.tls.renew_days for cache in signed), default=0))
+            for key, problem in ca_mistakes(given, [host for cache in signed for host in cache.hosts]):
                 yield Mistake(("localCa", key), problem)
 
-    def signed_locally(self) -> list[Tls]:
-        """Return the certificates that the stack's CA signs."""
-        return [cache.tls for cache in self.caches.values() if cache.tls.source == "localCa"]
+    def signed_locally(self) -> list[Cache]:
+        """Return the caches whose certificates the stack's CA signs."""
+        return [cache for cache in self.caches.values() if cache.tls.source == "localCa"]
 
     def warnings(self) -> Iterator[str]:
         """Yield what may not work, or not for long."""
