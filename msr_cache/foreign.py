@@ -1,9 +1,8 @@
-"""Text from outside, as an error or a log line may show it: a certificate's names, an answer of MSR, a task's log."""
+"""Text from outside, as a message may show it: a certificate's names, an error of MSR, a line of a task's log."""
 
 from collections.abc import Iterable
 
-MASK = "[secret]"
-_LONGEST = 200
+_LONGEST = 400
 
 
 def shown(text: object, secrets: Iterable[str] = (), longest: int = _LONGEST) -> str:
@@ -14,6 +13,8 @@ def shown(text: object, secrets: Iterable[str] = (), longest: int = _LONGEST) ->
     """
     line = str(text)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        line = line.replace(secret, MASK)
-    line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+        line = line.replace(secret, "[secret]")
+    line = "".join(
+        each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode() for each in line
+    )
     return line if len(line) <= longest else f"{line[: longest - 3]}..."

@@ -16,6 +16,7 @@ from socket import create_connection
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -136,14 +137,14 @@ class Client:
             cause = root_cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise Untrusted(
-                    f"has a certificate that does not verify with the trusted CA ({cause.verify_message})"
+                    f"has a certificate that does not verify with the trusted CA ({shown(cause.verify_message)})"
                 ) from None
             if isinstance(cause, TimeoutError):
                 limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
                 raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
             if isinstance(cause, ValueError):  # its text repeats a header, which may hold a token, or a URL
                 cause = type(cause)()
-            raise Unanswered(f"can't be reached from here ({str(cause) or type(cause).__name__})") from None
+            raise Unanswered(f"can't be reached from here ({shown(cause) or type(cause).__name__})") from None
 
 
 _Write = Callable[[bytes], object]
