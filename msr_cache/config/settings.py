@@ -74,7 +74,7 @@ ImageName = Annotated[
     str,
     _matching(
         r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-        r"(:\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
         "an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0",
     ),
 ]
@@ -152,7 +152,7 @@ class Msr(_Section):
 
     url: HttpsOrigin
     version: Annotated[
-        str, _matching(r"[23]\.\d+(\.\d+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
+        str, _matching(r"[23]\.[0-9]+(\.[0-9]+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
     ] = "2.9"
     ca: Literal["fetch", "system"] | GivenCa = "fetch"
     user: Account | None = None
