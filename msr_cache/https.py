@@ -16,6 +16,7 @@ from socket import create_connection, socket
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ TIMEOUT = 10
 """Seconds: the limit for connecting to each address of a server, for the handshake, and for each wait for bytes."""
 LARGEST = 4 << 20
 """Bytes: the limit that registries set for a manifest, the largest document that MSR serves."""
+AS_GO = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+"""Flags for the same verdict as Go's, and on each version of Python: an intermediate may be the root of trust.
+
+Not VERIFY_X509_STRICT, which Python 3.13 sets where nobody says: it refuses a CA without key identifiers.
+"""
 # Deliberate where `verify` is False: to look at a certificate before anything trusts it.
 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
@@ -111,8 +117,7 @@ class Client:
         context = _Context(ssl.PROTOCOL_TLS_CLIENT)
         context.deadline = time.monotonic() + self.seconds
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Without VERIFY_X509_STRICT, which Python 3.13 adds: it rejects certificates that Docker accepts.
-        context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST
+        context.verify_flags = AS_GO
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -132,14 +137,14 @@ class Client:
             cause = root_cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise Untrusted(
-                    f"has a certificate that does not verify with the trusted CA ({cause.verify_message})"
+                    f"has a certificate that does not verify with the trusted CA ({shown(cause.verify_message)})"
                 ) from None
             if isinstance(cause, TimeoutError):
                 limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
                 raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
             if isinstance(cause, ValueError):  # its text repeats a header, which may hold a token, or a URL
                 cause = type(cause)()
-            raise Unanswered(f"can't be reached from here ({str(cause) or type(cause).__name__})") from None
+            raise Unanswered(f"can't be reached from here ({shown(cause) or type(cause).__name__})") from None
 
 
 _Write = Callable[[bytes], object]

@@ -33,12 +33,12 @@ def as_map(value: object) -> dict[str, Any]:
 
 
 def is_host(text: str) -> bool:
-    """Whether `text` is a host name or an IP address, and nothing else."""
+    """Whether `text` is a host name or an IP address without a zone, and nothing else."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return len(text) <= _LONGEST_HOST and bool(re.fullmatch(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*", text))
-    return True
+    return "%" not in text
 
 
 def go_duration(value: object) -> object:

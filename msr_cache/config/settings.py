@@ -75,7 +75,7 @@ ImageName = Annotated[
     str,
     _matching(
         r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-        r"(:\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
         "an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0",
     ),
 ]
@@ -150,7 +150,7 @@ class Msr(_Section):
 
     url: HttpsOrigin
     version: Annotated[
-        str, _matching(r"[23]\.\d+(\.\d+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
+        str, _matching(r"[23]\.[0-9]+(\.[0-9]+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
     ] = "2.9"
     ca: Literal["fetch", "system"] | GivenCa = "fetch"
     user: Account | None = None
@@ -453,13 +453,14 @@ class Settings(_Section):
         if self.local_ca:
             from msr_cache.x509.chain import ca_mistakes
 
-            given = self.local_ca.given(max((tls.renew_days for tls in self.signed_locally()), default=0))
-            for key, problem in ca_mistakes(given):
+            signed = self.signed_locally()
+            given = self.local_ca.given(max((cache.tls.renew_days for cache in signed), default=0))
+            for key, problem in ca_mistakes(given, [host for cache in signed for host in cache.hosts]):
                 yield Mistake(("localCa", key), problem)
 
-    def signed_locally(self) -> list[Tls]:
-        """Return the certificates that the stack's CA signs."""
-        return [cache.tls for cache in self.caches.values() if cache.tls.source == "localCa"]
+    def signed_locally(self) -> list[Cache]:
+        """Return the caches whose certificates the stack's CA signs."""
+        return [cache for cache in self.caches.values() if cache.tls.source == "localCa"]
 
     def warnings(self) -> Iterator[str]:
         """Yield what may not work, or not for long."""

@@ -10,15 +10,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from msr_cache import https
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
-_LONGEST = 200
-"""Characters of MSR's error message that an error repeats."""
 _CACHES = "/api/v0/content_caches"
 _CONFIG = "pulumi config set --path --secret 'msr-cache:msr.password'"
 
@@ -46,7 +46,17 @@ class Credentials:
     @property
     def basic(self) -> str:
         """The value of an Authorization header."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
+        return f"Basic {self._base64}"
+
+    @property
+    def _base64(self) -> str:
+        return base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
+
+    @property
+    def spellings(self) -> list[str]:
+        """How a server may repeat the secret: in the header, and as text, JSON, HTML or part of a URL."""
+        secret = self.secret
+        return [self._base64, secret, json.dumps(secret)[1:-1], escape(secret), quote(secret, safe="")]
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Entry:
     host: str
 
     def __str__(self) -> str:
-        return f"{self.name} at {self.host} (id {self.id})"
+        return f"{shown(self.name)} at {shown(self.host)} (id {shown(self.id)})"
 
 
 class MsrError(Refusal):
@@ -144,10 +154,7 @@ class Msr:
             ) from None
 
     def _error(self, method: str, path: str, answer: https.Answer) -> MsrError:
-        reason = _reason(answer.body)
-        for secret in (self.credentials.secret, self.credentials.basic):
-            reason = reason.replace(secret, "[secret]")
-        reason = reason[:_LONGEST]
+        reason = shown(_reason(answer.body), self.credentials.spellings)
         text = f"MSR at {self.url} answered {method} {path} with {answer.status} ({reason}): "
         return MsrError(answer.status, text + self._advice(answer.status, reason))
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from msr_cache.foreign import shown
 from msr_cache.https import Answer, TooLarge
 from msr_cache.msr.api import Msr
 from msr_cache.msr.client_check import Blob
@@ -71,7 +72,7 @@ class MsrRegistry:
         realm = urlsplit(asked.pop("realm", ""))
         if f"{realm.scheme}://{realm.netloc}" != self._msr.url:
             raise Refusal(
-                f"found the login server {realm.hostname}, expected {self._msr.url}: no password was sent. "
+                f"found the login server {shown(realm.hostname)}, expected {self._msr.url}: no password was sent. "
                 "Check MSR's domain name in its settings, and msr-cache:msr.url"
             )
         headers = {"Authorization": self._msr.credentials.basic}

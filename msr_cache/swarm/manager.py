@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from msr_cache.foreign import shown
 from msr_cache.https import root_cause
 from msr_cache.refusal import Refusal
 from msr_cache.swarm import environment
@@ -89,9 +90,9 @@ class EngineError(Refusal):
 
     def __init__(self, manager: str, status: int, message: str) -> None:
         hint = ". Your MKE role may lack the right: use an admin's client bundle" if status == FORBIDDEN else ""
-        super().__init__(f"the swarm manager at {manager} refused with {status}: {message}{hint}")
+        self.message = shown(message)
+        super().__init__(f"the swarm manager at {manager} refused with {status}: {self.message}{hint}")
         self.status = status
-        self.message = message
 
 
 FORBIDDEN, NOT_FOUND, CONFLICT, INTERNAL_ERROR = 403, 404, 409, 500

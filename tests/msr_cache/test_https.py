@@ -18,10 +18,13 @@ from msr_cache import https
 from msr_cache.commands import ca
 from msr_cache.https import Client, DeadlinePassed, TooLarge, Unanswered, Untrusted
 from msr_cache.refusal import Refusal
+from tests.certificates import Made, make
 from tests.msr_cache.conftest import message
 
 SERVED = issue("Site CA", address="127.0.0.1", dns_name="localhost")
 OTHER = issue("Other CA", address="127.0.0.1", dns_name="localhost")
+ROOT = make("Root", ca=True)
+ISSUING = ROOT.sign("Issuing", ca=True)
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 Handler = Callable[[ssl.SSLSocket], None]
@@ -174,9 +177,20 @@ def test_without_a_ca_the_operating_systems_cas_count(tmp_path: Path, monkeypatc
         assert Client(url, None).ask("GET", "/", {}).status == 200
 
 
+@pytest.mark.parametrize("trusted", [ROOT, ISSUING], ids=["root", "intermediate"])
+def test_a_ca_without_key_identifiers_and_an_intermediate_as_the_root_are_trusted_as_by_go(
+    tmp_path: Path, trusted: Made
+) -> None:
+    leaf = ISSUING.sign("msr", sans=("127.0.0.1",))
+    with serving(tmp_path, answering(HEAD + b"\r\n"), Issued("", leaf.pem + ISSUING.pem, leaf.key)) as (url, _):
+        assert Client(url, trusted.pem).ask("GET", "/", {}).status == 200
+        with pytest.raises(Untrusted):
+            Client(url, OTHER.ca).ask("GET", "/", {})
+
+
 def test_tls_does_not_depend_on_the_python_version() -> None:
     context = Client("https://msr", SERVED.ca)._context()
-    assert context.verify_flags == ssl.VERIFY_X509_TRUSTED_FIRST
+    assert context.verify_flags == ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
