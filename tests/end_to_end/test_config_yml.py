@@ -60,6 +60,20 @@ def test_the_swarm_config_of_an_earlier_version_becomes_a_secret_and_is_gone(sta
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
 
+def test_a_secret_in_plain_text_is_refused_at_its_key_though_another_is_encrypted(stack: Stack) -> None:
+    s3 = {"region": "eu", "bucket": "b", "accesskey": "an-id", "secretkey": "canary-of-s3"}
+    stack.configure({"storage": {"s3": s3}, "registryConfig": {"redis": {"addr": "redis:6379"}}})
+    stack.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
+    stack.set_secret(f"msr-cache:caches.{CACHE}.storage.s3.accesskey", "canary-of-the-id")
+    run = stack.preview()
+    assert not run.ok
+    key = f"msr-cache:caches.{CACHE}.storage.s3.secretkey"
+    assert f"{key}: found a secret in plain text, expected an encrypted one" in run.text
+    assert run.text.count("in plain text") == 1
+    stack.set_secret(key, "canary-of-s3")
+    stack.must(stack.preview())
+
+
 def test_a_secret_of_the_operators_own_in_config_yml_comes_and_goes(stack: Stack, swarm: Swarm) -> None:
     stack.deploy()
     generated = config_in(swarm)

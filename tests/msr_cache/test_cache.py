@@ -175,6 +175,7 @@ def test_config_yml_is_a_secret_too_with_the_real_http_secret() -> None:
     assert config["http"]["host"] == "https://cache.asia.example.com"
 
 
+@pytest.mark.usefixtures("secret_config")
 def test_an_http_secret_of_the_operators_own_takes_the_random_ones_place() -> None:
     changes = {".registryConfig": {"http": {"secret": "hunter2"}}}
     assert yaml.safe_load(data_of("asia-config.yml-file", changes))["http"]["secret"] == "hunter2"
@@ -224,6 +225,7 @@ OWN_SECRETS = {
 
 
 @pytest.mark.parametrize("changes", [{}, OWN_SECRETS], ids=["three facts", "the operator's own"])
+@pytest.mark.usefixtures("secret_config")
 def test_no_secret_is_in_the_clear_in_any_request_or_output(changes: dict[str, Any]) -> None:
     program = declared(changes)
     held = json.dumps([plain(each.inputs) for each in program.resources])
