@@ -158,12 +158,9 @@ def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
             "retries": 30,
             "start_period": "0s",
         },
-        "configs": [
-            {"config_id": files.config.id, "config_name": files.config.name, "file_name": "config.yml", **_FILE}
-        ],
         "secrets": [
             {"secret_id": secret.id, "secret_name": secret.name, "file_name": file, **_FILE}
-            for file, secret in files.secrets.items()
+            for file, secret in files.items()
         ],
     }
 

@@ -46,8 +46,13 @@ class Mistake(NamedTuple):
 
     def line(self, project: str) -> str:
         """Return the line that the operator reads."""
-        keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
-        return f"{project}:{keys.removeprefix('.')}: {self.text}"
+        return f"{project}:{dotted(self.path)}: {self.text}"
+
+
+def dotted(path: Path) -> str:
+    """Return `path` as `pulumi config set --path` takes it."""
+    keys = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(keys).removeprefix(".")
 
 
 def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
@@ -110,8 +115,12 @@ def mismatch(value: object, expected: str, *, secret: bool = False) -> str:
 
 
 def shown(value: object) -> str:
-    """Return `value` as a line shows it: as YAML writes it, not too long, and a URL without user and password."""
-    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), re.sub("//.*@", "//...@", repr(value)))
+    """Return `value` as a line shows it: as YAML writes it, not too long, and without what may be a user and password.
+
+    These stand before an @, also in a URL that lacks its scheme; so does the name of an image with a digest.
+    """
+    text = re.sub(r"^(.([a-z]+://)?).*@(?!sha256:)", r"\1...@", repr(value))
+    text = {"True": "true", "False": "false", "None": "null"}.get(text, text)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 

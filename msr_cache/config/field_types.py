@@ -20,10 +20,11 @@ _LARGEST_PORT = 65535
 _DURATION = r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
 
 
-def value_at(config: object, *path: str) -> object:
+def value_at(config: object, *path: str | int) -> object:
     """Return what is at `path` in `config`, whatever its shape; None if nothing is."""
     for part in path:
-        config = config.get(part) if isinstance(config, dict) else None
+        entries = dict(enumerate(config)) if isinstance(config, list) else config
+        config = entries.get(part) if isinstance(entries, dict) else None
     return config
 
 

@@ -58,6 +58,13 @@ def mask_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
     return masked
 
 
+def secrets(config: Mapping[str, Any]) -> Iterator[tuple[errors.Path, str]]:
+    """Yield each text that is a secret, by its path in `config`, which may be incomplete."""
+    for path, error in _errors(config):
+        if error.validator == "writeOnly" and isinstance(error.instance, str) and error.instance:
+            yield path, error.instance
+
+
 def _errors(config: Mapping[str, Any]) -> Iterator[tuple[errors.Path, Any]]:
     """Yield jsonschema's errors by the path of their key: it reports unknown and missing keys at their map."""
     for error in _validator().iter_errors(config):

@@ -12,7 +12,6 @@ from copy import deepcopy
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pulumi.runtime.config import is_config_secret
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
@@ -30,7 +29,6 @@ from msr_cache.config.field_types import (
     is_host,
     secret_text,
     swarm_host,
-    value_at,
 )
 from msr_cache.x509.pem import ca_problem
 
@@ -515,13 +513,8 @@ def read(config: Mapping[str, str], project: str) -> dict[str, Any]:
     return raw
 
 
-def validate(raw: Mapping[str, Any], project: str) -> tuple[Settings | None, list[Mistake]]:
+def validate(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
     """Return the settings, or None if `raw` is no valid config, and every mistake."""
-    settings, found = _validated(raw)
-    return settings, list(dict.fromkeys([*found, *_plain_text_secrets(raw, project)]))
-
-
-def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
@@ -530,24 +523,6 @@ def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
         sound = {name: cache for name, cache in as_map(raw.get("caches")).items() if name not in broken}
         if broken and sound:
             # A mistake in one cache hides none that two others make together.
-            found += _validated({**raw, "caches": sound})[1]
-        return None, found
+            found += validate({**raw, "caches": sound})[1]
+        return None, list(dict.fromkeys(found))
     return settings, settings.mistakes()
-
-
-def _plain_text_secrets(raw: Mapping[str, Any], project: str) -> Iterator[Mistake]:
-    """Yield each private key and password that everybody who may read the stack's file may read."""
-    keys = [("localCa", "key"), *(("caches", name, "tls", "key") for name in as_map(raw.get("caches")))]
-    for path in keys:
-        if "PRIVATE KEY-----" in str(value_at(raw, *path)) and not is_config_secret(f"{project}:{path[0]}"):
-            text = (
-                "found a private key in plain text, expected the path of its file, or the key as a secret: "
-                f"pulumi config set --path --secret {project}:{'.'.join(path)} < FILE"
-            )
-            yield Mistake(path, text)
-    if as_map(raw.get("msr")).keys() & {"password", "token"} and not is_config_secret(f"{project}:msr"):
-        text = (
-            "found a password or token in plain text, expected an encrypted one: "
-            f"pulumi config set --path --secret '{project}:msr.password'"
-        )
-        yield Mistake(("msr",), text)

@@ -115,10 +115,6 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             "Image": container["image"],
             "Command": container["commands"],
             "Healthcheck": {"Test": container["healthcheck"]["tests"]},
-            "Configs": [
-                {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
-                for file in container["configs"]
-            ],
             "Secrets": [
                 {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}
                 for file in container["secrets"]

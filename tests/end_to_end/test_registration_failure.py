@@ -129,7 +129,9 @@ def test_a_password_in_clear_is_refused(served: Stack) -> None:
         {"fqdn": served.site.engine.address, "registerInMsr": True},
         msr={**pinned(served.site), "user": ADMIN, "password": "in-the-clear"},
     )
-    must_fail(served.preview(), "found a password or token in plain text", "pulumi config set --path --secret")
+    must_fail(
+        served.preview(), "msr-cache:msr.password: found a secret in plain text", "pulumi config set --path --secret"
+    )
 
 
 def test_a_name_that_does_not_resolve_keeps_msr_from_sending_anybody(served: Stack) -> None:

@@ -26,6 +26,7 @@ from pulumi.runtime.proto import resource_pb2
 from lab.authority import issue
 from lab.site import Site
 from msr_cache import stack
+from msr_cache.config import plain_text
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import SwarmProvider
@@ -69,7 +70,9 @@ def as_engine_gives(config: Mapping[str, Any]) -> dict[str, str]:
 
 def load(config: Mapping[str, str]) -> Settings:
     """Return the settings, or raise Refusal with a line for every mistake."""
-    settings, found = validate(read(config, PROJECT), PROJECT)
+    raw = read(config, PROJECT)
+    settings, found = validate(raw)
+    found += plain_text.mistakes(raw, {}, PROJECT)
     if settings is None or found:
         raise Refusal("\n".join(mistake.line(PROJECT) for mistake in found))
     return settings
@@ -410,17 +413,24 @@ SWARM = Listing(node("worker-7"), node("worker-8"))
 
 def declared(changes: Mapping[str, Any] | None = None, swarm: Manager = SWARM) -> Program:
     """Return what the program declares with the three facts and `changes`, as it finds the swarm."""
-    return _declared(json.dumps(with_changes(changes or {})), swarm)
+    return _declared(json.dumps(with_changes(changes or {})), swarm, frozenset(pulumi_config._SECRET_KEYS.get()))
 
 
 @cache
-def _declared(config: str, swarm: Manager) -> Program:
+def _declared(config: str, swarm: Manager, secret_keys: frozenset[str]) -> Program:
     recorder = Recorder()
 
     def run() -> None:
+        pulumi_config._SECRET_KEYS.set(set(secret_keys))
         engine = mocks.MockEngine(None)
         settings = pulumi.runtime.Settings(
-            project=PROJECT, stack=STACK, monitor=recorder, engine=engine, dry_run=False, organization="organization"
+            project=PROJECT,
+            stack=STACK,
+            monitor=recorder,
+            engine=engine,
+            dry_run=False,
+            organization="organization",
+            root_directory="/nowhere",
         )
         pulumi.runtime.configure(settings)
         pulumi.runtime.settings.ROOT.set(None)

@@ -19,7 +19,7 @@ from tests.seed import STACK_YAML
 
 SEED = yaml.safe_load(STACK_YAML)["services"]["cache"]
 OWNER = Owner("msr-cache", "prod", "asia", "a0b1c2d3e4f5")
-FILES = tuple(SEED["secrets"])
+FILES = ("/config.yml", *SEED["secrets"])
 
 
 def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
         return SimpleNamespace(id=f"id-of-{part}", name=f"asia_{part}-0123456789")
 
     image = SimpleNamespace(reference="cache:1@sha256:0a", platforms=[{"architecture": "amd64", "os": "linux"}])
-    files = SimpleNamespace(config=file("config.yml"), secrets={part: file(part) for part in FILES})
+    files = {path: file(path.removeprefix("/")) for path in FILES}
     return service_args(settings_with(changes), "asia", OWNER, cast("Image", image), cast("Files", files))
 
 
@@ -59,20 +59,16 @@ def test_the_port_is_the_seeds() -> None:
 
 
 def test_files_are_mounted_where_the_seed_has_them_and_readable_by_all_in_the_container() -> None:
-    """Compose's short syntax: the name alone, below / for a config, /run/secrets for a secret; mode 0444, root's."""
+    """Compose's short syntax: the name alone, below / for a config, /run/secrets for a secret; mode 0444, root's.
+
+    config.yml is a secret here, which is mounted below / by a path of its own.
+    """
     container = args()["task_spec"]["container_spec"]
     rights = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
-    assert container["configs"] == [
-        {
-            "config_id": "id-of-config.yml",
-            "config_name": "asia_config.yml-0123456789",
-            "file_name": SEED["configs"][0],
-            **rights,
-        }
-    ]
+    assert "configs" not in container
     assert container["secrets"] == [
-        {"secret_id": f"id-of-{name}", "secret_name": f"asia_{name}-0123456789", "file_name": name, **rights}
-        for name in FILES
+        {"secret_id": f"id-of-{name}", "secret_name": f"asia_{name}-0123456789", "file_name": path, **rights}
+        for path, name in zip(FILES, (*SEED["configs"], *SEED["secrets"]), strict=True)
     ]
 
 

@@ -54,6 +54,19 @@ def test_a_secret_is_not_shown_at_any_depth(path: str, wrap: Any) -> None:
     assert line == f"msr-cache:{path}.key: expected PEM text or the path of a file, found a number"
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://ops:pw@host/a", "https://...@host/a"),
+        ("ops:p/w@host", "...@host"),
+        ("cache:1@sha256:0a", "cache:1@sha256:0a"),
+        ("cache.example.com", "cache.example.com"),
+    ],
+)
+def test_user_and_password_of_a_url_are_not_shown(value: str, shown: str) -> None:
+    assert lines({"leaf": {"size": value}}) == [f"msr-cache:leaf.size: found '{shown}', expected a whole number"]
+
+
 def test_a_value_that_is_no_secret_is_shown() -> None:
     assert lines({"leaf": {"size": "big"}}) == ["msr-cache:leaf.size: found 'big', expected a whole number"]
 

@@ -191,6 +191,7 @@ def test_every_mistake_of_config_yml_is_reported_at_once() -> None:
 # Text
 
 
+@pytest.mark.usefixtures("secret_config")
 def test_secrets_are_masked_and_nothing_else_is() -> None:
     changes = {
         ".storage": {"s3": {"region": "eu", "bucket": "b", "accesskey": "hunter2", "secretkey": "hunter3"}},

@@ -405,12 +405,19 @@ S3 = {"region": "eu-west-1", "bucket": "b"}
         ("msr.url", "https://ops:hunter2@msr.example.com", ""),
         ("msr.url", "https://ops:a@hunter2@msr.example.com", ""),
         ("msr.url", "https://ops:a/hunter2@msr.example.com", ""),
+        ("msr.url", "ops:hunter2@msr.example.com", ""),
+        ("msr.url", "ops:a/hunter2@msr.example.com", ""),
+        ("swarm.host", "tcp://ops:hunter2@manager-1:2376", ""),
+        ("swarm.host", "ssh://ops:hunter2@manager-1", ""),
+        (".fqdn", "ops:hunter2@cache.example.com", ""),
         (".upstreams", ["https://ops:hunter2@msr.example.com"], "[0]"),
+        (".registryConfig.http.host", "https://ops:hunter2@cache.example.com", ""),
+        (".registryConfig.health", {"http": [{"uri": ["https://ops:hunter2@a"]}]}, ".http[0].uri"),
     ],
 )
 def test_a_secret_is_never_echoed_by_the_line_of_a_mistake(at: str, value: Any, told: str) -> None:
     raw = read(as_engine_gives(with_changes({at: value})), PROJECT)
-    (mistake,) = [*validate(raw, PROJECT)[1], *registry_config.mistakes(raw)]
+    (mistake,) = [*validate(raw)[1], *registry_config.mistakes(raw)]
     line = mistake.line(PROJECT)
     assert line.startswith(full(at + told, ""))
     assert "hunter2" not in line

@@ -162,7 +162,7 @@ def test_a_der_file_is_told_from_pem(tmp_path: Path) -> None:
 def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(changes: dict[str, Any], key: str) -> None:
     (line,) = mistakes(changes)
     assert line.startswith(f"{key}: found a private key in plain text")
-    assert f"pulumi config set --path --secret {key} < FILE" in line
+    assert f"pulumi config set --path --secret '{key}' < FILE" in line
 
 
 @pytest.mark.usefixtures("plain_text_config")

@@ -36,7 +36,6 @@ INPUTS: dict[str, Any] = {
             "image": "cache:1@sha256:0a",
             "commands": ["/start.sh", "/config.yml"],
             "env": {},
-            "configs": [{"configId": "c1", "configName": "asia_config.yml-1", "fileName": "config.yml", **FILE}],
             "secrets": [{"secretId": "s1", "secretName": "asia_cache.key.pem-1", "fileName": "cache.key.pem", **FILE}],
         },
         "placement": {"constraints": ["node.labels.dtr.cache == true"]},
@@ -64,9 +63,6 @@ SPEC: dict[str, Any] = {
                 "Timeout": 10_000_000_000,
                 "Retries": 300,
             },
-            "Configs": [
-                {"ConfigID": "c1", "ConfigName": "asia_config.yml-1", "File": {"Name": "config.yml", **TARGET}}
-            ],
             "Secrets": [
                 {"SecretID": "s1", "SecretName": "asia_cache.key.pem-1", "File": {"Name": "cache.key.pem", **TARGET}}
             ],
@@ -183,7 +179,7 @@ def test_a_service_with_the_labels_that_the_state_remembers_is_ours(
     ("path", "value"),
     [
         ("taskSpec.containerSpec.image", "cache:2"),
-        ("taskSpec.containerSpec.configs", [{**INPUTS["taskSpec"]["containerSpec"]["configs"][0], "configId": "c2"}]),
+        ("taskSpec.containerSpec.secrets", [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": "s2"}]),
         ("taskSpec.containerSpec.secrets", INPUTS["taskSpec"]["containerSpec"]["secrets"] * 2),
         ("taskSpec.placement.constraints", ["node.labels.rack.cache == true"]),
         ("taskSpec.placement.constraints", []),
