@@ -15,14 +15,15 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.https import Unanswered, Untrusted
+from msr_cache.https import Unanswered
 from msr_cache.msr.api import Entry, Msr, MsrError
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import MsrProvider
+from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
 INPUTS = ("url", "ca", "name", "host", "adopt")
+OUTPUTS = ("entry", "former", "unchecked")
 DRAIN = 2.0
 """Seconds that a cache outlives its entry, for clients that MSR has just redirected to it."""
 
@@ -76,15 +77,12 @@ class RegistrationProvider(MsrProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the entry as it is now; it is gone only if MSR's list lacks it."""
-        try:
+
+        def current() -> Props | None:
             entry = self.msr(props).entry(props["entry"])
-        except Untrusted:
-            # MsrCa's own read reports a rotated CA. The `up` of the same run passes the new CA to `update`.
-            return ReadResult(id_, props, {key: props.get(key) for key in INPUTS})
-        if entry is None:
-            return ReadResult(None, {})
-        now = {**props, "name": entry.name, "host": entry.host}
-        return ReadResult(id_, now, {key: now.get(key) for key in INPUTS})
+            return {**props, "name": entry.name, "host": entry.host} if entry else None
+
+        return read_or_keep(id_, props, INPUTS, current)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Report a conflict with another entry in previews already."""
@@ -117,13 +115,18 @@ class RegistrationProvider(MsrProvider):
 
 
 class Registration(Tracked, module="msr", name="Registration"):
-    """Content cache `name` with `host` in the MSR at `url`; `adopt`: take over an existing one."""
+    """Content cache `name` with `host` in the MSR at `url`; `adopt`: take over an existing one.
+
+    `unchecked` is why the last refresh could not ask MSR.
+    """
 
     entry: pulumi.Output[str]
     former: pulumi.Output[list[str]]
+    unchecked: pulumi.Output[str | None]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(RegistrationProvider(), name, {**props, "entry": None, "former": None}, opts)
+        super().__init__(RegistrationProvider(), name, {**props, **dict.fromkeys(OUTPUTS)}, opts)
+        self.unchecked.apply(warn_unchecked)
 
 
 class FormerEntriesProvider(MsrProvider):
@@ -144,9 +147,6 @@ class FormerEntriesProvider(MsrProvider):
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Run once more for each new entry."""
         return DiffResult(changes=is_unknown(news["entry"]) or olds["entry"] != news["entry"])
-
-    def read(self, id_: str, props: Props) -> ReadResult:
-        return ReadResult(id_, props)
 
 
 class FormerEntries(Tracked, module="msr", name="FormerEntries"):

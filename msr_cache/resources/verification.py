@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, UpdateResult
 
 from msr_cache.foreign import shown
 from msr_cache.msr.client_check import Blob, Target, fetch, tls_steps
@@ -36,9 +36,6 @@ class VerificationProvider(MsrProvider):
     def _verify(self, props: Props) -> None:
         for _, step in tls_steps(target_of(props)):
             step()
-
-    def read(self, id_: str, props: Props) -> ReadResult:
-        return ReadResult(id_, props)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Verify again if the cache differs from the one that was verified."""

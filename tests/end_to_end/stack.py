@@ -126,11 +126,11 @@ class Stack:
         """`pulumi stack import`."""
         self.ask("stack", "import", stdin=json.dumps(state))
 
-    def preview(self, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
-        return self._run("preview", refresh=refresh, expect_no_changes=expect_no_changes)
+    def preview(self, *words: str, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        return self._run("preview", *words, refresh=refresh, expect_no_changes=expect_no_changes)
 
-    def up(self, *, refresh: bool = False) -> Run:
-        return self._run("up", refresh=refresh)
+    def up(self, *words: str, refresh: bool = False) -> Run:
+        return self._run("up", *words, refresh=refresh)
 
     def refresh(self) -> Run:
         return self._run("refresh")
@@ -138,7 +138,7 @@ class Stack:
     def destroy(self, *, refresh: bool = False) -> Run:
         return self._run("destroy", refresh=refresh)
 
-    def _run(self, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+    def _run(self, command: str, *more: str, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         log = self.folder / "events.log"
         log.unlink(missing_ok=True)
         flags = {
@@ -148,7 +148,7 @@ class Stack:
             "--refresh": refresh,
             "--expect-no-changes": expect_no_changes,
         }
-        words = [command, *(flag for flag, wanted in flags.items() if wanted), "--event-log", str(log)]
+        words = [command, *more, *(flag for flag, wanted in flags.items() if wanted), "--event-log", str(log)]
         started = time.monotonic()
         answer = self._pulumi(*words, "--non-interactive", "--color=never")
         seconds = time.monotonic() - started
@@ -239,11 +239,13 @@ class Stack:
         """Pull the site's image through a cache, trusting what the stack's outputs say to trust and nothing else."""
         return self.pull_as(self.outputs(), cache)
 
-    def pull_as(self, outputs: dict[str, Any], cache: str = CACHE, *, port: int | None = None) -> PullResult:
-        """Pull by outputs that are known already."""
+    def pull_as(
+        self, outputs: dict[str, Any], cache: str = CACHE, *, port: int | None = None, address: str = ""
+    ) -> PullResult:
+        """Pull by outputs that are known already; from another node's address than the manager's, if it is given."""
         told = outputs["caches"][cache]
         url = told["url"] if port is None else f"{told['url'].rpartition(':')[0]}:{port}"
-        address = self.site.engine.address
+        address = address or self.site.engine.address
         return pull(url, Site.app_repository, Site.app_tag, told["certificatePem"], address=address)
 
     def secrets(self) -> set[str]:

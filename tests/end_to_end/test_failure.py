@@ -186,3 +186,15 @@ def test_a_node_that_can_run_no_cache_is_named_before_anything_is_changed(
     finally:
         swarm.docker("node", "update", "--availability", "active", swarm.site.engine.name)
     assert swarm.listing() == before
+
+
+@pytest.mark.parametrize("flag", ["--replace", "--target-replace"])
+def test_a_replacement_of_the_service_is_refused_while_it_serves(stack: Stack, swarm: Swarm, flag: str) -> None:
+    """By itself, Pulumi would remove the service without a trial of the new one."""
+    stack.deploy()
+    before = swarm.inspect("service", f"{CACHE}_cache"), swarm.task_ids(f"{CACHE}_cache")
+    (urn,) = (each["urn"] for each in stack.resources() if each["type"].endswith(":Service"))
+    for run in (stack.preview(flag, urn), stack.up(flag, urn)):
+        must_fail(run, "error: the cache's service can't be replaced, because the cache would be off meanwhile")
+    assert (swarm.inspect("service", f"{CACHE}_cache"), swarm.task_ids(f"{CACHE}_cache")) == before
+    assert not stack.deploy().operations

@@ -74,9 +74,13 @@ OURS = {
 }
 
 
-def test_a_move_that_would_switch_a_cache_off_ends_the_run_before_more_than_the_states_id_is_declared() -> None:
-    swarm = Listing(node("worker-1", **OURS), node("worker-7", "down", **OURS), running_on=("worker-1",))
-    program = declared(swarm=swarm)
+@pytest.mark.parametrize("former", [STATE_ID, "f00000000000"], ids=["its id stays", "the run changes its id"])
+def test_a_move_that_would_switch_a_cache_off_ends_the_run_before_more_than_the_states_id_is_declared(
+    former: str,
+) -> None:
+    ours = {**OURS, "msr-cache.state.dtr.cache": former}
+    swarm = Listing(node("worker-1", **ours), node("worker-7", "down", **ours), running_on=("worker-1",), state=former)
+    program = declared({} if former == STATE_ID else {"stateId": STATE_ID}, swarm)
     assert program.error.startswith("msr-cache:caches.asia.nodes: found worker-7, expected a node that can take")
     assert [each.name for each in program.resources] == ["state-id"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from msr_cache.https import Unanswered, Untrusted
-from msr_cache.msr.api import Entry
+from msr_cache.msr.api import Entry, MsrError
 from msr_cache.refusal import Refusal
 from msr_cache.resources import registration
 from msr_cache.resources.cache_user import CacheUserProvider, FormerCacheProvider
@@ -19,7 +19,7 @@ WANTED = {"url": "https://msr", "name": "asia", "host": HOST, "adopt": False}
 
 
 class Msr:
-    """An MSR that can be cut off: `lose` loses the answer to the next POST, `error` is what any other call gives."""
+    """An MSR that can be cut off: `lose` loses the answer to the next POST, `error` is what all else gives."""
 
     def __init__(self, *known: Entry) -> None:
         self.known = {entry.id: entry for entry in known}
@@ -28,12 +28,15 @@ class Msr:
         self.error: Exception | None = None
 
     def entries(self) -> list[Entry]:
-        if self.error:
-            raise self.error
+        self._ask()
         return list(self.known.values())
 
     def entry(self, id_: str) -> Entry | None:
         return next((entry for entry in self.entries() if entry.id == id_), None)
+
+    def _ask(self) -> None:
+        if self.error:
+            raise self.error
 
     def add(self, name: str, host: str) -> Entry:
         made = Entry(f"id{len(self.known)}", name, host)
@@ -43,12 +46,15 @@ class Msr:
         return made
 
     def remove(self, id_: str) -> None:
+        self._ask()
         self.known.pop(id_, None)
 
     def cache_of(self, user: str) -> str | None:
+        self._ask()
         return self.settings.get(user)
 
     def point(self, user: str, id_: str) -> None:
+        self._ask()
         self.settings[user] = id_
 
 
@@ -140,22 +146,30 @@ def test_another_name_of_the_same_msr_changes_nothing_in_it_and_another_msr_is_r
         provider.update("asia", olds, elsewhere)
 
 
-@pytest.mark.parametrize("error", [Unanswered("down"), Refusal("no JSON")])
-def test_an_msr_that_cannot_be_asked_is_an_error_and_not_a_reason_to_forget(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [Unanswered("down"), Untrusted("rotated"), MsrError(502, "proxy"), Refusal("no JSON")]
+)
+def test_while_msr_cant_be_asked_a_refresh_keeps_what_is_known_and_all_else_is_an_error(error: Exception) -> None:
+    """An MSR that is down must not keep an operator from repairing the swarm."""
     msr = Msr()
-    provider = provider_of(RegistrationProvider, msr)
-    outs = provider.create(WANTED).outs
+    provider, user = (provider_of(kind, msr) for kind in (RegistrationProvider, CacheUserProvider))
+    outs, account = provider.create(WANTED).outs, user_of(msr, "id0", before="")
     msr.error = error
-    with pytest.raises(type(error)):
-        provider.read("asia", outs)
-
-
-def test_a_rotated_ca_keeps_what_is_known_until_the_new_one_is_trusted() -> None:
-    msr = Msr()
-    provider = provider_of(RegistrationProvider, msr)
-    outs = provider.create(WANTED).outs
-    msr.error = Untrusted("rotated")
-    assert provider.read("asia", outs).outs == outs
+    for read in (provider.read("asia", outs), user.read("alice", account)):
+        assert read.outs.pop("unchecked") == str(error)
+        assert read.outs in (outs, account)
+        assert "unchecked" not in read.inputs
+    moved = {**WANTED, "host": "https://moved"}
+    for act in (
+        lambda: provider.update("asia", outs, moved),
+        lambda: provider.delete("asia", outs),
+        lambda: user.update("alice", account, {**account, "cache": "other"}),
+        lambda: user.delete("alice", account),
+    ):
+        with pytest.raises(type(error), match=str(error)):
+            act()
+    msr.error = None
+    assert provider.read("asia", {**outs, "unchecked": "a reason"}).outs["unchecked"] is None
 
 
 def user_of(msr: Msr, cache: str, before: str) -> dict[str, Any]:

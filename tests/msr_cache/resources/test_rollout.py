@@ -166,11 +166,16 @@ def test_another_service_spec_or_node_is_work_to_do_which_no_swarm_need_confirm(
 
 
 @pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
-@pytest.mark.parametrize("key", ["service", "specSha256"])
-def test_what_a_preview_does_not_know_yet_is_a_change_and_no_replacement(key: str, unknown: object) -> None:
-    diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", **{key: unknown}))
+def test_a_spec_that_a_preview_does_not_know_yet_is_a_change_and_no_replacement(unknown: object) -> None:
+    diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", specSha256=unknown))
     assert diff.changes
     assert not diff.replaces
+
+
+@pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
+def test_a_service_whose_id_will_be_another_is_refused_before_it_is_replaced(unknown: object) -> None:
+    with pytest.raises(Refusal, match=r"^the cache's service can't be replaced, because the cache would be off"):
+        configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", service=unknown))
 
 
 # Refresh and destroy
