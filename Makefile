@@ -14,7 +14,9 @@ up pull preview down: export PULUMI_BACKEND_URL := file://$(STATE)?metadata=skip
 up pull preview down: export PULUMI_CONFIG_PASSPHRASE := lab
 up pull preview down: export PULUMI_STACK := dev
 
-.PHONY: up pull preview down check test bench engine stack lab
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+
+.PHONY: up pull preview down check lock test bench engine stack lab
 
 up: stack lab  ## everything set up, stack dev deployed to the lab, its URL printed, a pull through it done
 	pulumi up --yes
@@ -32,11 +34,19 @@ down: stack  ## stack dev and the lab removed, even where the lab no longer runs
 	$(PYTHON) -m lab down
 	rm -rf $(STATE)
 
-check: .venv/installed  ## formatting, lint, types, layers
+check: .venv/installed  ## formatting, lint, types, layers, locks
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	@for each in requirements requirements-dev; do \
+		cp $$each.txt .venv/lock; $(COMPILE) $$each.in --output-file .venv/lock; \
+		cmp --silent $$each.txt .venv/lock || { echo "$$each.txt is older than $$each.in: run make lock"; exit 1; }; \
+	done
+
+lock: .venv/installed  ## requirements*.txt: what requirements*.in name and all below, with hashes
+	$(COMPILE) requirements.in --output-file requirements.txt
+	$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 
 test: check engine  ## the checks, then all tests
 	$(PYTHON) -m pytest --numprocesses 6 --dist loadscope --no-loadscope-reorder
@@ -44,7 +54,7 @@ test: check engine  ## the checks, then all tests
 bench: engine  ## the speeds that are promised, as ratios in one run
 	$(PYTHON) -m bench
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements-dev.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
