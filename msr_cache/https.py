@@ -6,6 +6,7 @@ nor a CA from the environment. `requests` takes 0.04 s to import, so only a requ
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 import warnings
@@ -142,9 +143,9 @@ class Client:
             if isinstance(cause, TimeoutError):
                 limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
                 raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
-            if isinstance(cause, ValueError):  # its text repeats a header, which may hold a token, or a URL
-                cause = type(cause)()
-            raise Unanswered(f"can't be reached from here ({shown(cause) or type(cause).__name__})") from None
+            # A ValueError's text repeats a header, which may hold a token, or a URL.
+            reason = "" if isinstance(cause, ValueError) else shown(cause)
+            raise Unanswered(f"can't be reached from here ({reason or type(cause).__name__})") from None
 
 
 _Write = Callable[[bytes], object]
@@ -188,6 +189,16 @@ def _adapter(context: ssl.SSLContext) -> HTTPAdapter:
             pass
 
     return Adapter()
+
+
+def parsed(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON of an answer; ValueError if it is none, or holds text that can't be shown."""
+    try:
+        found = json.loads(body)
+        json.dumps(found, ensure_ascii=False).encode()  # UnicodeEncodeError: half of a surrogate pair
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return found
 
 
 def root_cause(error: BaseException) -> BaseException:

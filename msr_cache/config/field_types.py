@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 from collections.abc import Callable
@@ -67,7 +68,10 @@ def _pem_text(value: object) -> str:
     text = value
     if "-----BEGIN " not in value:
         try:
-            text = Path(value).expanduser().read_text("latin-1")
+            path = Path(value).expanduser()
+            if path.is_fifo() or path.is_char_device():  # reading it could wait, or go on, without end
+                raise OSError(errno.EINVAL, "not a regular file")  # noqa: TRY301 - reported with the others
+            text = path.read_text("latin-1")
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "no file name"
             raise ValueError(

@@ -92,7 +92,7 @@ class Msr:
         # Go writes a list that has no items as null.
         found = self._call("GET", _CACHES)
         if not isinstance(found, list | None):
-            raise _odd_answer("a list of content caches")
+            raise odd_answer("a list of content caches")
         return [_entry(each) for each in found or ()]
 
     def entry(self, id_: str) -> Entry | None:
@@ -113,7 +113,7 @@ class Msr:
         found = self._call("GET", _settings(user), absent="NO_SUCH_USER")
         # The reference has a capital C in the answer and a lower-case one in the request.
         if not isinstance(found, dict | None):
-            raise _odd_answer("an account's settings")
+            raise odd_answer("an account's settings")
         return None if found is None else str(found.get("ContentCacheUUID") or found.get("contentCacheUUID") or "")
 
     def point(self, user: str, id_: str) -> None:
@@ -147,7 +147,7 @@ class Msr:
         if not answer.body and method != "GET":
             return None
         try:
-            return json.loads(answer.body)
+            return https.parsed(answer.body)
         except ValueError:
             raise Refusal(
                 f"found no JSON at {self.url}{path}, expected MSR's API: check that msr-cache:msr.url is MSR"
@@ -181,10 +181,11 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     try:
         return Entry(str(found["id"]), str(found["name"]), str(found["host"]))
     except (KeyError, TypeError):
-        raise _odd_answer("a content cache") from None
+        raise odd_answer("a content cache") from None
 
 
-def _odd_answer(expected: str) -> Refusal:
+def odd_answer(expected: str) -> Refusal:
+    """Return the error for an answer that is something else."""
     return Refusal(f"MSR's answer is not {expected}, as expected: check msr-cache:msr.url and msr.version")
 
 
@@ -194,6 +195,6 @@ def _settings(user: str) -> str:
 
 def _reason(body: bytes) -> str:
     try:
-        return "; ".join(str(error["message"]) for error in json.loads(body)["errors"])
+        return "; ".join(str(error["message"]) for error in https.parsed(body)["errors"])
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace").strip() or "no explanation"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from msr_cache.foreign import shown
-from msr_cache.https import root_cause
+from msr_cache.https import parsed, root_cause
 from msr_cache.refusal import Refusal
 from msr_cache.swarm import environment
 
@@ -25,8 +25,6 @@ API_VERSION = "1.41"
 _LISTS = ("/nodes", "/services", "/tasks", "/configs", "/secrets")
 _SKEW = 60
 """Seconds by which clocks may differ without a word."""
-_LONGEST = 500
-"""Characters of a manager's error message that an error repeats."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class Manager:
             answer = self._connection.ask(method, url, body)
         except (OSError, ValueError, HTTPException) as error:
             cause = root_cause(error)
-            reason = str(cause) or type(cause).__name__
+            reason = shown(cause) or type(cause).__name__
             raise Refusal(f"msr-cache:swarm: the manager at {self.address} can't be reached ({reason})") from None
         self._ahead = answer.ahead
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -177,8 +175,8 @@ class Manager:
 
     def _parsed(self, answer: Answer, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
         try:
-            found = json.loads(answer.body)
-        except (ValueError, RecursionError):
+            found = parsed(answer.body)
+        except ValueError:
             raise self._odd_answer(path) from None
         if not isinstance(found, kind) or (kind is list and not all(isinstance(item, dict) for item in found)):
             raise self._odd_answer(path)
@@ -193,10 +191,9 @@ class Manager:
 
 def _message(answer: Answer) -> str:
     try:
-        text = str(json.loads(answer.body)["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = answer.body.decode(errors="replace").strip() or answer.reason
-    return text[:_LONGEST]
+        return str(parsed(answer.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.body.decode(errors="replace").strip() or answer.reason
 
 
 def address_from_json(text: str | None) -> Address:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import socket
 import ssl
 import threading
@@ -15,7 +17,7 @@ import pytest
 
 from lab.authority import Issued, issue
 from msr_cache import https
-from msr_cache.commands import ca
+from msr_cache.commands import ca, verify
 from msr_cache.https import Client, DeadlinePassed, TooLarge, Unanswered, Untrusted
 from msr_cache.refusal import Refusal
 from tests.certificates import Made, make
@@ -149,6 +151,7 @@ def test_nothing_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         with serving(tmp_path, answering(HEAD + b"\r\n")) as (url, asked):
             assert Client(url, SERVED.ca, seconds=2).ask("GET", "/", {}).status == 200
+            assert Client(url, SERVED.ca, seconds=2).certificate()
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()
@@ -228,6 +231,18 @@ def test_a_password_is_in_no_error_and_the_user_of_a_url_is_not_sent(tmp_path: P
         assert not [error for error in errors if SECRET in error or "me" in error.split(":")]
     assert len(asked) == 1
     assert b"uthorization" not in asked[0]
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:99999", "https://127.0.0.1:x", "https://[::1", "https://a b", "h"])
+def test_a_url_that_is_none_is_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="expected https://host") as caught:
+        ca.main([url])
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"a": {"url": url}})))
+    with pytest.raises(SystemExit, match="found no caches on standard input"):
+        verify.main([])
+    with pytest.raises((Unanswered, ValueError)):
+        Client(url, None).ask("GET", "/", {})
 
 
 def test_the_command_shows_no_password_of_a_url() -> None:

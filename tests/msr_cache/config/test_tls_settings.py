@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,10 @@ def test_a_csr_that_waits_is_a_warning() -> None:
     (warning,) = settings_with({".tls": {"source": "csr"}}).warnings()
     assert warning.startswith(f"{AT}: the cache runs on a self-signed certificate of the same key, until")
     assert list(settings_with({".tls": SIGNED}).warnings()) == []
+
+
+def test_a_pipe_in_the_place_of_a_certificate_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cert.pem")
+    for path in (str(tmp_path / "cert.pem"), "/dev/zero"):
+        with pytest.raises(Refusal, match=r"a file that can be read \(not a regular file\)"):
+            settings_with({".tls": {"source": "provided", "certificate": path, "key": path}})

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from lab.site import Site
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCaProvider
 from tests.msr_cache.conftest import NOWHERE, configured, refusal
+from tests.msr_cache.test_https import HEAD, answering, serving
 
 on_a_site = pytest.mark.swarm
 
@@ -110,6 +112,16 @@ def test_a_server_that_speaks_no_tls_is_reported() -> None:
         _, (line,) = check(url)
         thread.join()
     assert line.startswith(f"msr-cache:msr.url: MSR at {url} can't be reached from here (")
+
+
+def test_a_redirect_at_ca_is_not_followed_and_what_it_leads_to_is_not_shown(tmp_path: Path) -> None:
+    with serving(tmp_path / "inside", answering(HEAD + b"\r\nan internal server's secret")) as (inside, asked):
+        for target in (inside.encode(), b"http://127.0.0.1:1"):
+            moved = b"HTTP/1.1 302 Found\r\nLocation: " + target + b"/ca\r\nContent-Length: 0\r\n\r\n"
+            with serving(tmp_path / "msr", answering(moved)) as (url, _):
+                _, (line,) = check(url)
+                assert line.startswith(f"msr-cache:msr.url: {url}/ca answered 302, expected 200. Check")
+    assert asked == []
 
 
 @on_a_site
