@@ -27,7 +27,7 @@ def certificates(pem: str) -> list[x509.Certificate]:
         raise ValueError("found a private key, expected a certificate in PEM")
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ValueError(
             f"found '{shown(pem.strip(), longest=40) or 'nothing'}', which is no PEM, expected a certificate between "
             "BEGIN and END CERTIFICATE lines"
