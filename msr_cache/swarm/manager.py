@@ -25,8 +25,6 @@ API_VERSION = "1.41"
 _LISTS = ("/nodes", "/services", "/tasks", "/configs", "/secrets")
 _SKEW = 60
 """Seconds by which clocks may differ without a word."""
-_LONGEST = 500
-"""Characters of a manager's error message that an error repeats."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ class Manager:
             answer = self._connection.ask(method, url, body)
         except (OSError, ValueError, HTTPException) as error:
             cause = root_cause(error)
-            reason = str(cause) or type(cause).__name__
+            reason = shown(cause) or type(cause).__name__
             raise Refusal(f"msr-cache:swarm: the manager at {self.address} can't be reached ({reason})") from None
         self._ahead = answer.ahead
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -193,10 +191,9 @@ class Manager:
 
 def _message(answer: Answer) -> str:
     try:
-        text = str(json.loads(answer.body)["message"])
+        return str(json.loads(answer.body)["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        text = answer.body.decode(errors="replace").strip() or answer.reason
-    return text[:_LONGEST]
+        return answer.body.decode(errors="replace").strip() or answer.reason
 
 
 def address_from_json(text: str | None) -> Address:

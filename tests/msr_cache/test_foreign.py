@@ -34,6 +34,7 @@ ESCAPED = "MSR CA\\nSHA-256:            00\\x1b[1A\\x1b[2K\\r\\u202e\\u2028\\x9b
         ("CN=Bücher 書店", "CN=Bücher 書店"),
         (FORGED, ESCAPED),
         ("\ud800", "\\ud800"),
+        ("a\tb", "a b"),
         (None, "None"),
         ("x" * 401, "x" * 397 + "..."),
     ],
