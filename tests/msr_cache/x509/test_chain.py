@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
         given(LEAF, SUB, root=make("Root", ca=True)),
         ("ca", "found CN=Root with another key than the one that signed CN=Sub"),
     ),
-    "a leaf as root": (given(LEAF, SUB, root=ROOT.again()), ("ca", "found CN=Root, which clients refuse")),
+    "a leaf as root": (given(LEAF, SUB, root=ROOT.again()), ("ca", "found CN=Root, which does not verify")),
     "an expired root": (
         given(LEAF, SUB, root=ROOT.again(ca=True, days=(-9, -1))),
         ("ca", "found CA CN=Root, which exp"),
@@ -210,10 +210,10 @@ REFUSED_CA: dict[str, tuple[Given, tuple[str, str]]] = {
     "not yet valid": (ca(make("Ca", ca=True, days=(1.5, 90))), ("certificate", "which is not valid before")),
     "ends within the window": (ca(make("Ca", ca=True, days=(-9, 9))), ("certificate", "within renewDays (30)")),
     "leads to no root": (ca(SUB), ("certificate", "is signed by CN=Root, which is missing: append it")),
-    "deeper than allowed": (ca(SECOND, SUB, ROOT), ("certificate", "found CN=Sub, which clients refuse")),
+    "deeper than allowed": (ca(SECOND, SUB, ROOT), ("certificate", "found CN=Sub, which does not verify")),
     "for other names": (
         ca(make("Ca", ca=True, more=((x509.NameConstraints([x509.DNSName("example.org")], None), True),))),
-        ("certificate", f"found CN=Ca, which clients refuse for {HOST}: no permitted name constraints"),
+        ("certificate", f"found CN=Ca, which does not verify for {HOST}: no permitted name constraints"),
     ),
     "two certificates, the second of another": (ca(SUB, OTHER), ("certificate", "is signed by CN=Root, which is miss")),
 }
