@@ -11,10 +11,13 @@ def shown(text: object, secrets: Iterable[str] = (), longest: int = _LONGEST) ->
     What doesn't print is escaped: a line break could forge a line of ours, and an escape sequence hide one. Secrets go
     before the text is cut: half of one would stay.
     """
-    line = str(text)
+    line = str(text).replace("\t", " ")
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         line = line.replace(secret, "[secret]")
-    line = "".join(
-        each if each.isprintable() or each == "\t" else each.encode("unicode_escape").decode() for each in line
-    )
+    # Cut twice: nothing is escaped that is not shown, and what is escaped is longer.
+    line = "".join(map(_printable, line[: longest + 1]))
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def _printable(each: str) -> str:
+    return each if each.isprintable() else each.encode("unicode_escape").decode()

@@ -131,7 +131,7 @@ class Msr:
                     "Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new pin (from python -m "
                     f"msr_cache ca {self.url}), then run pulumi up"
                 )
-            message = f"{method} {path.partition('?')[0]}: MSR at {self.url} {error}. {advice}"
+            message = f"{method} {shown(path.partition('?')[0])}: MSR at {self.url} {error}. {advice}"
             raise type(error)(message) from None
 
     def _call(self, method: str, path: str, content: object = None, *, absent: str = "") -> Any:  # noqa: ANN401 - JSON

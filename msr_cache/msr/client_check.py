@@ -179,5 +179,5 @@ def get(target: Target, path: str) -> tuple[int, str, str]:
         answer = target.client().ask("GET", path, {}, write=digest.update)
     except Failed as error:
         meaning = "the cache stopped or hangs: docker service logs shows why"
-        raise target.failed(f"GET {urlsplit(path).path}: the cache {error}", meaning) from None
+        raise target.failed(f"GET {shown(urlsplit(path).path)}: the cache {error}", meaning) from None
     return answer.status, answer.headers.get(_VERSION, ""), f"sha256:{digest.hexdigest()}"

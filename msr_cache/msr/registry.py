@@ -71,7 +71,7 @@ class MsrRegistry:
             answer = self._msr.ask("GET", path, {**headers, **self._logins[scope]})
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise Refusal(
-                f"MSR at {self._msr.url} answered GET {path} with {answer.status}: "
+                f"MSR at {self._msr.url} answered GET {shown(path)} with {answer.status}: "
                 f"{self._user} must have the right to list and pull an image to test the cache with"
             )
         return answer

@@ -18,7 +18,7 @@ from select import select
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from msr_cache.https import Timed
+from msr_cache.https import AS_GO, Timed
 
 TIMEOUT = 20
 """Seconds to wait for the connection, and for the next bytes of an answer."""
@@ -61,8 +61,8 @@ def connect(host: str, cert_path: str | None) -> Timed:
     plain.settimeout(TIMEOUT)
     if cert_path is None:
         return plain
-    # Not create_default_context: it is stricter than Go, the provider's language.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags = AS_GO  # Go is the provider's language
     context.sslsocket_class = _Tls
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")

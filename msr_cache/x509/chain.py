@@ -234,11 +234,23 @@ def _for_signing(_: object, _certificate: x509.Certificate, usage: x509.KeyUsage
         raise ValueError("it may sign no certificates, expected key usage keyCertSign")
 
 
-_EITHER = Criticality.AGNOSTIC
-_ANY = ExtensionPolicy.permit_all().may_be_present(x509.ExtendedKeyUsage, _EITHER, _for_servers)
+_EITHER, _NOT_CRITICAL = Criticality.AGNOSTIC, Criticality.NON_CRITICAL
+_ANY = (
+    ExtensionPolicy.permit_all()
+    .may_be_present(x509.ExtendedKeyUsage, _EITHER, _for_servers)
+    .may_be_present(x509.CertificatePolicies, _EITHER, None)
+    .may_be_present(x509.CRLDistributionPoints, _EITHER, None)
+    .may_be_present(x509.AuthorityInformationAccess, _NOT_CRITICAL, None)
+    .may_be_present(x509.AuthorityKeyIdentifier, _NOT_CRITICAL, None)
+    .may_be_present(x509.SubjectKeyIdentifier, _NOT_CRITICAL, None)
+    .require_not_present(x509.PolicyConstraints)
+)
 _SERVER = _ANY.require_present(x509.SubjectAlternativeName, _EITHER, None)
 _CA = _ANY.require_present(x509.BasicConstraints, _EITHER, None).may_be_present(x509.KeyUsage, _EITHER, _for_signing)
-"""What Go asks for; by default the verifier asks for more, as the CA/Browser Forum does of public CAs."""
+"""What Go asks for, each version of it; by default the verifier asks for what the CA/Browser Forum asks of public CAs.
+
+Go refuses critical policy constraints before 1.24, and all that no policy meets since.
+"""
 
 
 def _refusals(path: Sequence[Link], hosts: Iterable[str]) -> Iterator[Mistake]:
@@ -248,7 +260,7 @@ def _refusals(path: Sequence[Link], hosts: Iterable[str]) -> Iterator[Mistake]:
             if certificate.version is x509.Version.v1 and end == len(path) > 1:
                 continue  # the verifier knows none; it has no extensions, and all else about it is known to be right
             if problem := _refusal([link for _, link in path[:end]], host):
-                yield key, f"found {pem.name(certificate)}, which clients refuse for {host}: {problem}"
+                yield key, f"found {pem.name(certificate)}, which does not verify for {host}: {problem}"
                 return
 
 

@@ -27,10 +27,10 @@ def certificates(pem: str) -> list[x509.Certificate]:
         raise ValueError("found a private key, expected a certificate in PEM")
     try:
         found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
+        start = shown(pem.strip().partition("\n")[0], longest=40) or "nothing"
         raise ValueError(
-            f"found '{shown(pem.strip(), longest=40) or 'nothing'}', which is no PEM, expected a certificate between "
-            "BEGIN and END CERTIFICATE lines"
+            f"found '{start}', which is no PEM, expected a certificate between BEGIN and END CERTIFICATE lines"
         ) from None
     for number, certificate in enumerate(found, start=1):
         if problem := _damage(certificate):

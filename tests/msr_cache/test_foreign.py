@@ -14,6 +14,7 @@ from msr_cache import https
 from msr_cache.commands import ca
 from msr_cache.foreign import shown
 from msr_cache.msr.api import Credentials, Entry, Msr
+from msr_cache.msr.registry import MsrRegistry
 from msr_cache.refusal import Refusal
 from msr_cache.rollout.diagnosis import explain
 from msr_cache.swarm.manager import EngineError
@@ -24,6 +25,7 @@ from msr_cache.x509.chain import Given, server_mistakes
 from tests.certificates import HOST, make
 from tests.msr_cache.conftest import ScriptedSwarm, message, node, task
 
+ELSEWHERE = {"www-authenticate": 'Bearer realm="https://a\x1b2K\u202e/"'}
 FORGED = "MSR CA\nSHA-256:            00\x1b[1A\x1b[2K\r\u202e\u2028\x9b31m\x00"
 ESCAPED = "MSR CA\\nSHA-256:            00\\x1b[1A\\x1b[2K\\r\\u202e\\u2028\\x9b31m\\x00"
 
@@ -34,6 +36,7 @@ ESCAPED = "MSR CA\\nSHA-256:            00\\x1b[1A\\x1b[2K\\r\\u202e\\u2028\\x9b
         ("CN=Bücher 書店", "CN=Bücher 書店"),
         (FORGED, ESCAPED),
         ("\ud800", "\\ud800"),
+        ("a\tb", "a b"),
         (None, "None"),
         ("x" * 401, "x" * 397 + "..."),
     ],
@@ -102,6 +105,19 @@ def test_no_part_of_a_password_that_msr_repeats_is_shown(
 
 def test_an_error_of_msr_stays_on_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ESCAPED in refused(FORGED.encode(), "secret", monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [https.Answer(404, {}, b""), https.Answer(401, ELSEWHERE, b"")],
+)
+def test_no_name_in_msrs_registry_breaks_the_line_that_refuses_it(
+    last: https.Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([https.Answer(200, {}, json.dumps({"repositories": [FORGED]}).encode()), last])
+    monkeypatch.setattr(https.Client, "ask", lambda *_: next(answers))
+    registry = MsrRegistry(Msr("https://msr.example.com", None, Credentials("admin", "secret")))
+    assert message(registry.sample).isprintable()
 
 
 def test_a_swarms_answer_and_a_tasks_log_stay_on_their_lines() -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from msr_cache.x509.chain import Given, ca_mistakes, chain_of, matches_key, server_mistakes
 from tests.certificates import HOST, Made, by_openssl, make, rsa_key
@@ -40,6 +40,10 @@ RIGHT = given(LEAF, SUB)
 def server(**options: Any) -> Given:
     """A leaf of the sub CA that is right but for these options."""
     return given(SUB.sign(HOST, **({"sans": HOSTS} | options)), SUB)
+
+
+def damaged(oid: x509.ObjectIdentifier) -> Given:
+    return server(sans=(), signs=None, more=((x509.UnrecognizedExtension(oid, b"\x30\x05"), True),))
 
 
 def again(made: Made, **options: Any) -> Made:
@@ -82,6 +86,7 @@ def public(made: Made) -> str:
     return made.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+DAMAGED = "found a damaged certificate, number 1 ("
 ADD = "which is missing: add it as tls.intermediates, or as tls.ca if clients trust it"
 REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
     # The texts.
@@ -92,6 +97,8 @@ REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
         ("certificate", "found a private key"),
     ),
     "certificate: cut off": (replace(RIGHT, certificate=LEAF.pem[:300]), ("certificate", "which is no PEM")),
+    "certificate: damaged key usage": (damaged(ExtensionOID.KEY_USAGE), ("certificate", DAMAGED)),
+    "certificate: damaged SAN": (damaged(ExtensionOID.SUBJECT_ALTERNATIVE_NAME), ("certificate", DAMAGED)),
     "intermediates: no PEM": (replace(RIGHT, intermediates="x"), ("intermediates", "which is no PEM")),
     "ca: no PEM": (replace(RIGHT, ca="x"), ("ca", "which is no PEM")),
     # The key.
@@ -141,7 +148,7 @@ REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
         given(LEAF, SUB, root=make("Root", ca=True)),
         ("ca", "found CN=Root with another key than the one that signed CN=Sub"),
     ),
-    "a leaf as root": (given(LEAF, SUB, root=ROOT.again()), ("ca", "found CN=Root, which clients refuse")),
+    "a leaf as root": (given(LEAF, SUB, root=ROOT.again()), ("ca", "found CN=Root, which does not verify")),
     "an expired root": (
         given(LEAF, SUB, root=ROOT.again(ca=True, days=(-9, -1))),
         ("ca", "found CA CN=Root, which exp"),
@@ -203,10 +210,10 @@ REFUSED_CA: dict[str, tuple[Given, tuple[str, str]]] = {
     "not yet valid": (ca(make("Ca", ca=True, days=(1.5, 90))), ("certificate", "which is not valid before")),
     "ends within the window": (ca(make("Ca", ca=True, days=(-9, 9))), ("certificate", "within renewDays (30)")),
     "leads to no root": (ca(SUB), ("certificate", "is signed by CN=Root, which is missing: append it")),
-    "deeper than allowed": (ca(SECOND, SUB, ROOT), ("certificate", "found CN=Sub, which clients refuse")),
+    "deeper than allowed": (ca(SECOND, SUB, ROOT), ("certificate", "found CN=Sub, which does not verify")),
     "for other names": (
         ca(make("Ca", ca=True, more=((x509.NameConstraints([x509.DNSName("example.org")], None), True),))),
-        ("certificate", f"found CN=Ca, which clients refuse for {HOST}: no permitted name constraints"),
+        ("certificate", f"found CN=Ca, which does not verify for {HOST}: no permitted name constraints"),
     ),
     "two certificates, the second of another": (ca(SUB, OTHER), ("certificate", "is signed by CN=Root, which is miss")),
 }

@@ -1,4 +1,4 @@
-"""A chain is accepted exactly if docker's client accepts it: each verdict here was compared with that of Go 1.26."""
+"""A chain is accepted if docker's client accepts it, but for weak keys: each verdict was compared with Go 1.26's."""
 
 from __future__ import annotations
 
@@ -51,6 +51,9 @@ def deep(*lengths: int | None) -> Given:
     return chain(made[-1].sign(HOST, sans=SANS), *reversed(made[1:]))
 
 
+POLICY = x509.PolicyInformation(x509.ObjectIdentifier("1.3.6.1.4.1.99999.2"), None)
+LISTS = x509.DistributionPoint([x509.UniformResourceIdentifier("http://ca/crl")], None, None, None)
+POLICIES = ((x509.CertificatePolicies([POLICY]), True), (x509.CRLDistributionPoints([LISTS]), True))
 SMALL_ROOT = make("Small", ca=True, private=rsa_key(1024))
 ED25519_ROOT = make("Ed25519", ca=True, private=Ed25519PrivateKey.generate())
 CONSTRAINED_ROOT = make("Root", ca=True, **names("example.org"))
@@ -79,6 +82,7 @@ ACCEPTED: dict[str, Given] = {
     "an intermediate for any use": under(
         more=((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), False),)
     ),
+    "critical policies and places of revocation lists": under(more=POLICIES, leaf={"more": POLICIES}),
     "an unknown extension that is not critical": under(more=((UNKNOWN, False),), leaf={"more": ((UNKNOWN, False),)}),
     "no key usage in the CAs": under(make("Root", ca=True, signs=None), signs=None, leaf={"signs": None}),
     "key identifiers that clients don't compare": under(
@@ -125,34 +129,52 @@ REFUSED: dict[str, tuple[Given, str, str]] = {
     "a certificate for clients": (
         under(leaf={"uses": (ExtendedKeyUsageOID.CLIENT_AUTH,)}),
         "certificate",
-        f"CN={HOST}, which clients refuse for {HOST}: it is not for servers",
+        f"CN={HOST}, which does not verify for {HOST}: it is not for servers",
     ),
     "an intermediate for clients": (
         under(more=((CLIENTS, False),)),
         "intermediates",
-        f"found CN=Sub, which clients refuse for {HOST}: it is not for servers",
+        f"found CN=Sub, which does not verify for {HOST}: it is not for servers",
     ),
-    "a root for clients": (under(CLIENTS_ROOT), "ca", "found CN=Root, which clients refuse"),
-    "an intermediate that may not sign": (under(signs=False), "intermediates", "found CN=Sub, which clients refuse"),
-    "a root that may not sign": (under(make("Root", ca=True, signs=False)), "ca", "found CN=Root, which clients ref"),
+    "a root for clients": (under(CLIENTS_ROOT), "ca", "found CN=Root, which does not verify"),
+    "an intermediate that may not sign": (under(signs=False), "intermediates", "found CN=Sub, which does not verify"),
+    "a root that may not sign": (under(make("Root", ca=True, signs=False)), "ca", "found CN=Root, which does not ver"),
     "an unknown critical extension in the leaf": (under(leaf={"more": ((UNKNOWN, True),)}), "certificate", "1.3.6.1"),
     "an unknown critical extension in a CA": (under(more=((UNKNOWN, True),)), "intermediates", "1.3.6.1.4.1.99999.1"),
+    "a critical key identifier of a CA": (
+        under(more=((x509.SubjectKeyIdentifier(b"1"), True),)),
+        "intermediates",
+        "criticality",
+    ),
+    "a critical key identifier of the leaf": (
+        under(leaf={"more": ((x509.AuthorityKeyIdentifier(b"1", None, None), True),)}),
+        "certificate",
+        "criticality",
+    ),
+    "a CA that requires policies, of which there are none": (
+        under(more=((x509.PolicyConstraints(0, None), False),)),
+        "intermediates",
+        "found CN=Sub, which does not verify",
+    ),
     "secp256k1": (
         under(leaf={"private": ec.generate_private_key(ec.SECP256K1())}),
         "certificate",
         "some clients refuse (secp256k1), expected RSA",
     ),
-    "P-224": (under(private=ec.generate_private_key(ec.SECP224R1())), "intermediates", "(secp224r1)"),
     "DSA": (under(leaf={"private": dsa.generate_private_key(1024)}), "certificate", "(DSA)"),  # noqa: S505
-    "a root with a small key": (under(SMALL_ROOT), "ca", "(RSA of 1024 bits)"),
-    "an Ed25519 root": (under(ED25519_ROOT), "ca", "(Ed25519)"),
     "a large key": (Given(LARGE.pem, SUB.pem, ROOT.pem), "certificate", "(RSA of 8200 bits)"),
-    "deeper than allowed": (deep(0, None), "intermediates", "found CN=Sub 0, which clients refuse"),
+    "deeper than allowed": (deep(0, None), "intermediates", "found CN=Sub 0, which does not verify"),
     "an intermediate of X.509 version 1": (
         chain(OLD_SUB.sign(HOST, sans=SANS), OLD_SUB),
         "intermediates",
-        "found CN=Sub, which clients refuse",
+        "found CN=Sub, which does not verify",
     ),
+}
+# Docker's client would take these, but not all others would; the last one our verifier doesn't know.
+STRICTER: dict[str, tuple[Given, str, str]] = {
+    "P-224": (under(private=ec.generate_private_key(ec.SECP224R1())), "intermediates", "(secp224r1)"),
+    "a root with a small key": (under(SMALL_ROOT), "ca", "(RSA of 1024 bits)"),
+    "an Ed25519 root": (under(ED25519_ROOT), "ca", "(Ed25519)"),
 }
 
 
@@ -161,9 +183,9 @@ def test_what_dockers_client_accepts_is_accepted(case: str) -> None:
     assert server_mistakes(ACCEPTED[case], SANS) == []
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", [*REFUSED, *STRICTER])
 def test_what_dockers_client_refuses_is_refused_with_the_culprit_and_its_key(case: str) -> None:
-    given, key, words = REFUSED[case]
+    given, key, words = (REFUSED | STRICTER)[case]
     found = server_mistakes(given, SANS)
     assert [at for at, _ in found] == [key], found
     assert words in found[0][1]
