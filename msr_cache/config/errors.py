@@ -29,7 +29,7 @@ _EXPECTED = {
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "{ge} or more",
     "int_type": "a whole number",
-    "less_than_equal": "{le} or less",
+    "less_than_equal": "{le:g} or less",
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "a map",
