@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 
 from msr_cache.certificate import Certificate, renewal_hook
-from msr_cache.config.settings import ResourceAmount, Settings
+from msr_cache.config.settings import ResourceAmount, Settings, memory_bytes
 from msr_cache.files import Files
 from msr_cache.placement import Placement, try_move
 from msr_cache.resources.image import Image, refuse_resolvable
@@ -23,7 +23,6 @@ from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.ownership import Owner, service_name
 
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _PORT_IS_OPEN = (
     "for table in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
     '[ "${{address##*:}}$state" = {port:04X}0A ] && exit 0; done <$table; done; exit 1'
@@ -169,7 +168,7 @@ def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
 def _amount(amount: ResourceAmount) -> dict[str, int]:
     return {
         "nano_cpus": round((amount.cpus or 0) * 1e9),
-        "memory_bytes": int(amount.memory[:-1]) * _UNITS[amount.memory[-1]] if amount.memory else 0,
+        "memory_bytes": memory_bytes(amount.memory) if amount.memory else 0,
     }
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
 
+from msr_cache import foreign
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -20,6 +22,7 @@ EMPTY = "must not be empty"
 NO_ENTRY = "must have at least one entry"
 _LONGEST_VALUE = 80
 """Characters of a value that a line shows."""
+_LONGEST_LINE = 10_000
 _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a map",
@@ -29,7 +32,7 @@ _EXPECTED = {
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "{ge} or more",
     "int_type": "a whole number",
-    "less_than_equal": "{le} or less",
+    "less_than_equal": "{le:g} or less",
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "a map",
@@ -46,7 +49,8 @@ class Mistake(NamedTuple):
 
     def line(self, project: str) -> str:
         """Return the line that the operator reads."""
-        return f"{project}:{dotted(self.path)}: {self.text}"
+        # A key, too, may hold what doesn't print. The names of all known keys are longer than a text from outside.
+        return foreign.shown(f"{project}:{dotted(self.path)}: {self.text}", longest=_LONGEST_LINE)
 
 
 def dotted(path: Path) -> str:

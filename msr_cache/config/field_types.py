@@ -18,7 +18,10 @@ _HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_HOST = 253
 """Characters (RFC 1035)."""
 _LARGEST_PORT = 65535
-_DURATION = r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
+_NANOSECONDS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
+_DURATION = rf"0|([0-9]+(\.[0-9]+)?({'|'.join(_NANOSECONDS)}))+"
+_LONGEST_DURATION = 1 << 63
+"""Nanoseconds: Go's time.Duration is an int64."""
 
 
 def value_at(config: object, *path: str | int) -> object:
@@ -45,9 +48,12 @@ def is_host(text: str) -> bool:
 
 def go_duration(value: object) -> object:
     """Return `value` if Go reads it as a time.Duration with a unit; otherwise raise ValueError."""
-    if isinstance(value, str) and re.fullmatch(_DURATION, value):
-        return value
     expected = "a number with ms, s, m or h, such as 24h or 1h30m"
+    if isinstance(value, str) and re.fullmatch(_DURATION, value):
+        parts = re.findall(r"([0-9.]+)([^0-9.]+)", value)
+        if sum(float(number) * _NANOSECONDS[unit] for number, unit in parts) < _LONGEST_DURATION:
+            return value
+        expected = "292 years or less"
     if str(value).isdecimal():
         # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
         raise ValueError(f"found {shown(value)}, which means nanoseconds without a unit; expected {expected}")

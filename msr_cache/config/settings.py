@@ -40,6 +40,7 @@ LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
 _EVERY_NODE = "every node"
 _IMAGES = {"dtr": "mirantis/dtr-content-cache", "msr": "registry.mirantis.com/msr/msr-content-cache"}
+_SHIFTS = {"k": 10, "m": 20, "g": 30}
 DEFAULT_STORAGE = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
 
 
@@ -56,6 +57,18 @@ def _matching(pattern: str, expected: str) -> BeforeValidator:
 def _host(value: str) -> str:
     if not is_host(value):
         raise ValueError(mismatch(value, "a host name or IP address alone: no scheme, port, path or blank"))
+    return value
+
+
+def memory_bytes(text: str) -> int:
+    """Return the bytes of a number with a unit, such as 512m."""
+    return int(text[:-1]) << _SHIFTS[text[-1]]
+
+
+def _memory(value: str) -> str:
+    # swarmkit, controlapi/service.go, refuses less; more is no machine's.
+    if not 4 << 20 <= memory_bytes(value) <= 1 << 50:
+        raise ValueError(mismatch(value, "4m to 1048576g"))
     return value
 
 
@@ -80,7 +93,11 @@ ImageName = Annotated[
 LabelKey = Annotated[
     str, _matching(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
 ]
-MemorySize = Annotated[str, _matching(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
+MemorySize = Annotated[
+    str,
+    AfterValidator(_memory),
+    _matching(r"[1-9][0-9]{0,9}[kmg]", "a number and a unit (k, m, g), such as 512m"),
+]
 Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
 SwarmHost = Annotated[str, BeforeValidator(swarm_host)]
 ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
@@ -148,7 +165,7 @@ class Msr(_Section):
 
     url: HttpsOrigin
     version: Annotated[
-        str, _matching(r"[23]\.[0-9]+(\.[0-9]+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
+        str, _matching(r"[23](\.[0-9]{1,3}){1,2}", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
     ] = "2.9"
     ca: Literal["fetch", "system"] | GivenCa = "fetch"
     user: Account | None = None
@@ -269,7 +286,8 @@ class LocalCa(_Section):
 class ResourceAmount(_Section):
     """CPUs (cores) and memory (bytes with a unit) of one task."""
 
-    cpus: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)] | None = None
+    # At least what swarmkit takes (controlapi/service.go), at most what Linux does (NR_CPUS).
+    cpus: Annotated[float, Field(ge=0.001, le=8192, strict=False, allow_inf_nan=False)] | None = None
     memory: MemorySize | None = None
 
 
@@ -301,7 +319,7 @@ class Cache(_Section):
     nodes: Annotated[list[NodeName], Field(min_length=1), _unique("node")]
     port: Port = 443
     publish_mode: Literal["ingress", "host"] = "ingress"
-    replicas: Annotated[int, Field(ge=0)] = 1
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     image: ImageName | None = None
     resolve_image: bool = True
     label: LabelKey | None = None
@@ -385,7 +403,7 @@ class Settings(_Section):
             *self._shared_labels(),
             *self._shared_accounts(),
             *self._shared_ports(),
-            *self._unpublished_ports(),
+            *self._served_elsewhere(),
             *self._missing_account(),
             *self._unproven_msr(),
             *self._certificate_mistakes(),
@@ -414,12 +432,16 @@ class Settings(_Section):
             text = f"found {other.port}, which cache {first} publishes on {place} too, expected another, or {choice}"
             yield Mistake(("caches", name, "port"), text)
 
-    def _unpublished_ports(self) -> Iterator[Mistake]:
+    def _served_elsewhere(self) -> Iterator[Mistake]:
+        """Yield what makes a cache serve elsewhere than at its URL."""
         for name, cache in self.caches.items():
-            http = as_map(cache.registry_config.get("http"))
+            http, path = as_map(cache.registry_config.get("http")), ("caches", name, "registryConfig", "http")
             if "addr" in http and str(http["addr"]).rpartition(":")[2] != str(cache.port):
                 text = mismatch(http["addr"], f"port {cache.port}, which is published; `port` changes both")
-                yield Mistake(("caches", name, "registryConfig", "http", "addr"), text)
+                yield Mistake((*path, "addr"), text)
+            if isinstance(host := http.get("host"), str) and host != cache.url:
+                text = mismatch(host, f"{cache.url}, the cache's URL; `fqdn` and `port` change both")
+                yield Mistake((*path, "host"), text)
 
     def _missing_account(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():

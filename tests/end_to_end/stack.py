@@ -67,6 +67,7 @@ class Stack:
     site: Site
     plugins: str = INSTALLED
     printed: list[str] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +121,7 @@ class Stack:
 
     def set_secret(self, path: str, value: str) -> None:
         """`pulumi config set --path --secret`, as an operator does it after the rest of the file is written."""
+        self.given.add(value)
         self.ask("config", "set", "--path", "--secret", path, stdin=value)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -249,8 +251,8 @@ class Stack:
         return pull(url, Site.app_repository, Site.app_tag, told["certificatePem"], address=address)
 
     def secrets(self) -> set[str]:
-        """Return pieces of all secret values in the state, none of which may be seen anywhere."""
-        found = {PASSPHRASE, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
+        """Return the secrets given, and pieces of those in the state, none of which may be seen anywhere."""
+        found = {PASSPHRASE, *self.given, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
         for user, secret in (*PASSWORDS.items(), *ACCESS_TOKENS.items()):
             found.add(base64.b64encode(f"{user}:{secret}".encode()).decode())
         for text in _secret_texts(self.export(show_secrets=True)):

@@ -74,6 +74,25 @@ def test_a_secret_in_plain_text_is_refused_at_its_key_though_another_is_encrypte
     stack.must(stack.preview())
 
 
+def test_a_registry_that_does_not_start_with_a_storage_key_shows_it_nowhere(stack: Stack) -> None:
+    """Its own log is in the error; each test ends with a search for all secrets that were given."""
+    stack.deploy()
+    registry = {"notifications": {"endpoints": [{"name": "hook", "timeout": "1s", "threshold": 1, "backoff": "1s"}]}}
+    stack.configure({"storage": {"s3": {"region": "nowhere", "bucket": "b"}}, "registryConfig": registry})
+    at = f"msr-cache:caches.{CACHE}"
+    stack.set_secret(f"{at}.storage.s3.accesskey", "canary-of-the-id")
+    stack.set_secret(f"{at}.storage.s3.secretkey", "canary-of-s3")
+    stack.set_secret(f"{at}.registryConfig.notifications.endpoints[0].url", "https://ops:canary-of-a-url@192.0.2.1/")
+    stack.given.add("canary-of-a-url")
+    stack.must(stack.preview())
+    run = stack.up()
+    assert not run.ok
+    assert "a trial task of the new settings did not run" in run.text
+    assert "nowhere" in run.text
+    stack.configure()
+    stack.deploy()
+
+
 def test_a_secret_of_the_operators_own_in_config_yml_comes_and_goes(stack: Stack, swarm: Swarm) -> None:
     stack.deploy()
     generated = config_in(swarm)

@@ -48,6 +48,11 @@ def test_a_misspelt_key_is_named_with_the_nearest_one_at_any_depth(path: str, wr
     assert line == f"msr-cache:{path}.sise: unknown key; did you mean size? (known keys: key, renewDays, size)"
 
 
+def test_a_key_forges_no_line() -> None:
+    (line,) = lines({"a\nmsr-cache:b\x1b[2K": 1})
+    assert line.startswith("msr-cache:a\\nmsr-cache:b\\x1b[2K: unknown key")
+
+
 @pytest.mark.parametrize(("path", "wrap"), WHERE)
 def test_a_secret_is_not_shown_at_any_depth(path: str, wrap: Any) -> None:
     (line,) = lines({path.partition(".")[0]: wrap({"key": 1337})})

@@ -89,6 +89,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("msr.url", "", f"found '', {ORIGIN}"),
     ("msr.version", 2.9, f"found 2.9, {VERSION}"),
     ("msr.version", 3, f"found 3, {VERSION}"),
+    ("msr.version", "2.٩", f"found '2.٩', {VERSION}"),
+    ("msr.version", "2.9.1000", f"found '2.9.1000', {VERSION}"),
     ("msr.version", "v2.9", f"found 'v2.9', {VERSION}"),
     ("msr.version", "4.0", f"found '4.0', {VERSION}"),
     ("msr.version", "2.٩", f"found '2.٩', {VERSION}"),
@@ -130,9 +132,12 @@ WRONG: list[tuple[str, Any, str]] = [
     (".port", True, "found true, expected a whole number"),
     (".publishMode", "Host", "found 'Host', expected 'ingress' or 'host'"),
     (".replicas", -1, "found -1, expected 0 or more"),
+    (".replicas", 10**30, f"found {10**30}, expected 1000 or less"),
     (".replicas", True, "found true, expected a whole number"),
     (".replicas", 1.5, "found 1.5, expected a whole number"),
     (".image", "mirantis/dtr content-cache:2.9.0", f"found 'mirantis/dtr content-cache:2.9.0', {IMAGE}"),
+    (".image", "cache:٢.9.0", f"found 'cache:٢.9.0', {IMAGE}"),
+    (".image", "cache:größe", f"found 'cache:größe', {IMAGE}"),
     (".image", "mirantis/dtr-content-cache", f"found 'mirantis/dtr-content-cache', {IMAGE}"),
     (".image", "localhost:5000/dtr-content-cache", f"found 'localhost:5000/dtr-content-cache', {IMAGE}"),
     (".image", "cache:2.9.٣", f"found 'cache:2.9.٣', {IMAGE}"),
@@ -154,7 +159,12 @@ WRONG: list[tuple[str, Any, str]] = [
     (".resources.limits.memory", "512", f"found '512', {MEMORY}"),
     (".resources.limits.memory", 512, f"found 512, {MEMORY}"),
     (".resources.reservations.memory", "1GiB", f"found '1GiB', {MEMORY}"),
-    (".resources.limits.cpus", 0, "found 0, expected more than 0"),
+    (".resources.limits.memory", "99999999999999999999g", f"found '99999999999999999999g', {MEMORY}"),
+    (".resources.limits.memory", "1048577g", "found '1048577g', expected 4m to 1048576g"),
+    (".resources.limits.memory", "4095k", "found '4095k', expected 4m to 1048576g"),
+    (".resources.limits.cpus", 0, "found 0, expected 0.001 or more"),
+    (".resources.limits.cpus", 1e-10, "found 1e-10, expected 0.001 or more"),
+    (".resources.limits.cpus", 1e300, "found 1e+300, expected 8192 or less"),
     (".resources.limits.cpus", "inf", "found 'inf', expected a finite number"),
     (".update.order", "start first", "found 'start first', expected 'start-first' or 'stop-first'"),
     (".update.monitor", 5, f"found 5, which means nanoseconds without a unit; {DURATION}"),
@@ -199,6 +209,20 @@ def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refus
 def test_a_registry_may_listen_on_the_published_port_of_one_address() -> None:
     over = {"http": {"addr": "10.0.0.7:8443"}}
     assert settings_with({".registryConfig": over, ".port": 8443}).caches["asia"].registry_config == over
+
+
+@pytest.mark.parametrize("host", ["https://cache.asia.example.com", "http://cache.asia.example.com:8443", "elsewhere"])
+def test_a_registry_that_would_send_clients_elsewhere_is_refused(host: str) -> None:
+    (line,) = mistakes(with_changes({".registryConfig.http.host": host, ".port": 8443}))
+    assert line == (
+        f"msr-cache:caches.asia.registryConfig.http.host: found {shown(host)}, expected "
+        "https://cache.asia.example.com:8443, the cache's URL; `fqdn` and `port` change both"
+    )
+
+
+@pytest.mark.parametrize("host", ["https://cache.asia.example.com", None])
+def test_a_registry_may_be_told_the_caches_url_or_none(host: str | None) -> None:
+    settings_with({".registryConfig": {"http": {"host": host}}})
 
 
 def test_every_mistake_is_told_at_once() -> None:
