@@ -144,8 +144,8 @@ class Client:
                 limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
                 raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
             # A ValueError's text repeats a header, which may hold a token, or a URL.
-            reason = "" if isinstance(cause, ValueError) else shown(cause)
-            raise Unanswered(f"can't be reached from here ({reason or type(cause).__name__})") from None
+            why = type(cause).__name__ if isinstance(cause, ValueError) else reason(cause)
+            raise Unanswered(f"can't be reached from here ({why})") from None
 
 
 _Write = Callable[[bytes], object]
@@ -206,3 +206,9 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__context__ is not None and not isinstance(error.__context__, Refusal):
         error = error.__context__
     return error
+
+
+def reason(error: BaseException) -> str:
+    """Return why a request failed, in the words of its first cause, without the system's number of the error."""
+    cause = root_cause(error)
+    return shown(getattr(cause, "strerror", None) or cause) or type(cause).__name__

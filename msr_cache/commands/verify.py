@@ -27,10 +27,12 @@ def main(arguments: list[str]) -> None:
             for name, cache in json.load(sys.stdin).items()
         }
     except (ValueError, KeyError, TypeError, AttributeError):
+        caches = {}
+    if not caches:
         sys.exit("found no caches on standard input, expected the output of `pulumi stack output --json caches`")
-    failed = [target for target in caches.values() if not _passes(target, options.blob)]
+    failed = [name for name, target in caches.items() if not _passes(target, options.blob)]
     if failed:
-        sys.exit(f"{len(failed)} of {len(caches)} caches can't be used from here")
+        sys.exit(f"can't be used from here: {', '.join(failed)}")
 
 
 def _passes(target: Target, blob: Blob | None) -> bool:

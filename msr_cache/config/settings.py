@@ -149,7 +149,8 @@ class GivenCa(_OneKey):
                     "64 lower-case hexadecimal digits without colons, a certificate's SHA-256; or sha256: and"
                     " those of its public key; or a list of these"
                 )
-                raise ValueError(mismatch(pin, expected))
+                hint = "; put it in quotes: YAML reads it as a number" if type(pin) in (int, float) else ""
+                raise ValueError(mismatch(pin, expected) + hint)
         return pins
 
     @field_validator("pem")
@@ -405,6 +406,7 @@ class Settings(_Section):
             *self._shared_ports(),
             *self._served_elsewhere(),
             *self._missing_account(),
+            *self._needed_though_stopped(),
             *self._unproven_msr(),
             *self._certificate_mistakes(),
         ]
@@ -452,6 +454,13 @@ class Settings(_Section):
                     "with pulumi config set --path --secret 'msr-cache:msr.password'"
                 )
                 yield Mistake(("msr", "user"), text)
+
+    def _needed_though_stopped(self) -> Iterator[Mistake]:
+        for name, cache in self.caches.items():
+            if cache.replicas == 0 and self.verify_of(name) != "off":
+                wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
+                text = f"found 0 with {wish}, which needs a cache that serves, expected 1 or more, or no {wish}"
+                yield Mistake(("caches", name, "replicas"), text)
 
     def _unproven_msr(self) -> Iterator[Mistake]:
         if self.msr.user and self.msr.ca == "fetch":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from msr_cache.foreign import shown
-from msr_cache.https import parsed, root_cause
+from msr_cache.https import parsed, reason
 from msr_cache.refusal import Refusal
 from msr_cache.swarm import environment
 
@@ -165,9 +165,8 @@ class Manager:
             url = f"/v{API_VERSION}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
             answer = self._connection.ask(method, url, body)
         except (OSError, ValueError, HTTPException) as error:
-            cause = root_cause(error)
-            reason = shown(cause) or type(cause).__name__
-            raise Refusal(f"msr-cache:swarm: the manager at {self.address} can't be reached ({reason})") from None
+            at = f"msr-cache:swarm: the manager at {self.address}"
+            raise Refusal(f"{at} can't be reached ({reason(error)})") from None
         self._ahead = answer.ahead
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise EngineError(str(self.address), answer.status, _message(answer))

@@ -6,7 +6,7 @@ hangs. Via ssh this would take a second, so the first real request checks it ins
 
 from __future__ import annotations
 
-from msr_cache.foreign import shown
+from msr_cache.https import reason
 from msr_cache.refusal import Refusal
 from msr_cache.swarm.connection import connect
 from msr_cache.swarm.manager import Address
@@ -25,7 +25,7 @@ def probe(address: Address) -> None:
             connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
             answer = connection.recv(1024)
     except (OSError, ValueError) as error:
-        raise _no_answer(address, shown(error)) from None
+        raise _no_answer(address, reason(error)) from None
     if not answer:
         raise _no_answer(address, "the connection was closed")
     if b"HTTPS server" in answer:  # Go's error text

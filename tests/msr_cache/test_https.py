@@ -245,9 +245,10 @@ def test_a_url_that_is_none_is_one_line(url: str, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SystemExit, match="expected https://host") as caught:
         ca.main([url])
     assert "\n" not in str(caught.value)
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"a": {"url": url}})))
-    with pytest.raises(SystemExit, match="found no caches on standard input"):
-        verify.main([])
+    for text in (json.dumps({"a": {"url": url}}), "{}", "none"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        with pytest.raises(SystemExit, match="found no caches on standard input"):
+            verify.main([])
     with pytest.raises((Unanswered, ValueError)):
         Client(url, None).ask("GET", "/", {})
 

@@ -352,6 +352,7 @@ def test_a_pin_of_another_form_is_refused(pin: object) -> None:
     (line,) = mistakes(with_changes({"msr.ca": {"sha256": pin}}))
     assert line.startswith("msr-cache:msr.ca.sha256: ")
     assert "expected 64 lower-case hexadecimal digits without colons, a certificate's SHA-256" in line
+    assert ("put it in quotes" in line) == isinstance(pin, int)
 
 
 @pytest.mark.parametrize("ca", [{}, {"sha256": "a" * 64, "pem": MSR_TLS.ca}])
@@ -588,6 +589,11 @@ ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system"}
         ({".registerInMsr": True}, "msr-cache:msr.user: missing, and caches.asia asks for registerInMsr; "),
         ({".verify": "pull"}, "msr-cache:msr.user: missing, and caches.asia asks for verify: pull; "),
         ({"msr.user": "admin"}, "msr-cache:msr: found user; set "),
+        (
+            {**ACCOUNT, ".registerInMsr": True, ".replicas": 0},
+            "msr-cache:caches.asia.replicas: found 0 with registerInMsr",
+        ),
+        ({".verify": "tls", ".replicas": 0}, "msr-cache:caches.asia.replicas: found 0 with verify: tls, which needs "),
         ({"msr.password": "hunter2"}, "msr-cache:msr: found password; set "),
         ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found user and password and token; set "),
         (

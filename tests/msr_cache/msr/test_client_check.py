@@ -272,7 +272,7 @@ def test_the_command_prints_each_step_and_ends_with_an_error_where_one_fails(
     with serving(certificate, {"/v2/": (404, {}, b"")}, tmp_path) as (port, _):
         caches = {"asia": {"url": f"https://127.0.0.1:{port}", **told}}
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
-        with pytest.raises(SystemExit, match="1 of 1 caches can't be used from here"):
+        with pytest.raises(SystemExit, match="can't be used from here: "):
             verify.main([])
     shown = capsys.readouterr().out
     assert "asia: TLS verifies with certificatePem\n" in shown

@@ -100,14 +100,14 @@ def test_whatever_a_manager_answers_is_for_those_to_judge_who_ask_more(manager: 
 
 def test_a_socket_that_is_not_there_is_reported(tmp_path: Path) -> None:
     host = f"unix://{tmp_path}/docker.sock"
-    assert refused(Address(host=host)) == no_answer(host, "[Errno 2] No such file or directory")
+    assert refused(Address(host=host)) == no_answer(host, "No such file or directory")
 
 
 def test_a_port_where_nobody_listens_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        assert refused(Address(host=host)) == no_answer(host, "[Errno 111] Connection refused")
+        assert refused(Address(host=host)) == no_answer(host, "Connection refused")
 
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:70000", "tcp://nobody.invalid:2375", f"unix:///{'a' * 200}"])
