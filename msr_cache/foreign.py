@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 _LONGEST = 400
-_USER_INFO = re.compile(r"//[^\s/@]+@(?!sha256:)")
+_USER_AND_PASSWORD = re.compile(r"//[^\s/@:]*:[^\s@]*@(?!sha256:)")
 
 
 def shown(text: object, secrets: Iterable[str] = (), longest: int = _LONGEST) -> str:
@@ -13,7 +13,7 @@ def shown(text: object, secrets: Iterable[str] = (), longest: int = _LONGEST) ->
     What doesn't print is escaped: a line break could forge a line of ours, and an escape sequence hide one. Secrets go
     before the text is cut: half of one would stay. User and password go from each URL: the registry logs them.
     """
-    line = _USER_INFO.sub("//...@", str(text)).replace("\t", " ")
+    line = _USER_AND_PASSWORD.sub("//...@", str(text)).replace("\t", " ")
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         line = line.replace(secret, "[secret]")
     # Cut twice: nothing is escaped that is not shown, and what is escaped is longer.

@@ -39,7 +39,7 @@ ESCAPED = "MSR CA\\nSHA-256:            00\\x1b[1A\\x1b[2K\\r\\u202e\\u2028\\x9b
         ("a\tb", "a b"),
         (None, "None"),
         ('Post "https://ops:hunter2@hooks/a": EOF', 'Post "https://...@hooks/a": EOF'),
-        ("pull //registry/cache@sha256:0a by a@b", "pull //registry/cache@sha256:0a by a@b"),
+        ("ssh://ops@manager //registry:5000/a@sha256:0a", "ssh://ops@manager //registry:5000/a@sha256:0a"),
         ("x" * 401, "x" * 397 + "..."),
     ],
 )
