@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import ssl
 import subprocess
@@ -14,7 +15,6 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, IncompleteRead
-from select import select
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -101,7 +101,7 @@ class Connection(HTTPConnection):
             raise
 
     def _ask(self, method: str, url: str, body: Mapping[str, Any] | None) -> Answer:
-        if self.sock and select([self.sock], [], [], 0)[0]:  # closed by the manager, meanwhile
+        if self.sock and _is_readable(self.sock):  # closed by the manager, meanwhile
             self.close()
         self.sock = self.sock or connect(*self._way)
         self.sock.settimeout(TIMEOUT)
@@ -117,6 +117,12 @@ class Connection(HTTPConnection):
             if response.length:
                 raise IncompleteRead(content, response.length)
             return Answer(response.status, response.reason, content, _ahead(response.headers["Date"]))
+
+
+def _is_readable(idle: Timed) -> bool:
+    waiting = select.poll()  # select() takes no file number above 1023
+    waiting.register(idle, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _ahead(date: str | None) -> float:

@@ -77,7 +77,8 @@ def life_problem(certificate: x509.Certificate) -> str | None:
     if certificate.not_valid_after_utc < now:
         return f"{found}, which expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     if certificate.not_valid_before_utc > now:
-        return f"{found}, which is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+        start, clock = (f"{each:%Y-%m-%d %H:%M} UTC" for each in (certificate.not_valid_before_utc, now))
+        return f"{found}, which is not valid before {start}; this machine's clock says {clock}: set it if it is behind"
     return None
 
 
