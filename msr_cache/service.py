@@ -44,8 +44,15 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     """Declare docker.Service, and Rollout, which removes the former files once the new ones are in use."""
     name, owner = scope.name, scope.owner
     args = service_args(scope.settings, name, owner, placement.image, files)
-    # Two services can't have one name; and so Rollout's diff can refuse a replacement before it begins.
-    opts = scope.after(*placement.labels, provider=scope.site.docker, hooks=_hooks(scope), delete_before_replace=True)
+    opts = scope.after(
+        *placement.labels,
+        provider=scope.site.docker,
+        hooks=_hooks(scope),
+        # So Rollout's diff can refuse a replacement before it begins.
+        delete_before_replace=True,
+        # MKE sets some, and the provider would replace the service to remove them.
+        ignore_changes=["taskSpec.containerSpec.labels"],
+    )
     service = docker.Service(f"{name}-service", **args, opts=opts)
     spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
     props = {

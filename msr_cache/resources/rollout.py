@@ -45,7 +45,7 @@ class RolloutProvider(SwarmProvider):
         if is_unknown(news["service"]):
             raise Refusal(
                 "the cache's service can't be replaced, because the cache would be off meanwhile: run pulumi up "
-                "without --replace or --target-replace, or after pulumi taint, run pulumi untaint first"
+                "without --replace, pulumi untaint after pulumi taint, or undo by hand what docker service update added"
             )
         if is_unknown(news["specSha256"]) or super().diff(id_, olds, news).changes:
             return DiffResult(changes=True)
