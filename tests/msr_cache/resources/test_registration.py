@@ -81,7 +81,8 @@ def test_a_lost_answer_of_an_msr_that_is_gone_then_is_an_error_and_the_next_run_
     msr = Msr()
     provider = provider_of(RegistrationProvider, msr)
     msr.lose = True
-    entries, calls = msr.entries, []
+    calls: list[None] = []
+    entries = msr.entries
 
     def down_after_the_first() -> list[Entry]:
         calls.append(None)
@@ -174,9 +175,9 @@ def test_while_msr_cant_be_asked_a_refresh_keeps_what_is_known_and_all_else_is_a
 
 def user_of(msr: Msr, cache: str, before: str) -> dict[str, Any]:
     msr.settings["alice"] = before
-    return (
-        provider_of(CacheUserProvider, msr).create({"url": "u", "user": "alice", "cache": cache, "before": before}).outs
-    )
+    props = {"url": "u", "user": "alice", "cache": cache, "before": before}
+    outs: dict[str, Any] = provider_of(CacheUserProvider, msr).create(props).outs
+    return outs
 
 
 def test_a_user_is_put_back_to_the_cache_that_they_had() -> None:
