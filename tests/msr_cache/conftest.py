@@ -331,7 +331,9 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
             "StateId": {"value": STATE_ID},
             "Registration": {"entry": "e1", "former": ["e0"]},
             "FormerCache": {"before": "b0b"},
-            "PrivateKey": {"privateKeyPem": SECRETS["key"]},
+            "PrivateKey": {"privateKeyPem": SECRETS["key"], "publicKeyPem": "PUBLIC"},
+            "CertRequest": {"certRequestPem": "CSR"},
+            "LocallySignedCert": {"certPem": MSR_TLS.certificate, "validityEndTime": "2036-02-03T04:05:06Z"},
             "SelfSignedCert": {"certPem": CACHE_TLS.certificate, "validityEndTime": "2035-02-03T04:05:06Z"},
         }
         if kind in ("SwarmConfig", "SwarmSecret"):

@@ -58,13 +58,15 @@ def without_objects(provider: SwarmFileProvider) -> SwarmFileProvider:
     return with_manager(provider, Engine().manager)
 
 
-def service(by_hand: ByHand, provider: SwarmFileProvider, file: CreateResult, owner: Owner) -> None:
-    """Make one that mounts the file."""
+def service(
+    by_hand: ByHand, provider: SwarmFileProvider, file: CreateResult, owner: Owner, part: str = "service"
+) -> str:
+    """Make one that mounts the file, and return its id."""
     singular = provider.kind[:-1].capitalize()
     target = {"Name": "file", "UID": "0", "GID": "0", "Mode": 0o444}
     mount = {f"{singular}ID": file.id, f"{singular}Name": file.outs["name"], "File": target}
     mounts: Any = {f"{singular}s": [mount]}
-    by_hand.service(f"unit-{owner.cache}", owner.labels("service"), **mounts)
+    return by_hand.service(f"unit-{owner.cache}-{part}", owner.labels(part), **mounts)
 
 
 # Names
@@ -248,18 +250,22 @@ def test_an_object_that_somebody_elses_service_mounts_is_told_as_in_use(
 ) -> None:
     created = provider.create(checked(provider, "content"))
     service(by_hand, provider, created, THEIRS)
-    with pytest.raises(EngineError, match="in use by the following service: unit-europe"):
+    with pytest.raises(EngineError, match="in use by the following service: unit-europe-service"):
         provider.delete(created.id, created.outs)
 
 
-def test_unused_objects_are_the_caches_own_objects_that_no_service_mounts(
+def test_unused_objects_are_the_caches_own_that_no_service_mounts_but_its_trials_which_come_first(
     by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
-    unused, used = (provider.create(checked(provider, data)) for data in ("unused", "used"))
+    """What a trial mounts can be removed only after it."""
+    unused, used, lent = (provider.create(checked(provider, data)) for data in ("unused", "used", "lent"))
     provider.create(checked(provider, "theirs", THEIRS))
     by_hand.create(kind, "nobodys", "x", {})
     service(by_hand, provider, used, ASIA)
-    assert unused_objects(provider.manager, ASIA.labels("rollout")) == [(provider.kind, unused.id)]
+    service(by_hand, provider, lent, THEIRS)
+    trial = service(by_hand, provider, unused, ASIA, "trial-0123456789ab")
+    found = unused_objects(provider.manager, ASIA.labels("rollout"))
+    assert found == [("services", trial), (provider.kind, unused.id)]
 
 
 def test_a_service_without_containers_mounts_nothing() -> None:
