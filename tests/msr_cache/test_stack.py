@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from msr_cache.x509.pem import sha256_of
-from tests.msr_cache.conftest import CACHE_TLS, NOWHERE, STATE_ID, declared, listing, node, plain
+from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, NOWHERE, STATE_ID, declared, listing, node, plain
 
 EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}
 # design.md, "what a stack gives".
@@ -111,6 +111,22 @@ def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: 
         (tmp_path / name).write_text(text)
     inputs = plain(declared({"swarm": {"clientBundle": str(tmp_path)}}).one("docker").inputs)
     assert inputs == {"host": "tcp://mke:443", "certPath": str(tmp_path)}
+
+
+PINS = ["0c" * 32, "0d" * 32]
+
+
+@pytest.mark.parametrize(
+    ("ca", "pin", "given"),
+    [
+        ({"sha256": PINS[0]}, PINS[0], None),
+        ({"sha256": PINS}, PINS, None),
+        ({"pem": MSR_TLS.ca}, None, MSR_TLS.ca),
+    ],
+)
+def test_msrs_ca_is_what_the_config_pins_or_gives(ca: dict[str, Any], pin: Any, given: str | None) -> None:
+    asked = plain(declared({"msr.ca": ca}).one("MsrCa").inputs)
+    assert (asked["url"], asked.get("pin"), asked.get("given")) == ("https://msr.example.com", pin, given)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,8 @@ def test_a_certificate_of_the_right_ca_for_another_host_is_refused(msr: Msr) -> 
 
 
 def test_a_given_ca_is_not_asked_for_and_must_verify(msr: Msr) -> None:
-    assert check(msr, None, given=CA.pem)[0]["pem"] == CA.pem
+    props, _ = check(msr, None, given=CA.pem)
+    assert props["pem"] == refresh(props)["pem"] == CA.pem
     assert "does not verify" in check(msr, None, given=ATTACKER.pem)[1]
     assert msr.asked == 0
 
