@@ -8,7 +8,7 @@ an update passes the old entry's id to the provider.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -28,10 +28,10 @@ DRAIN = 2.0
 """Seconds that a cache outlives its entry, for clients that MSR has just redirected to it."""
 
 
-def adoptable(entries: Iterable[Entry], props: Props, own: str | None = None) -> Entry | None:
-    """Return the entry to adopt, or None if there is none; Refusal for a conflict with any entry but `own` (an id)."""
+def adoptable(entries: Iterable[Entry], props: Props, own: Container[str] = ()) -> Entry | None:
+    """Return the entry to adopt, or None if there is none; Refusal for a conflict with any entry but `own` (ids)."""
     at, name, host = f"msr-cache:caches.{props['name']}.registerInMsr", props["name"], props["host"]
-    conflicts = [entry for entry in entries if entry.id != own and (entry.name == name or entry.host == host)]
+    conflicts = [entry for entry in entries if entry.id not in own and (entry.name == name or entry.host == host)]
     same = next((entry for entry in conflicts if (entry.name, entry.host) == (name, host)), None)
     if same and not props["adopt"]:
         raise Refusal(
@@ -87,24 +87,24 @@ class RegistrationProvider(MsrProvider):
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Report a conflict with another entry in previews already."""
         if not unchanged(olds, news, "name", "host"):
-            adoptable(self.msr(news).entries(), news, olds["entry"])
+            adoptable(self.msr(news).entries(), news, (*olds["former"], olds["entry"]))
         return DiffResult(changes=not unchanged(olds, news, "url", "ca", "name", "host"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Create another entry if name or host change, and remember the old one."""
         msr = self.msr(news)
         known = {entry.id: entry for entry in msr.entries()}
-        own = known.get(olds["entry"])
-        if own is None and olds["url"] != news["url"]:
+        if olds["entry"] not in known and olds["url"] != news["url"]:
             raise Refusal(
                 f"msr-cache:msr.url: found {news['url']}, expected {olds['url']}, the MSR with this cache's entry: set "
                 "msr.url back and registerInMsr to false, run pulumi up, then set the new msr.url"
             )
-        former = [id_ for id_ in (*olds["former"], olds["entry"]) if id_ in known]
-        if own and (own.name, own.host) == (news["name"], news["host"]):
-            return UpdateResult({**news, "entry": own.id, "former": former[:-1]})
-        entry = adoptable(known.values(), news, olds["entry"]) or add(msr, news, known.values())
-        return UpdateResult({**news, "entry": entry.id, "former": former})
+        # Former entries are still there if a run was interrupted before it removed them.
+        own = [known[id_] for id_ in (*olds["former"], olds["entry"]) if id_ in known]
+        same = next((entry for entry in own if (entry.name, entry.host) == (news["name"], news["host"])), None)
+        ids = [entry.id for entry in own]
+        entry = same or adoptable(known.values(), news, ids) or add(msr, news, known.values())
+        return UpdateResult({**news, "entry": entry.id, "former": [id_ for id_ in ids if id_ != entry.id]})
 
     def delete(self, _id: str, props: Props) -> None:
         """Remove the entry, and wait for clients that MSR has just redirected."""
@@ -145,8 +145,8 @@ class FormerEntriesProvider(MsrProvider):
             self.msr(props).remove(id_)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Run once more for each new entry."""
-        return DiffResult(changes=is_unknown(news["entry"]) or olds["entry"] != news["entry"])
+        """Run once more for each new entry, and for one that is taken back."""
+        return DiffResult(changes=is_unknown(news["entry"]) or not unchanged(olds, news, "entry", "former"))
 
 
 class FormerEntries(Tracked, module="msr", name="FormerEntries"):

@@ -35,7 +35,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         manager = started.add_worker()
         swarm.docker("node", "promote", manager.name)
         wait_until(
-            lambda manager=manager: status(swarm, manager).get("Reachability") == "reachable",
+            lambda new=manager: status(swarm, new).get("Reachability") == "reachable",  # type: ignore[misc]
             f"{manager.name} becomes no manager",
             seconds=60,
         )

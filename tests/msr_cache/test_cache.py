@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable
-from typing import Any, cast
+from typing import Any
 
 import pulumi
 import pytest
@@ -134,7 +133,7 @@ def test_caches_are_tried_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def run() -> None:
         args = pulumi.ResourceHookArgs("urn", "id", "asia", "type")
-        await asyncio.gather(*(cast("Awaitable[None]", hook.callback(args)) for _ in range(2)))
+        await asyncio.gather(*(hook.callback(args) for _ in range(2)))
 
     asyncio.run(run())
 

@@ -23,7 +23,8 @@ from msr_cache.swarm.ownership import LOST, NAMESPACE, OWNER, STATE, owner_in, r
 from msr_cache.x509 import pem
 from msr_cache.x509.chain import Given, server_mistakes
 from tests.certificates import HOST, make
-from tests.msr_cache.conftest import ScriptedSwarm, message, node, task
+from tests.msr_cache.conftest import message, node, task
+from tests.msr_cache.engine import Engine
 
 ELSEWHERE = {"www-authenticate": 'Bearer realm="https://a\x1b2K\u202e/"'}
 FORGED = "MSR CA\nSHA-256:            00\x1b[1A\x1b[2K\r\u202e\u2028\x9b31m\x00"
@@ -123,10 +124,10 @@ def test_no_name_in_msrs_registry_breaks_the_line_that_refuses_it(
 
 
 def test_a_swarms_answer_and_a_tasks_log_stay_on_their_lines() -> None:
-    swarm = ScriptedSwarm()
+    swarm = Engine()
     swarm.log = b"\x02\0\0\0" + len(FORGED.encode()).to_bytes(4) + FORGED.encode()
     failed = {**task("task-1", "failed", FORGED, ContainerStatus={"ExitCode": 1})}
-    text = explain(swarm, failed)
+    text = explain(swarm.manager, failed)
     assert all(line.isprintable() for line in text.splitlines())
     assert f"failed: {ESCAPED}" in text
     assert str(EngineError("tcp://manager", 500, FORGED)).endswith(ESCAPED)

@@ -21,6 +21,7 @@ PROVIDED = {"source": "provided", "certificate": LEAF.pem, "ca": ROOT.pem, "key"
 SIGNED = {"source": "csr", "certificate": LEAF.pem, "ca": ROOT.pem}
 LOCAL_CA = {"certificate": ROOT.pem, "key": ROOT.key}
 AT = "msr-cache:caches.asia.tls"
+APART = {"port": 8443, "label": "eu.cache"}
 
 pytestmark = pytest.mark.usefixtures("secret_config")
 
@@ -105,12 +106,23 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {".tls": PROVIDED | {"sans": ["192.0.2.7"]}},
         f"{AT}.certificate: found {HOST}, lb.example.com, which does not cover 192.0.2.7",
     ),
+    "no day of validity": ({".tls.validityDays": 0, ".tls.renewDays": 0}, f"{AT}.validityDays: found 0, expected "),
+    "more than ten years": ({".tls.validityDays": 3651}, f"{AT}.validityDays: found 3651, expected "),
+    "a negative window": ({".tls.renewDays": -1}, f"{AT}.renewDays: found -1, expected "),
+    "a window as long as the validity": (
+        {".tls.validityDays": 30},
+        f"{AT}: found renewDays 30, expected less than validityDays (30)",
+    ),
     "a signed certificate within a larger window": (
         {".tls": SIGNED | {"validityDays": 400, "renewDays": 399}},
         f"{AT}.certificate: found CN={HOST}, which expires on ",
     ),
     "a CA that ends within the window of what it signs": (
-        {".tls": {"source": "localCa", "validityDays": 400, "renewDays": 399}, "localCa": LOCAL_CA},
+        {
+            ".tls": {"source": "localCa", "validityDays": 400, "renewDays": 399},
+            "caches.europe": {"fqdn": "eu.example.com", "nodes": ["worker-8"], "tls": {"source": "localCa"}, **APART},
+            "localCa": LOCAL_CA,
+        },
         "msr-cache:localCa.certificate: found CN=Root, which expires on ",
     ),
 }

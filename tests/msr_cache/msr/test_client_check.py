@@ -61,7 +61,7 @@ def serving(tls: Issued | None, answers: Answers, folder: Path) -> Iterator[tupl
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients that refuse us are what is tested
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients that refuse us are what is tested
     if tls:
         tls.write(folder)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -224,7 +224,7 @@ def test_a_redirect_of_msr_is_not_followed(certificate: Issued, tmp_path: Path) 
 
 
 def test_a_password_that_msr_repeats_is_not_shown(certificate: Issued, tmp_path: Path) -> None:
-    answers = {"/api/v0/content_caches": (500, {}, f"bad login {SECRET}".encode())}
+    answers: Answers = {"/api/v0/content_caches": (500, {}, f"bad login {SECRET}".encode())}
     with serving(certificate, answers, tmp_path) as (port, _), pytest.raises(Refusal) as caught:
         Msr(f"https://127.0.0.1:{port}", certificate.ca, ME).entries()
     assert SECRET not in str(caught.value)

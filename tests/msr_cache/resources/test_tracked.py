@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
@@ -33,8 +34,9 @@ def test_a_provider_is_serialized_once_however_many_resources_it_has(monkeypatch
 def test_the_sdk_still_wraps_its_pickler_at_each_call_without_which_this_module_can_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pickler: Any = pickle._Pickler
     for name in ("_batch_setitems", "save_dict"):
-        monkeypatch.setattr(pickle._Pickler, name, getattr(pickle._Pickler, name))  # type: ignore[attr-defined]
-    before = pickle._Pickler._batch_setitems  # type: ignore[attr-defined]
+        monkeypatch.setattr(pickler, name, getattr(pickler, name))
+    before = pickler._batch_setitems
     serialize_provider(HttpSecretProvider())
-    assert pickle._Pickler._batch_setitems is not before  # type: ignore[attr-defined]
+    assert pickler._batch_setitems is not before

@@ -171,11 +171,14 @@ def test_an_address_is_covered_by_an_address_and_by_no_name(host: str) -> None:
     assert problem == f"found *.0.2.7, cache, 192.0.2.9, which does not cover {host}"
 
 
+@pytest.mark.parametrize("hash_", ["SHA1", "MD5"])
 @pytest.mark.parametrize("kind", ["CA:TRUE", "CA:FALSE"])
-def test_sha1_is_refused_in_a_servers_certificate_and_in_an_intermediate(kind: str) -> None:
-    old = by_openssl("Old", "-sha1", signer=ROOT, extensions=f"basicConstraints={kind}\nsubjectAltName=DNS:{HOST}")
-    chain = given(old.sign(HOST, sans=HOSTS), old) if kind == "CA:TRUE" else given(old)
-    words = "found CN=Old, signed with SHA1, which clients refuse, expected SHA-256 or stronger"
+def test_broken_hashes_are_refused_in_a_servers_certificate_and_in_an_intermediate(kind: str, hash_: str) -> None:
+    root = make("RSA root", ca=True, private=rsa_key(2048))
+    extensions = f"basicConstraints={kind}\nsubjectAltName=DNS:{HOST}"
+    old = by_openssl("Old", f"-{hash_.lower()}", signer=root, extensions=extensions)
+    chain = given(old.sign(HOST, sans=HOSTS), old, root=root) if kind == "CA:TRUE" else given(old, root=root)
+    words = f"found CN=Old, signed with {hash_}, which clients refuse, expected SHA-256 or stronger"
     assert server_mistakes(chain, HOSTS) == [("certificate", words)]
 
 
