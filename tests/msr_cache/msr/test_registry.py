@@ -21,7 +21,7 @@ from tests.msr_cache.conftest import message
 URL = "https://msr.example.com"
 DIGEST = f"sha256:{'0a' * 32}"
 BLOB = Blob("library/app", DIGEST)
-GOOD = {
+GOOD: dict[str, Any] = {
     "/v2/_catalog?n=50": {"repositories": ["library/empty", "library/app"]},
     "/v2/library/empty/tags/list": {"tags": None},
     "/v2/library/app/tags/list": {"tags": ["1"]},
