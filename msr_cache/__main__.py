@@ -1,4 +1,4 @@
-"""Commands for an operator: `python -m msr_cache ca | verify`."""
+"""Commands for an operator, beside Pulumi's own."""
 
 import argparse
 import sys
@@ -10,7 +10,9 @@ COMMANDS = ("ca", "verify")
 def main() -> None:
     """Run the named command with the remaining arguments."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache", description=__doc__)
-    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument(
+        "command", choices=COMMANDS, help="ca shows MSR's CA and how to pin it; verify checks each cache as a client"
+    )
     import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
 
 

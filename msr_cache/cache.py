@@ -4,7 +4,7 @@
 |---|---|---|
 | certificate | PrivateKey, CertRequest, SelfSignedCert, LocallySignedCert or SignedCertificate | changes nothing |
 | placement | Image, NodeLabel for each node | first, because the swarm may refuse it |
-| files | HttpSecret, SwarmConfig, SwarmSecret for each file | created beside the files in use |
+| files | HttpSecret, SwarmSecret for each file | created beside the files in use |
 | service | docker.Service, Rollout | tried, rolled out; then the former files are removed |
 | clients | Verification, Registration, FormerCache and CacheUser per account, FormerEntries, PullVerification | last |
 """

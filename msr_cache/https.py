@@ -6,16 +6,18 @@ nor a CA from the environment. `requests` takes 0.04 s to import, so only a requ
 
 from __future__ import annotations
 
+import json
 import ssl
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from socket import create_connection
+from socket import create_connection, socket
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ TIMEOUT = 10
 """Seconds: the limit for connecting to each address of a server, for the handshake, and for each wait for bytes."""
 LARGEST = 4 << 20
 """Bytes: the limit that registries set for a manifest, the largest document that MSR serves."""
+AS_GO = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+"""Flags for the same verdict as Go's, and on each version of Python: an intermediate may be the root of trust.
+
+Not VERIFY_X509_STRICT, which Python 3.13 sets where nobody says: it refuses a CA without key identifiers.
+"""
 # Deliberate where `verify` is False: to look at a certificate before anything trusts it.
 warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
@@ -111,8 +118,7 @@ class Client:
         context = _Context(ssl.PROTOCOL_TLS_CLIENT)
         context.deadline = time.monotonic() + self.seconds
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # Without VERIFY_X509_STRICT, which Python 3.13 adds: it rejects certificates that Docker accepts.
-        context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST
+        context.verify_flags = AS_GO
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -132,27 +138,36 @@ class Client:
             cause = root_cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise Untrusted(
-                    f"has a certificate that does not verify with the trusted CA ({cause.verify_message})"
+                    f"has a certificate that does not verify with the trusted CA ({shown(cause.verify_message)})"
                 ) from None
             if isinstance(cause, TimeoutError):
                 limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
                 raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
-            if isinstance(cause, ValueError):  # its text repeats a header, which may hold a token, or a URL
-                cause = type(cause)()
-            raise Unanswered(f"can't be reached from here ({str(cause) or type(cause).__name__})") from None
+            # A ValueError's text repeats a header, which may hold a token, or a URL.
+            why = type(cause).__name__ if isinstance(cause, ValueError) else reason(cause)
+            raise Unanswered(f"can't be reached from here ({why})") from None
 
 
 _Write = Callable[[bytes], object]
 
 
-class _Socket(ssl.SSLSocket):
+class Timed(socket):
+    """A socket that waits for bytes until `deadline` (time.monotonic) at most, however they drip."""
+
+    deadline: float
+
     def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        """Wait for bytes only until the deadline of the context."""
-        left = cast("_Context", self.context).deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError
+            raise TimeoutError("timed out")
         self.settimeout(min(self.gettimeout() or left, left))
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv_into(buffer, nbytes or 0, flags)
+
+
+class _Socket(Timed, ssl.SSLSocket):
+    @property
+    def deadline(self) -> float:  # type: ignore[override]
+        return cast("_Context", self.context).deadline
 
 
 class _Context(ssl.SSLContext):
@@ -176,8 +191,24 @@ def _adapter(context: ssl.SSLContext) -> HTTPAdapter:
     return Adapter()
 
 
+def parsed(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON of an answer; ValueError if it is none, or holds text that can't be shown."""
+    try:
+        found = json.loads(body)
+        json.dumps(found, ensure_ascii=False).encode()  # UnicodeEncodeError: half of a surrogate pair
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    return found
+
+
 def root_cause(error: BaseException) -> BaseException:
     """Return the error that `error` wraps in others, but not the Refusal that is being handled meanwhile."""
     while error.__context__ is not None and not isinstance(error.__context__, Refusal):
         error = error.__context__
     return error
+
+
+def reason(error: BaseException) -> str:
+    """Return why a request failed, in the words of its first cause, without the system's number of the error."""
+    cause = root_cause(error)
+    return shown(getattr(cause, "strerror", None) or cause) or type(cause).__name__

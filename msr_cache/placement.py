@@ -38,13 +38,13 @@ def check(manager: Manager, found: Nodes, settings: Settings, state_id: str | No
     warnings = []
     for name, cache in settings.caches.items():
         owner = Owner(pulumi.get_project(), pulumi.get_stack(), name, state_id)
-        warnings += check_nodes(manager, found, cache.nodes, _label(settings, owner))
+        warnings += check_nodes(manager, found, cache.nodes, _known_label(settings, owner))
     return warnings
 
 
 def try_move(scope: Scope, state_id: str | None) -> None:
     """Raise Refusal if the cache is to leave its nodes for others that have the label, and would not run there."""
-    label = _label(scope.settings, replace(scope.owner, state=state_id))
+    label = _known_label(scope.settings, replace(scope.owner, state=state_id))
     node_label.try_move(Manager(scope.site.address), scope.site.nodes, scope.cache.nodes, label)
 
 
@@ -70,3 +70,11 @@ def declare(scope: Scope, certificate: Certificate) -> Placement:
 
 def _label(settings: Settings, owner: Owner) -> dict[str, Any]:
     return {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner), "state": owner.state}
+
+
+def _known_label(settings: Settings, owner: Owner) -> dict[str, Any]:
+    """Return the label as nodes have it: with `stateId`, this run may change the id in it, so it may have any."""
+    label = _label(settings, owner)
+    if settings.state_id:
+        del label["state"]
+    return label

@@ -29,7 +29,8 @@ class Site:
         self.address = address
         self.nodes = nodes
         self.msr_ca = msr_ca
-        self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path, context=address.context)
+        # Never `context`, of which the provider reads the host alone: see swarm/docker_context.py.
+        self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path)
         self.tls = tls.Provider("tls")
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
 

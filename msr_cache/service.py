@@ -12,7 +12,7 @@ import pulumi
 import pulumi_docker as docker
 
 from msr_cache.certificate import Certificate, renewal_hook
-from msr_cache.config.settings import ResourceAmount, Settings
+from msr_cache.config.settings import ResourceAmount, Settings, memory_bytes
 from msr_cache.files import Files
 from msr_cache.placement import Placement, try_move
 from msr_cache.resources.image import Image, refuse_resolvable
@@ -23,7 +23,6 @@ from msr_cache.scope import Scope
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.ownership import Owner, service_name
 
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _PORT_IS_OPEN = (
     "for table in /proc/net/tcp /proc/net/tcp6; do while read -r _ address _ state _; do "
     '[ "${{address##*:}}$state" = {port:04X}0A ] && exit 0; done <$table; done; exit 1'
@@ -45,7 +44,15 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     """Declare docker.Service, and Rollout, which removes the former files once the new ones are in use."""
     name, owner = scope.name, scope.owner
     args = service_args(scope.settings, name, owner, placement.image, files)
-    opts = scope.after(*placement.labels, provider=scope.site.docker, hooks=_hooks(scope))
+    opts = scope.after(
+        *placement.labels,
+        provider=scope.site.docker,
+        hooks=_hooks(scope),
+        # So Rollout's diff can refuse a replacement before it begins.
+        delete_before_replace=True,
+        # MKE sets some, and the provider would replace the service to remove them.
+        ignore_changes=["taskSpec.containerSpec.labels"],
+    )
     service = docker.Service(f"{name}-service", **args, opts=opts)
     spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
     props = {
@@ -158,12 +165,9 @@ def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
             "retries": 30,
             "start_period": "0s",
         },
-        "configs": [
-            {"config_id": files.config.id, "config_name": files.config.name, "file_name": "config.yml", **_FILE}
-        ],
         "secrets": [
             {"secret_id": secret.id, "secret_name": secret.name, "file_name": file, **_FILE}
-            for file, secret in files.secrets.items()
+            for file, secret in files.items()
         ],
     }
 
@@ -171,7 +175,7 @@ def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
 def _amount(amount: ResourceAmount) -> dict[str, int]:
     return {
         "nano_cpus": round((amount.cpus or 0) * 1e9),
-        "memory_bytes": int(amount.memory[:-1]) * _UNITS[amount.memory[-1]] if amount.memory else 0,
+        "memory_bytes": memory_bytes(amount.memory) if amount.memory else 0,
     }
 
 

@@ -10,7 +10,7 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache import placement
 from msr_cache.cache import MsrCache
-from msr_cache.config import registry_config
+from msr_cache.config import plain_text, registry_config
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
@@ -48,7 +48,7 @@ async def declare(config: Mapping[str, str]) -> None:
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for warning in (*settings.warnings(), *about_nodes):
+    for warning in (*settings.warnings(), *manager.warnings(), *about_nodes):
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
     site = Site(settings, state_id, address, nodes, msr_ca)
@@ -64,8 +64,8 @@ def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
     """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
     project = pulumi.get_project()
     raw = read(config, project)
-    settings, found = validate(raw, project)
-    found += registry_config.mistakes(raw)
+    settings, found = validate(raw)
+    found += [*registry_config.mistakes(raw), *plain_text.mistakes(raw, plain_text.stack_file(), project)]
     if settings is None or found:
         lines = [mistake.line(project) for mistake in found]
         raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *lines]))

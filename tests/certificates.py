@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from dataclasses import dataclass
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -59,12 +63,13 @@ def make(  # noqa: PLR0913 - what can be wrong with a certificate
     sans: tuple[str, ...] = (),
     days: tuple[float, float] = (-1, 365),
     uses: tuple[x509.ObjectIdentifier, ...] = (ExtendedKeyUsageOID.SERVER_AUTH,),
-    signs: bool = True,
-    algorithm: hashes.HashAlgorithm | None = None,
+    signs: bool | None = True,
+    more: tuple[tuple[x509.ExtensionType, bool], ...] = (),
 ) -> Made:
     """Make a certificate for `name`, self-signed without a `signer`, valid between two days counted from now.
 
-    `signs`: key usage digitalSignature of a server's certificate, keyCertSign of a CA's.
+    `signs`: key usage digitalSignature of a server's certificate, keyCertSign of a CA's; None: no key usage at all.
+    `more`: further extensions, each with whether it is critical.
     """
     private = private or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -78,13 +83,32 @@ def make(  # noqa: PLR0913 - what can be wrong with a certificate
         .not_valid_before(now + dt.timedelta(days=days[0]))
         .not_valid_after(now + dt.timedelta(days=days[1]))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
-        .add_extension(_usage(signature=signs and not ca, cert_sign=signs and ca), critical=True)
     )
+    if signs is not None:
+        builder = builder.add_extension(_usage(signature=signs and not ca, cert_sign=signs and ca), critical=True)
     if not ca and uses:
         builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     if sans:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(san) for san in sans]), critical=False)
-    return Made(builder.sign(signer.private if signer else private, algorithm or hashes.SHA256()), private)
+    for extension, critical in more:
+        builder = builder.add_extension(extension, critical)
+    by = signer.private if signer else private
+    return Made(builder.sign(by, None if isinstance(by, Ed25519PrivateKey) else hashes.SHA256()), private)
+
+
+def by_openssl(name: str, *words: str, signer: Made | None = None, extensions: str = "") -> Made:
+    """Make a certificate by `openssl x509`, whose words these are; without extensions it is of version 1."""
+    made = make(name, private=rsa_key(2048))
+    with TemporaryDirectory() as folder:
+        by = signer or made
+        for file, text in {"own.key": made.key, "extensions": extensions, "ca": by.pem, "ca.key": by.key}.items():
+            (Path(folder) / file).write_text(text)
+        request = ["openssl", "req", "-new", "-key", "own.key", "-subj", f"/CN={name}", "-out", "own.csr"]
+        sign = ["openssl", "x509", "-req", "-in", "own.csr", "-days", "99", *words]
+        sign += ["-CA", "ca", "-CAkey", "ca.key"] if signer else ["-signkey", "own.key"]
+        for command in (request, [*sign, *(["-extfile", "extensions"] if extensions else [])]):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return replace(made, certificate=x509.load_pem_x509_certificate(done.stdout.encode()))
 
 
 def rsa_key(bits: int) -> rsa.RSAPrivateKey:

@@ -6,16 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.site import Site
 
 BIN = Path(sys.prefix) / "bin"
 # Last, as make has it, for whoever runs pytest itself.
 os.environ["PATH"] += f"{os.pathsep}{BIN}"
+
+# `thorough` is for a run by hand (CONTRIBUTING.md); `quick` gives the same inputs each time, so that a failure is news.
+settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=10_000, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +34,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--both-plugins", action="store_true", help="scenarios on installed plugins, and on the stand-ins")
+    parser.addoption("--nothing-left-out", action="store_true", help="fail if no Pulumi ran, or not all of the README")
+
+
+def left_out(passed: Sequence[pytest.TestReport], skipped: Sequence[pytest.TestReport]) -> list[str]:
+    """What a run left out though a change may break it."""
+    pulumi = [] if any("engine" in report.keywords for report in passed) else ["all that runs Pulumi"]
+    return pulumi + [report.nodeid for report in skipped if "test_commands.py" in report.nodeid]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("nothing_left_out") or reporter is None:
+        return
+    if missing := left_out(reporter.getreports("passed"), reporter.getreports("skipped")):
+        reporter.write_line(f"\nLeft out, which --nothing-left-out forbids: {', '.join(missing)}")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

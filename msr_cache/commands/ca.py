@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 
+from msr_cache.config.field_types import https_origin
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import certificates_of, fetch
 from msr_cache.x509 import pem
@@ -15,10 +15,10 @@ def main(arguments: list[str]) -> None:
     """Print the certificates for comparison with the fingerprint that MSR's administrator gives."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache ca", description=__doc__)
     parser.add_argument("url", help="for example https://msr.example.com; add :port if it is not 443")
-    url = parser.parse_args(arguments).url.rstrip("/")
-    if not re.fullmatch(r"https://[^@/?#]+", url):
-        found = re.sub("//.*@", "//...@", url)  # a password must not be printed
-        sys.exit(f"found {found!r}, expected https://host or https://host:port without user and path")
+    try:
+        url = https_origin(parser.parse_args(arguments).url)
+    except ValueError as error:
+        sys.exit(str(error))
     try:
         certificates = certificates_of(fetch(url), url)
     except Refusal as error:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
+from msr_cache.config.field_types import https_origin
 from msr_cache.msr.client_check import Blob, Step, Target, fetch, tls_steps
 from msr_cache.refusal import Refusal
 
@@ -20,14 +21,18 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     try:
         caches = {
-            name: Target(name, cache["url"], cache["certificatePem"], cache["certificateSha256"])
+            name: Target(
+                name, https_origin(cache["url"]), str(cache["certificatePem"]), str(cache["certificateSha256"])
+            )
             for name, cache in json.load(sys.stdin).items()
         }
     except (ValueError, KeyError, TypeError, AttributeError):
+        caches = {}
+    if not caches:
         sys.exit("found no caches on standard input, expected the output of `pulumi stack output --json caches`")
-    failed = [target for target in caches.values() if not _passes(target, options.blob)]
+    failed = [name for name, target in caches.items() if not _passes(target, options.blob)]
     if failed:
-        sys.exit(f"{len(failed)} of {len(caches)} caches can't be used from here")
+        sys.exit(f"can't be used from here: {', '.join(failed)}")
 
 
 def _passes(target: Target, blob: Blob | None) -> bool:

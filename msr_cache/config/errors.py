@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
 
+from msr_cache import foreign
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -20,6 +22,7 @@ EMPTY = "must not be empty"
 NO_ENTRY = "must have at least one entry"
 _LONGEST_VALUE = 80
 """Characters of a value that a line shows."""
+_LONGEST_LINE = 10_000
 _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a map",
@@ -29,7 +32,7 @@ _EXPECTED = {
     "greater_than": "more than {gt:g}",
     "greater_than_equal": "{ge} or more",
     "int_type": "a whole number",
-    "less_than_equal": "{le} or less",
+    "less_than_equal": "{le:g} or less",
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "a map",
@@ -46,8 +49,14 @@ class Mistake(NamedTuple):
 
     def line(self, project: str) -> str:
         """Return the line that the operator reads."""
-        keys = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
-        return f"{project}:{keys.removeprefix('.')}: {self.text}"
+        # A key, too, may hold what doesn't print. The names of all known keys are longer than a text from outside.
+        return foreign.shown(f"{project}:{dotted(self.path)}: {self.text}", longest=_LONGEST_LINE)
+
+
+def dotted(path: Path) -> str:
+    """Return `path` as `pulumi config set --path` takes it."""
+    keys = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(keys).removeprefix(".")
 
 
 def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
@@ -110,8 +119,12 @@ def mismatch(value: object, expected: str, *, secret: bool = False) -> str:
 
 
 def shown(value: object) -> str:
-    """Return `value` as a line shows it: as YAML writes it, not too long, and a URL without user and password."""
-    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), re.sub("//.*@", "//...@", repr(value)))
+    """Return `value` as a line shows it: as YAML writes it, not too long, and without what may be a user and password.
+
+    These stand before an @, also in a URL that lacks its scheme; so does the name of an image with a digest.
+    """
+    text = re.sub(r"^(.([a-z]+://)?).*@(?!sha256:)", r"\1...@", repr(value))
+    text = {"True": "true", "False": "false", "None": "null"}.get(text, text)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 from collections.abc import Callable
@@ -16,13 +17,18 @@ from msr_cache.config.errors import mismatch, shown
 _HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_HOST = 253
 """Characters (RFC 1035)."""
-_DURATION = r"0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+"
+_LARGEST_PORT = 65535
+_NANOSECONDS = {"ns": 1, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "m": 6e10, "h": 3.6e12}
+_DURATION = rf"0|([0-9]+(\.[0-9]+)?({'|'.join(_NANOSECONDS)}))+"
+_LONGEST_DURATION = 1 << 63
+"""Nanoseconds: Go's time.Duration is an int64."""
 
 
-def value_at(config: object, *path: str) -> object:
+def value_at(config: object, *path: str | int) -> object:
     """Return what is at `path` in `config`, whatever its shape; None if nothing is."""
     for part in path:
-        config = config.get(part) if isinstance(config, dict) else None
+        entries = dict(enumerate(config)) if isinstance(config, list) else config
+        config = entries.get(part) if isinstance(entries, dict) else None
     return config
 
 
@@ -32,19 +38,22 @@ def as_map(value: object) -> dict[str, Any]:
 
 
 def is_host(text: str) -> bool:
-    """Whether `text` is a host name or an IP address, and nothing else."""
+    """Whether `text` is a host name or an IP address without a zone, and nothing else."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return len(text) <= _LONGEST_HOST and bool(re.fullmatch(rf"{_HOST_LABEL}(\.{_HOST_LABEL})*", text))
-    return True
+    return "%" not in text
 
 
 def go_duration(value: object) -> object:
     """Return `value` if Go reads it as a time.Duration with a unit; otherwise raise ValueError."""
-    if isinstance(value, str) and re.fullmatch(_DURATION, value):
-        return value
     expected = "a number with ms, s, m or h, such as 24h or 1h30m"
+    if isinstance(value, str) and re.fullmatch(_DURATION, value):
+        parts = re.findall(r"([0-9.]+)([^0-9.]+)", value)
+        if sum(float(number) * _NANOSECONDS[unit] for number, unit in parts) < _LONGEST_DURATION:
+            return value
+        expected = "292 years or less"
     if str(value).isdecimal():
         # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
         raise ValueError(f"found {shown(value)}, which means nanoseconds without a unit; expected {expected}")
@@ -65,7 +74,10 @@ def _pem_text(value: object) -> str:
     text = value
     if "-----BEGIN " not in value:
         try:
-            text = Path(value).expanduser().read_text("latin-1")
+            path = Path(value).expanduser()
+            if path.is_fifo() or path.is_char_device():  # reading it could wait, or go on, without end
+                raise OSError(errno.EINVAL, "not a regular file")  # noqa: TRY301 - reported with the others
+            text = path.read_text("latin-1")
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "no file name"
             raise ValueError(
@@ -104,11 +116,27 @@ def _origin(*schemes: str) -> Callable[[str], str]:
 
 
 http_origin = _origin("https", "http")
+https_origin = _origin("https")
+
+
+def swarm_host(value: object) -> object:
+    """Return `value` if it is a manager's address; otherwise raise ValueError. No form has room for a password."""
+    parts = re.fullmatch(
+        r"unix:///\S+|(tcp|ssh)://(?:[^\s/@:]+@)?(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_][\w.-]*))(?::([0-9]{1,5}))?/?",
+        value if isinstance(value, str) else "",
+        re.ASCII,
+    )
+    scheme, ip, _, port = parts.groups() if parts else (None,) * 4
+    tcp = scheme == "tcp" and (port is None or "@" in str(value))
+    if not parts or tcp or (ip and not is_host(ip)) or not 0 < int(port or 1) <= _LARGEST_PORT:
+        raise ValueError(mismatch(value, "ssh://user@host, tcp://host:port or unix:///path"))
+    return value
+
 
 GoDuration = Annotated[str, BeforeValidator(go_duration)]
 """Go's time.Duration as text, always with a unit: a bare number would be nanoseconds."""
 PemText = Annotated[str, BeforeValidator(_pem_text)]
 """PEM text, or the path of a file that holds it. No error shows it."""
-HttpsOrigin = Annotated[str, AfterValidator(_origin("https"))]
+HttpsOrigin = Annotated[str, AfterValidator(https_origin)]
 HttpOrigin = Annotated[str, AfterValidator(http_origin)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=_LARGEST_PORT)]

@@ -58,6 +58,13 @@ def mask_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
     return masked
 
 
+def secrets(config: Mapping[str, Any]) -> Iterator[tuple[errors.Path, str]]:
+    """Yield each text that is a secret, by its path in `config`, which may be incomplete."""
+    for path, error in _errors(config):
+        if error.validator == "writeOnly" and isinstance(error.instance, str) and error.instance:
+            yield path, error.instance
+
+
 def _errors(config: Mapping[str, Any]) -> Iterator[tuple[errors.Path, Any]]:
     """Yield jsonschema's errors by the path of their key: it reports unknown and missing keys at their map."""
     for error in _validator().iter_errors(config):
@@ -138,9 +145,14 @@ def _rules(config: Mapping[str, Any]) -> Iterator[Mistake]:
     # registry/handlers/app.go.
     if value_at(config, "storage", "cache", "blobdescriptor") == "redis" and not value_at(config, "redis", "addr"):
         yield Mistake(("redis", "addr"), "missing; set it, because storage.cache.blobdescriptor is redis")
-    # registry/registry.go: with both, the registry does not start.
-    if value_at(config, "http", "tls", "certificate") and value_at(config, "http", "tls", "letsencrypt", "cachefile"):
+    # registry/registry.go: with none of them, it serves plain HTTP; with both, or without the key, it does not start.
+    tls = value_at(config, "http", "tls")
+    absent = [key for key in ("certificate", "key") if not value_at(tls, key)]
+    if value_at(tls, "letsencrypt", "cachefile") and "certificate" not in absent:
         text = "found certificate and letsencrypt.cachefile, expected one of them; null removes the other"
+        yield Mistake(("http", "tls"), text)
+    elif absent and not value_at(tls, "letsencrypt", "cachefile"):
+        text = f"found no {' and no '.join(absent)}, expected both, because the cache's URL is https"
         yield Mistake(("http", "tls"), text)
     # registry/handlers/app.go: once given, it replaces the defaults, and a missing key stops the registry.
     purging = value_at(config, "storage", "maintenance", "uploadpurging")

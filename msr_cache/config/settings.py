@@ -12,7 +12,6 @@ from copy import deepcopy
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pulumi.runtime.config import is_config_secret
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
@@ -29,7 +28,7 @@ from msr_cache.config.field_types import (
     ascii_only,
     is_host,
     secret_text,
-    value_at,
+    swarm_host,
 )
 from msr_cache.x509.pem import ca_problem
 
@@ -41,6 +40,7 @@ LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
 _EVERY_NODE = "every node"
 _IMAGES = {"dtr": "mirantis/dtr-content-cache", "msr": "registry.mirantis.com/msr/msr-content-cache"}
+_SHIFTS = {"k": 10, "m": 20, "g": 30}
 DEFAULT_STORAGE = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
 
 
@@ -60,6 +60,18 @@ def _host(value: str) -> str:
     return value
 
 
+def memory_bytes(text: str) -> int:
+    """Return the bytes of a number with a unit, such as 512m."""
+    return int(text[:-1]) << _SHIFTS[text[-1]]
+
+
+def _memory(value: str) -> str:
+    # swarmkit, controlapi/service.go, refuses less; more is no machine's.
+    if not 4 << 20 <= memory_bytes(value) <= 1 << 50:
+        raise ValueError(mismatch(value, "4m to 1048576g"))
+    return value
+
+
 Fqdn = Annotated[str, AfterValidator(_host)]
 NodeName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a node's host name, as `docker node ls` shows it")]
 CacheName = Annotated[
@@ -74,19 +86,20 @@ ImageName = Annotated[
     str,
     _matching(
         r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-        r"(:\w[\w.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
         "an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0",
     ),
 ]
 LabelKey = Annotated[
     str, _matching(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
 ]
-MemorySize = Annotated[str, _matching(r"[1-9][0-9]*[kmg]", "a number and a unit (k, m, g), such as 512m")]
-Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
-SwarmHost = Annotated[
+MemorySize = Annotated[
     str,
-    _matching(r"ssh://[^\s/]+/?|tcp://[^\s/]+:\d+/?|unix:///\S+", "ssh://user@host, tcp://host:port or unix:///path"),
+    AfterValidator(_memory),
+    _matching(r"[1-9][0-9]{0,9}[kmg]", "a number and a unit (k, m, g), such as 512m"),
 ]
+Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
+SwarmHost = Annotated[str, BeforeValidator(swarm_host)]
 ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
 # The first digit is a letter: the engine gives all values as text, and `read` takes digits for a number.
 StateId = Annotated[
@@ -136,7 +149,8 @@ class GivenCa(_OneKey):
                     "64 lower-case hexadecimal digits without colons, a certificate's SHA-256; or sha256: and"
                     " those of its public key; or a list of these"
                 )
-                raise ValueError(mismatch(pin, expected))
+                hint = "; put it in quotes: YAML reads it as a number" if type(pin) in (int, float) else ""
+                raise ValueError(mismatch(pin, expected) + hint)
         return pins
 
     @field_validator("pem")
@@ -152,7 +166,7 @@ class Msr(_Section):
 
     url: HttpsOrigin
     version: Annotated[
-        str, _matching(r"[23]\.\d+(\.\d+)?", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
+        str, _matching(r"[23](\.[0-9]{1,3}){1,2}", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
     ] = "2.9"
     ca: Literal["fetch", "system"] | GivenCa = "fetch"
     user: Account | None = None
@@ -273,7 +287,8 @@ class LocalCa(_Section):
 class ResourceAmount(_Section):
     """CPUs (cores) and memory (bytes with a unit) of one task."""
 
-    cpus: Annotated[float, Field(gt=0, strict=False, allow_inf_nan=False)] | None = None
+    # At least what swarmkit takes (controlapi/service.go), at most what Linux does (NR_CPUS).
+    cpus: Annotated[float, Field(ge=0.001, le=8192, strict=False, allow_inf_nan=False)] | None = None
     memory: MemorySize | None = None
 
 
@@ -305,7 +320,7 @@ class Cache(_Section):
     nodes: Annotated[list[NodeName], Field(min_length=1), _unique("node")]
     port: Port = 443
     publish_mode: Literal["ingress", "host"] = "ingress"
-    replicas: Annotated[int, Field(ge=0)] = 1
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     image: ImageName | None = None
     resolve_image: bool = True
     label: LabelKey | None = None
@@ -389,8 +404,10 @@ class Settings(_Section):
             *self._shared_labels(),
             *self._shared_accounts(),
             *self._shared_ports(),
-            *self._unpublished_ports(),
+            *self._served_elsewhere(),
             *self._missing_account(),
+            *self._needed_though_stopped(),
+            *self._unproven_msr(),
             *self._certificate_mistakes(),
         ]
 
@@ -417,12 +434,16 @@ class Settings(_Section):
             text = f"found {other.port}, which cache {first} publishes on {place} too, expected another, or {choice}"
             yield Mistake(("caches", name, "port"), text)
 
-    def _unpublished_ports(self) -> Iterator[Mistake]:
+    def _served_elsewhere(self) -> Iterator[Mistake]:
+        """Yield what makes a cache serve elsewhere than at its URL."""
         for name, cache in self.caches.items():
-            http = as_map(cache.registry_config.get("http"))
+            http, path = as_map(cache.registry_config.get("http")), ("caches", name, "registryConfig", "http")
             if "addr" in http and str(http["addr"]).rpartition(":")[2] != str(cache.port):
                 text = mismatch(http["addr"], f"port {cache.port}, which is published; `port` changes both")
-                yield Mistake(("caches", name, "registryConfig", "http", "addr"), text)
+                yield Mistake((*path, "addr"), text)
+            if isinstance(host := http.get("host"), str) and host != cache.url:
+                text = mismatch(host, f"{cache.url}, the cache's URL; `fqdn` and `port` change both")
+                yield Mistake((*path, "host"), text)
 
     def _missing_account(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():
@@ -433,6 +454,22 @@ class Settings(_Section):
                     "with pulumi config set --path --secret 'msr-cache:msr.password'"
                 )
                 yield Mistake(("msr", "user"), text)
+
+    def _needed_though_stopped(self) -> Iterator[Mistake]:
+        for name, cache in self.caches.items():
+            if cache.replicas == 0 and self.verify_of(name) != "off":
+                wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
+                text = f"found 0 with {wish}, which needs a cache that serves, expected 1 or more, or no {wish}"
+                yield Mistake(("caches", name, "replicas"), text)
+
+    def _unproven_msr(self) -> Iterator[Mistake]:
+        if self.msr.user and self.msr.ca == "fetch":
+            text = (
+                f"found fetch with the account {self.msr.user}, expected a pin (sha256), pem or system: otherwise the "
+                "password or token would go to whoever answers as MSR. To see the CA and pin it, run "
+                f"python -m msr_cache ca {self.msr.url}"
+            )
+            yield Mistake(("msr", "ca"), text)
 
     def _certificate_mistakes(self) -> Iterator[Mistake]:
         """Yield what keeps clients from trusting a cache with the certificates that you give."""
@@ -445,13 +482,14 @@ class Settings(_Section):
         if self.local_ca:
             from msr_cache.x509.chain import ca_mistakes
 
-            given = self.local_ca.given(max((tls.renew_days for tls in self.signed_locally()), default=0))
-            for key, problem in ca_mistakes(given):
+            signed = self.signed_locally()
+            given = self.local_ca.given(max((cache.tls.renew_days for cache in signed), default=0))
+            for key, problem in ca_mistakes(given, [host for cache in signed for host in cache.hosts]):
                 yield Mistake(("localCa", key), problem)
 
-    def signed_locally(self) -> list[Tls]:
-        """Return the certificates that the stack's CA signs."""
-        return [cache.tls for cache in self.caches.values() if cache.tls.source == "localCa"]
+    def signed_locally(self) -> list[Cache]:
+        """Return the caches whose certificates the stack's CA signs."""
+        return [cache for cache in self.caches.values() if cache.tls.source == "localCa"]
 
     def warnings(self) -> Iterator[str]:
         """Yield what may not work, or not for long."""
@@ -506,13 +544,8 @@ def read(config: Mapping[str, str], project: str) -> dict[str, Any]:
     return raw
 
 
-def validate(raw: Mapping[str, Any], project: str) -> tuple[Settings | None, list[Mistake]]:
+def validate(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
     """Return the settings, or None if `raw` is no valid config, and every mistake."""
-    settings, found = _validated(raw)
-    return settings, list(dict.fromkeys([*found, *_plain_text_secrets(raw, project)]))
-
-
-def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
@@ -521,24 +554,6 @@ def _validated(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
         sound = {name: cache for name, cache in as_map(raw.get("caches")).items() if name not in broken}
         if broken and sound:
             # A mistake in one cache hides none that two others make together.
-            found += _validated({**raw, "caches": sound})[1]
-        return None, found
+            found += validate({**raw, "caches": sound})[1]
+        return None, list(dict.fromkeys(found))
     return settings, settings.mistakes()
-
-
-def _plain_text_secrets(raw: Mapping[str, Any], project: str) -> Iterator[Mistake]:
-    """Yield each private key and password that everybody who may read the stack's file may read."""
-    keys = [("localCa", "key"), *(("caches", name, "tls", "key") for name in as_map(raw.get("caches")))]
-    for path in keys:
-        if "PRIVATE KEY-----" in str(value_at(raw, *path)) and not is_config_secret(f"{project}:{path[0]}"):
-            text = (
-                "found a private key in plain text, expected the path of its file, or the key as a secret: "
-                f"pulumi config set --path --secret {project}:{'.'.join(path)} < FILE"
-            )
-            yield Mistake(path, text)
-    if as_map(raw.get("msr")).keys() & {"password", "token"} and not is_config_secret(f"{project}:msr"):
-        text = (
-            "found a password or token in plain text, expected an encrypted one: "
-            f"pulumi config set --path --secret '{project}:msr.password'"
-        )
-        yield Mistake(("msr",), text)

@@ -10,15 +10,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from msr_cache import https
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
-_LONGEST = 200
-"""Characters of MSR's error message that an error repeats."""
 _CACHES = "/api/v0/content_caches"
 _CONFIG = "pulumi config set --path --secret 'msr-cache:msr.password'"
 
@@ -46,7 +46,17 @@ class Credentials:
     @property
     def basic(self) -> str:
         """The value of an Authorization header."""
-        return "Basic " + base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
+        return f"Basic {self._base64}"
+
+    @property
+    def _base64(self) -> str:
+        return base64.b64encode(f"{self.user}:{self.secret}".encode()).decode()
+
+    @property
+    def spellings(self) -> list[str]:
+        """How a server may repeat the secret: in the header, and as text, JSON, HTML or part of a URL."""
+        secret = self.secret
+        return [self._base64, secret, json.dumps(secret)[1:-1], escape(secret), quote(secret, safe="")]
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Entry:
     host: str
 
     def __str__(self) -> str:
-        return f"{self.name} at {self.host} (id {self.id})"
+        return f"{shown(self.name)} at {shown(self.host)} (id {shown(self.id)})"
 
 
 class MsrError(Refusal):
@@ -82,7 +92,7 @@ class Msr:
         # Go writes a list that has no items as null.
         found = self._call("GET", _CACHES)
         if not isinstance(found, list | None):
-            raise _odd_answer("a list of content caches")
+            raise odd_answer("a list of content caches")
         return [_entry(each) for each in found or ()]
 
     def entry(self, id_: str) -> Entry | None:
@@ -103,7 +113,7 @@ class Msr:
         found = self._call("GET", _settings(user), absent="NO_SUCH_USER")
         # The reference has a capital C in the answer and a lower-case one in the request.
         if not isinstance(found, dict | None):
-            raise _odd_answer("an account's settings")
+            raise odd_answer("an account's settings")
         return None if found is None else str(found.get("ContentCacheUUID") or found.get("contentCacheUUID") or "")
 
     def point(self, user: str, id_: str) -> None:
@@ -121,7 +131,7 @@ class Msr:
                     "Nothing was sent. If MSR's CA was rotated, set msr.ca.sha256 to the new pin (from python -m "
                     f"msr_cache ca {self.url}), then run pulumi up"
                 )
-            message = f"{method} {path.partition('?')[0]}: MSR at {self.url} {error}. {advice}"
+            message = f"{method} {shown(path.partition('?')[0])}: MSR at {self.url} {error}. {advice}"
             raise type(error)(message) from None
 
     def _call(self, method: str, path: str, content: object = None, *, absent: str = "") -> Any:  # noqa: ANN401 - JSON
@@ -137,17 +147,14 @@ class Msr:
         if not answer.body and method != "GET":
             return None
         try:
-            return json.loads(answer.body)
+            return https.parsed(answer.body)
         except ValueError:
             raise Refusal(
                 f"found no JSON at {self.url}{path}, expected MSR's API: check that msr-cache:msr.url is MSR"
             ) from None
 
     def _error(self, method: str, path: str, answer: https.Answer) -> MsrError:
-        reason = _reason(answer.body)
-        for secret in (self.credentials.secret, self.credentials.basic):
-            reason = reason.replace(secret, "[secret]")
-        reason = reason[:_LONGEST]
+        reason = shown(_reason(answer.body), self.credentials.spellings)
         text = f"MSR at {self.url} answered {method} {path} with {answer.status} ({reason}): "
         return MsrError(answer.status, text + self._advice(answer.status, reason))
 
@@ -174,10 +181,11 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     try:
         return Entry(str(found["id"]), str(found["name"]), str(found["host"]))
     except (KeyError, TypeError):
-        raise _odd_answer("a content cache") from None
+        raise odd_answer("a content cache") from None
 
 
-def _odd_answer(expected: str) -> Refusal:
+def odd_answer(expected: str) -> Refusal:
+    """Return the error for an answer that is something else."""
     return Refusal(f"MSR's answer is not {expected}, as expected: check msr-cache:msr.url and msr.version")
 
 
@@ -187,6 +195,6 @@ def _settings(user: str) -> str:
 
 def _reason(body: bytes) -> str:
     try:
-        return "; ".join(str(error["message"]) for error in json.loads(body)["errors"])
+        return "; ".join(str(error["message"]) for error in https.parsed(body)["errors"])
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace").strip() or "no explanation"

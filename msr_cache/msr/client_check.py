@@ -14,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from msr_cache.foreign import shown
 from msr_cache.https import Client, Failed
 from msr_cache.refusal import Refusal
 
@@ -147,7 +148,7 @@ def _is_registry(target: Target) -> None:
     # Distribution's API v2: 200, or 401 if it requires a login; each with this header.
     if status not in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED) or not version.startswith("registry/2"):
         meaning = "the server is not a registry: a proxy or load balancer sends the name elsewhere"
-        raise target.failed(f"/v2/ answers {status}, and {_VERSION} {version or 'is missing'}", meaning)
+        raise target.failed(f"/v2/ answers {status}, and {_VERSION} {shown(version) or 'is missing'}", meaning)
 
 
 def fetch(target: Target, blob: Blob, path: str) -> None:
@@ -165,10 +166,10 @@ def fetch(target: Target, blob: Blob, path: str) -> None:
             "the cache can't fetch from MSR: it does not trust MSR (msr.ca), does not reach it (firewall, DNS in the "
             "swarm, `upstreams`), or has another version than MSR: docker service logs shows which"
         )
-        raise target.failed(f"blob {blob.digest} of {blob.repository} is answered with {status}", meaning)
+        raise target.failed(f"blob {shown(blob.digest)} of {shown(blob.repository)} is answered with {status}", meaning)
     if digest != blob.digest:
         meaning = "the content is damaged: the cache's storage or a server in between changes it"
-        raise target.failed(f"found a blob with digest {digest}, expected {blob.digest}", meaning)
+        raise target.failed(f"found a blob with digest {digest}, expected {shown(blob.digest)}", meaning)
 
 
 def get(target: Target, path: str) -> tuple[int, str, str]:
@@ -178,5 +179,5 @@ def get(target: Target, path: str) -> tuple[int, str, str]:
         answer = target.client().ask("GET", path, {}, write=digest.update)
     except Failed as error:
         meaning = "the cache stopped or hangs: docker service logs shows why"
-        raise target.failed(f"GET {urlsplit(path).path}: the cache {error}", meaning) from None
+        raise target.failed(f"GET {shown(urlsplit(path).path)}: the cache {error}", meaning) from None
     return answer.status, answer.headers.get(_VERSION, ""), f"sha256:{digest.hexdigest()}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from msr_cache.https import Answer, TooLarge
-from msr_cache.msr.api import Msr
+from msr_cache.foreign import shown
+from msr_cache.https import Answer, TooLarge, parsed
+from msr_cache.msr.api import Msr, odd_answer
 from msr_cache.msr.client_check import Blob
 from msr_cache.refusal import Refusal
 
@@ -27,11 +27,15 @@ class MsrRegistry:
 
     def sample(self) -> Blob:
         """Return the smallest layer of the first image."""
-        for repository in self._json(f"/v2/_catalog?n={_REPOSITORIES}").get("repositories") or []:
-            for tag in self._json(f"/v2/{repository}/tags/list").get("tags") or []:
-                manifest = self._json(f"/v2/{repository}/manifests/{tag}")
-                if layers := manifest.get("layers"):
-                    return Blob(repository, min(layers, key=lambda layer: int(layer["size"]))["digest"])
+        for repository in self._names(f"/v2/_catalog?n={_REPOSITORIES}", "repositories"):
+            for tag in self._names(f"/v2/{repository}/tags/list", "tags"):
+                layers = self._json(f"/v2/{repository}/manifests/{tag}").get("layers") or []
+                try:
+                    sizes = {str(layer["digest"]): int(layer["size"]) for layer in layers}
+                except (KeyError, TypeError, ValueError, OverflowError):
+                    raise odd_answer("an image's manifest") from None
+                if sizes:
+                    return Blob(repository, min(sizes, key=sizes.__getitem__))
         raise Refusal(f"MSR at {self._msr.url} shows {self._user} no image to test with: push one, or set verify: tls")
 
     def location(self, blob: Blob) -> str:
@@ -41,14 +45,22 @@ class MsrRegistry:
             return urljoin(url, self._ask(blob.path).headers.get("location", ""))
         except TooLarge:  # the blob itself
             return url
+        except ValueError:
+            raise odd_answer("a redirect to a URL") from None
 
     @property
     def _user(self) -> str:
         return self._msr.credentials.user
 
+    def _names(self, path: str, key: str) -> list[str]:
+        names = self._json(path).get(key) or []
+        # They become parts of paths.
+        if not isinstance(names, list) or not all(re.fullmatch(r"[\w./-]+", str(name), re.ASCII) for name in names):
+            raise odd_answer(f"a list of {key}")
+        return names
+
     def _json(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._ask(path).body)
-        return found
+        return _map(self._ask(path).body)
 
     def _ask(self, path: str) -> Answer:
         scope = re.split(r"/(?:blobs|manifests|tags)/", path)[0]  # a login is for one repository, or for the catalog
@@ -59,7 +71,7 @@ class MsrRegistry:
             answer = self._msr.ask("GET", path, {**headers, **self._logins[scope]})
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise Refusal(
-                f"MSR at {self._msr.url} answered GET {path} with {answer.status}: "
+                f"MSR at {self._msr.url} answered GET {shown(path)} with {answer.status}: "
                 f"{self._user} must have the right to list and pull an image to test the cache with"
             )
         return answer
@@ -68,10 +80,13 @@ class MsrRegistry:
         if challenge.startswith("Basic"):
             return self._msr.credentials.basic
         asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = urlsplit(asked.pop("realm", ""))
+        try:
+            realm = urlsplit(asked.pop("realm", ""))
+        except ValueError:
+            raise odd_answer("a request to log in at a URL") from None
         if f"{realm.scheme}://{realm.netloc}" != self._msr.url:
             raise Refusal(
-                f"found the login server {realm.hostname}, expected {self._msr.url}: no password was sent. "
+                f"found the login server {shown(realm.hostname)}, expected {self._msr.url}: no password was sent. "
                 "Check MSR's domain name in its settings, and msr-cache:msr.url"
             )
         headers = {"Authorization": self._msr.credentials.basic}
@@ -81,5 +96,15 @@ class MsrRegistry:
                 f"MSR at {self._msr.url} refused a token to {self._user} with {answer.status}: "
                 "check msr-cache:msr.user and .password (or .token)"
             )
-        token = json.loads(answer.body)
+        token = _map(answer.body)
         return f"Bearer {token.get('token') or token.get('access_token')}"
+
+
+def _map(body: bytes) -> dict[str, Any]:
+    try:
+        found = parsed(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise odd_answer("a registry's JSON")
+    return found

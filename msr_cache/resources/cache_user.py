@@ -7,9 +7,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.https import Untrusted
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import MsrProvider
+from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
@@ -40,14 +39,11 @@ class CacheUserProvider(MsrProvider):
         return CreateResult(props["user"], {**props, "before": "" if before == props["cache"] else before})
 
     def read(self, id_: str, props: Props) -> ReadResult:
-        try:
+        def current() -> Props | None:
             now = self.msr(props).cache_of(props["user"])
-        except Untrusted:
-            now = props["cache"]  # see Registration's read
-        if now is None:
-            return ReadResult(None, {})
-        outs = {**props, "cache": now}
-        return ReadResult(id_, outs, {key: outs.get(key) for key in INPUTS})
+            return None if now is None else {**props, "cache": now}
+
+        return read_or_keep(id_, props, INPUTS, current)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         return DiffResult(changes=is_unknown(news["cache"]) or not unchanged(olds, news, "cache", "url", "ca"))
@@ -85,8 +81,11 @@ class FormerCache(Tracked, module="msr", name="FormerCache"):
 class CacheUser(Tracked, module="msr", name="CacheUser"):
     """Account `user` (at the config key `at`) of the MSR at `url`, which pulls through the entry with id `cache`.
 
-    `before` is the FormerCache's.
+    `before` is the FormerCache's; `unchecked` is why the last refresh could not ask MSR.
     """
 
+    unchecked: pulumi.Output[str | None]
+
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(CacheUserProvider(), name, props, opts)
+        super().__init__(CacheUserProvider(), name, {**props, "unchecked": None}, opts)
+        self.unchecked.apply(warn_unchecked)

@@ -14,6 +14,7 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Up
 
 from msr_cache.https import Client, Failed, Untrusted
 from msr_cache.refusal import Refusal
+from msr_cache.resources.msr_provider import read_or_keep, warn_unchecked
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
 from msr_cache.resources.tracked import Tracked
 from msr_cache.x509 import pem
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 LARGEST = 1 << 16
 """Bytes: no CA certificate is larger."""
 _CHECK = "Check that this is MSR, that it is up, and the firewall; or set msr.ca.pem to its CA"
-REMEMBERED = ("pem", "sha256", "subject", "expires", "offered", "unchecked")
+REMEMBERED = ("pem", "sha256", "subject", "expires", "offered")
+INPUTS = ("url", "pin", "given")
 Pins = list[str] | str | None
 """SHA-256 of certificates, or `sha256:` and that of their public keys; states hold one alone as a string."""
 
@@ -114,7 +116,7 @@ class MsrCaProvider(SwarmProvider):
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Keep what is remembered, unless the operator changes the CA's source or MSR's URL."""
         pin_removed = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
-        if pin_removed or unchanged(olds, news, "url", "pin", "given"):
+        if pin_removed or unchanged(olds, news, *INPUTS):
             return CheckResult({**{key: olds[key] for key in REMEMBERED if key in olds}, **news}, [])
         text = news.get("given") or fetched(news["url"], news.get("pin"))
         return CheckResult({**news, **trusted(news["url"], text, news.get("pin"))}, [])
@@ -124,12 +126,7 @@ class MsrCaProvider(SwarmProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Report a rotated CA, but trust it only if a pin matches. Report an MSR that is down, and keep its CA."""
-        try:
-            now = {**self._current(props), "unchecked": None}
-        except Refusal as error:
-            # No reason to fail: `up --refresh` must be able to repair the swarm meanwhile.
-            now = {**props, "unchecked": str(error)}
-        return ReadResult(id_, now, {**now})
+        return read_or_keep(id_, props, (*INPUTS, *REMEMBERED), lambda: self._current(props))
 
     @staticmethod
     def _current(props: Props) -> Props:
@@ -141,7 +138,7 @@ class MsrCaProvider(SwarmProvider):
         return {**props, "offered": offered}
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return DiffResult(changes=not unchanged(olds, news, "url", "pin", "given", "pem"))
+        return DiffResult(changes=not unchanged(olds, news, *INPUTS, "pem"))
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         return UpdateResult(news)
@@ -168,16 +165,11 @@ class MsrCa(Tracked, module="msr", name="MsrCa"):
             "url": msr.url,
             "pin": pins[0] if len(pins) == 1 else pins or None,
             "given": given.pem if given else None,
-            **dict.fromkeys(REMEMBERED),
+            **dict.fromkeys((*REMEMBERED, "unchecked")),
         }
         super().__init__(MsrCaProvider(), name, props, opts)
         pulumi.Output.all(self.sha256, self.offered).apply(lambda both: self._warn(msr.url, *both))
-        self.unchecked.apply(self._warn_unchecked)
-
-    @staticmethod
-    def _warn_unchecked(problem: str | None) -> None:
-        if problem:
-            pulumi.log.warn(f"{problem}. The last refresh kept the CA that this stack trusts, unchecked")
+        self.unchecked.apply(warn_unchecked)
 
     @staticmethod
     def _warn(url: str, remembered: str, offered: str | None) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pulumi.dynamic import ConfigureRequest
+from collections.abc import Callable, Iterable
+
+import pulumi
+from pulumi.dynamic import ConfigureRequest, ReadResult
 
 from msr_cache.msr.api import Credentials, Msr
+from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider
 
 
@@ -19,3 +23,24 @@ class MsrProvider(SwarmProvider):
     def msr(self, props: Props) -> Msr:
         """Return MSR with the `url` and `ca` of the properties."""
         return Msr(props["url"], props.get("ca"), Credentials.from_config(self._msr_config))
+
+
+def read_or_keep(id_: str, props: Props, inputs: Iterable[str], current: Callable[[], Props | None]) -> ReadResult:
+    """Return what `current` finds in MSR (None: it is gone); `inputs` are the keys that drift shows.
+
+    If MSR can't be asked, keep `props` with the reason as `unchecked`: no reason to fail, because `up --refresh` must
+    be able to repair the swarm meanwhile.
+    """
+    try:
+        now, unchecked = current(), None
+    except Refusal as error:
+        now, unchecked = props, str(error)
+    if now is None:
+        return ReadResult(None, {})
+    return ReadResult(id_, {**now, "unchecked": unchecked}, {key: now.get(key) for key in inputs})
+
+
+def warn_unchecked(problem: str | None) -> None:
+    """Say, at each run until the next refresh, why the last one could not ask MSR."""
+    if problem:
+        pulumi.log.warn(f"{problem}. The last refresh kept what the state has, unchecked")

@@ -8,29 +8,30 @@ an update passes the old entry's id to the provider.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from http import HTTPStatus
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
-from msr_cache.https import Unanswered, Untrusted
+from msr_cache.https import Unanswered
 from msr_cache.msr.api import Entry, Msr, MsrError
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import MsrProvider
+from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
 INPUTS = ("url", "ca", "name", "host", "adopt")
+OUTPUTS = ("entry", "former", "unchecked")
 DRAIN = 2.0
 """Seconds that a cache outlives its entry, for clients that MSR has just redirected to it."""
 
 
-def adoptable(entries: Iterable[Entry], props: Props, own: str | None = None) -> Entry | None:
-    """Return the entry to adopt, or None if there is none; Refusal for a conflict with any entry but `own` (an id)."""
+def adoptable(entries: Iterable[Entry], props: Props, own: Container[str] = ()) -> Entry | None:
+    """Return the entry to adopt, or None if there is none; Refusal for a conflict with any entry but `own` (ids)."""
     at, name, host = f"msr-cache:caches.{props['name']}.registerInMsr", props["name"], props["host"]
-    conflicts = [entry for entry in entries if entry.id != own and (entry.name == name or entry.host == host)]
+    conflicts = [entry for entry in entries if entry.id not in own and (entry.name == name or entry.host == host)]
     same = next((entry for entry in conflicts if (entry.name, entry.host) == (name, host)), None)
     if same and not props["adopt"]:
         raise Refusal(
@@ -76,37 +77,34 @@ class RegistrationProvider(MsrProvider):
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """Return the entry as it is now; it is gone only if MSR's list lacks it."""
-        try:
+
+        def current() -> Props | None:
             entry = self.msr(props).entry(props["entry"])
-        except Untrusted:
-            # MsrCa's own read reports a rotated CA. The `up` of the same run passes the new CA to `update`.
-            return ReadResult(id_, props, {key: props.get(key) for key in INPUTS})
-        if entry is None:
-            return ReadResult(None, {})
-        now = {**props, "name": entry.name, "host": entry.host}
-        return ReadResult(id_, now, {key: now.get(key) for key in INPUTS})
+            return {**props, "name": entry.name, "host": entry.host} if entry else None
+
+        return read_or_keep(id_, props, INPUTS, current)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Report a conflict with another entry in previews already."""
         if not unchanged(olds, news, "name", "host"):
-            adoptable(self.msr(news).entries(), news, olds["entry"])
+            adoptable(self.msr(news).entries(), news, (*olds["former"], olds["entry"]))
         return DiffResult(changes=not unchanged(olds, news, "url", "ca", "name", "host"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Create another entry if name or host change, and remember the old one."""
         msr = self.msr(news)
         known = {entry.id: entry for entry in msr.entries()}
-        own = known.get(olds["entry"])
-        if own is None and olds["url"] != news["url"]:
+        if olds["entry"] not in known and olds["url"] != news["url"]:
             raise Refusal(
                 f"msr-cache:msr.url: found {news['url']}, expected {olds['url']}, the MSR with this cache's entry: set "
                 "msr.url back and registerInMsr to false, run pulumi up, then set the new msr.url"
             )
-        former = [id_ for id_ in (*olds["former"], olds["entry"]) if id_ in known]
-        if own and (own.name, own.host) == (news["name"], news["host"]):
-            return UpdateResult({**news, "entry": own.id, "former": former[:-1]})
-        entry = adoptable(known.values(), news, olds["entry"]) or add(msr, news, known.values())
-        return UpdateResult({**news, "entry": entry.id, "former": former})
+        # Former entries are still there if a run was interrupted before it removed them.
+        own = [known[id_] for id_ in (*olds["former"], olds["entry"]) if id_ in known]
+        same = next((entry for entry in own if (entry.name, entry.host) == (news["name"], news["host"])), None)
+        ids = [entry.id for entry in own]
+        entry = same or adoptable(known.values(), news, ids) or add(msr, news, known.values())
+        return UpdateResult({**news, "entry": entry.id, "former": [id_ for id_ in ids if id_ != entry.id]})
 
     def delete(self, _id: str, props: Props) -> None:
         """Remove the entry, and wait for clients that MSR has just redirected."""
@@ -117,13 +115,18 @@ class RegistrationProvider(MsrProvider):
 
 
 class Registration(Tracked, module="msr", name="Registration"):
-    """Content cache `name` with `host` in the MSR at `url`; `adopt`: take over an existing one."""
+    """Content cache `name` with `host` in the MSR at `url`; `adopt`: take over an existing one.
+
+    `unchecked` is why the last refresh could not ask MSR.
+    """
 
     entry: pulumi.Output[str]
     former: pulumi.Output[list[str]]
+    unchecked: pulumi.Output[str | None]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(RegistrationProvider(), name, {**props, "entry": None, "former": None}, opts)
+        super().__init__(RegistrationProvider(), name, {**props, **dict.fromkeys(OUTPUTS)}, opts)
+        self.unchecked.apply(warn_unchecked)
 
 
 class FormerEntriesProvider(MsrProvider):
@@ -142,11 +145,8 @@ class FormerEntriesProvider(MsrProvider):
             self.msr(props).remove(id_)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Run once more for each new entry."""
-        return DiffResult(changes=is_unknown(news["entry"]) or olds["entry"] != news["entry"])
-
-    def read(self, id_: str, props: Props) -> ReadResult:
-        return ReadResult(id_, props)
+        """Run once more for each new entry, and for one that is taken back."""
+        return DiffResult(changes=is_unknown(news["entry"]) or not unchanged(olds, news, "entry", "former"))
 
 
 class FormerEntries(Tracked, module="msr", name="FormerEntries"):

@@ -38,8 +38,16 @@ class RolloutProvider(SwarmProvider):
             self.manager.remove(kind, id_)
 
     def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:
-        """Ask the swarm too: a service that has not settled, or what a killed run left, needs an update."""
-        if any(is_unknown(news[key]) for key in self.updates_on) or super().diff(id_, olds, news).changes:
+        """Ask the swarm too: a service that has not settled, or what a killed run left, needs an update.
+
+        Refuse a replacement of the service: the engine asks, with an unknown id, before it deletes the old one.
+        """
+        if is_unknown(news["service"]):
+            raise Refusal(
+                "the cache's service can't be replaced, because the cache would be off meanwhile: run pulumi up "
+                "without --replace, pulumi untaint after pulumi taint, or undo by hand what docker service update added"
+            )
+        if is_unknown(news["specSha256"]) or super().diff(id_, olds, news).changes:
             return DiffResult(changes=True)
         service = self.manager.find(f"/services/{olds['service']}")
         if service is None or _is_stopped(service, news) or not convergence.is_settled(self.manager, service):

@@ -1,8 +1,8 @@
-"""A swarm config or secret: a file for the cache's tasks. It is immutable, so new content is a new object.
+"""A swarm secret: a file for the cache's tasks. It is immutable, so new content is a new object.
 
-pulumi-docker's own docker.ServiceConfig and docker.Secret would not do: they take any read error (a manager that hangs,
-a 403 from MKE) for "gone" and drop the object from the state, fail to delete what is gone already, know no owner, and
-can't adopt what a killed run has created (kreuzwerker/terraform-provider-docker, resource_docker_config.go).
+pulumi-docker's own docker.Secret would not do: it takes any read error (a manager that hangs, a 403 from MKE) for
+"gone" and drops the object from the state, fails to delete what is gone already, knows no owner, and can't adopt what
+a killed run has created (kreuzwerker/terraform-provider-docker, resource_docker_secret.go).
 """
 
 import base64
@@ -120,7 +120,7 @@ class SwarmFileProvider(SwarmProvider):
 
 
 class ConfigProvider(SwarmFileProvider):
-    """Swarm configs."""
+    """Swarm configs: states of earlier versions, which kept config.yml in one, name this class."""
 
     kind = "configs"
 
@@ -131,25 +131,11 @@ class SecretProvider(SwarmFileProvider):
     kind = "secrets"
 
 
-class _SwarmFile(Tracked):
-    """Object `prefix`-<hash> that holds `data` (text) under `labels`."""
+class SwarmSecret(Tracked, module="msr", name="SwarmSecret"):
+    """Swarm secret `prefix`-<hash> that holds `data` (text) under `labels`."""
 
-    provider: ClassVar[type[SwarmFileProvider]]
     name: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        # A config, too, may hold secrets: http.secret or a storage account's key.
         props = {**props, "data": pulumi.Output.secret(props["data"]), "name": None}
-        super().__init__(self.provider(), name, props, opts)
-
-
-class SwarmConfig(_SwarmFile, module="msr", name="SwarmConfig"):
-    """A swarm config."""
-
-    provider = ConfigProvider
-
-
-class SwarmSecret(_SwarmFile, module="msr", name="SwarmSecret"):
-    """A swarm secret."""
-
-    provider = SecretProvider
+        super().__init__(SecretProvider(), name, props, opts)

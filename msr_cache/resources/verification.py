@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, UpdateResult
 
+from msr_cache.foreign import shown
 from msr_cache.msr.client_check import Blob, Target, fetch, tls_steps
 from msr_cache.msr.registry import MsrRegistry
 from msr_cache.resources.msr_provider import MsrProvider
@@ -36,9 +37,6 @@ class VerificationProvider(MsrProvider):
         for _, step in tls_steps(target_of(props)):
             step()
 
-    def read(self, id_: str, props: Props) -> ReadResult:
-        return ReadResult(id_, props)
-
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Verify again if the cache differs from the one that was verified."""
         return DiffResult(changes=self._moved(olds, news, *TRIGGERS))
@@ -65,7 +63,7 @@ class PullProvider(VerificationProvider):
                 "the account's contentCacheUUID points elsewhere, or MSR does not redirect: run pulumi up --refresh, "
                 "and check that redirects are on in MSR's settings"
             )
-            raise target.failed(f"MSR redirects pulls to {location.partition('?')[0]}", meaning)
+            raise target.failed(f"MSR redirects pulls to {shown(location.partition('?')[0])}", meaning)
         return location.removeprefix(target.url)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:

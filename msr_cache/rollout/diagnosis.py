@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.nodes import hostname
 
 Task = dict[str, Any]
 
@@ -59,7 +61,7 @@ def newest(tasks: Iterable[Task]) -> Task | None:
 def explain(manager: Manager, task: Task) -> str:
     """Return the swarm's error for `task`, the last lines of its log, and what to do."""
     status = task["Status"]
-    error = status.get("Err") or f"the task ended by itself (state {status['State']})"
+    error = shown(status.get("Err") or "") or f"the task ended by itself (state {status['State']})"
     where = f" on {_hostname(manager, task['NodeID'])}" if task.get("NodeID") else ""
     found = [f"task {task['ID'][:12]}{where} {status['State']}: {error}"]
     if status.get("ContainerStatus", {}).get("ExitCode") is not None:
@@ -71,7 +73,7 @@ def explain(manager: Manager, task: Task) -> str:
 
 def _hostname(manager: Manager, node_id: str) -> str:
     try:
-        return str(manager.get(f"/nodes/{node_id}")["Description"]["Hostname"])
+        return hostname(manager.get(f"/nodes/{node_id}"))
     except Refusal:
         return f"node {node_id}"
 
@@ -87,4 +89,4 @@ def _last_log_lines(manager: Manager, task: Task) -> list[str]:
         length = int.from_bytes(stream[4:8])
         lines += stream[8 : 8 + length].decode(errors="replace").splitlines()
         stream = stream[8 + length :]
-    return [line[:LOG_WIDTH] for line in lines[-LOG_LINES:]]
+    return [shown(line, longest=LOG_WIDTH) for line in lines[-LOG_LINES:]]

@@ -12,6 +12,7 @@ from pulumi import ResourceHookArgs
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
 from msr_cache.swarm.manager import Manager
+from msr_cache.swarm.nodes import hostname
 from msr_cache.swarm.ownership import EXISTS, LOST, TRIAL, Labels, filters, is_trial, refuse_other_owner, with_resource
 
 _GRACE = 1_000_000_000
@@ -84,7 +85,7 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any], 
         {**template, "Placement": placement},
         [port for port in ports if port["PublishMode"] == "host"],
     )
-    outcome = outcome or f"node {node['Description']['Hostname']} was not labelled"
+    outcome = outcome or f"node {hostname(node)} was not labelled"
     _try(manager, trial, f"{outcome}: a trial task of service {spec['Name']} did not run there")
 
 
@@ -114,10 +115,6 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             "Image": container["image"],
             "Command": container["commands"],
             "Healthcheck": {"Test": container["healthcheck"]["tests"]},
-            "Configs": [
-                {"ConfigID": file["configId"], "ConfigName": file["configName"], "File": _target(file)}
-                for file in container["configs"]
-            ],
             "Secrets": [
                 {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}
                 for file in container["secrets"]

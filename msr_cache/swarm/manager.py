@@ -1,84 +1,86 @@
-"""A swarm manager: its address, for the pulumi-docker provider and the docker SDK, and its Engine API."""
+"""A swarm manager: its address, for the pulumi-docker provider and for the program, and its Engine API."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
 
-from msr_cache.https import root_cause
+from msr_cache.foreign import shown
+from msr_cache.https import parsed, reason
 from msr_cache.refusal import Refusal
+from msr_cache.swarm import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from docker import APIClient
-    from requests import Response
+    from msr_cache.swarm.connection import Answer, Connection
 
 API_VERSION = "1.41"
 """Docker Engine 20.10's, the oldest that MSR 2.9 runs on; later engines up to 28 support it."""
-TIMEOUT = 20
-"""Seconds to wait for the next bytes of a manager's answer."""
+_LISTS = ("/nodes", "/services", "/tasks", "/configs", "/secrets")
+_SKEW = 60
+"""Seconds by which clocks may differ without a word."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A manager's address; `cert_path` is a client bundle's folder with ca.pem, cert.pem and key.pem.
+    """A manager's address; `cert_path` is a folder with ca.pem, cert.pem and key.pem; `key` is where the config has it.
 
     It is a path because the provider stores key material in clear text in the state (pulumi-docker issue 643).
     """
 
-    host: str | None = None
+    host: str
     cert_path: str | None = None
-    context: str | None = None
+    key: str = "host"
 
     @classmethod
     def from_config(cls, swarm: Mapping[str, Any]) -> Address:
-        """Read `msr-cache:swarm`, and unpack the zip file of a new bundle."""
+        """Read `msr-cache:swarm`, and unpack the zip file of a new bundle. Refusal: the environment contradicts it."""
+        address = cls._read(swarm)
+        if address.key != "host":  # a host was checked with the rest of the config
+            from msr_cache.config.field_types import swarm_host
+
+            try:
+                swarm_host(address.host)
+            except ValueError as error:
+                raise Refusal(f"msr-cache:swarm.{address.key}: its address: {error}") from None
+        environment.refuse_conflicts(address.key, address.host, address.cert_path)
+        return address
+
+    @classmethod
+    def _read(cls, swarm: Mapping[str, Any]) -> Address:
         if bundle := swarm.get("clientBundle"):
             # Imported here because the zip module is slow to import.
             from msr_cache.swarm import client_bundle
 
             folder = client_bundle.unpacked(Path(bundle).expanduser())
-            return cls(host=client_bundle.host(folder), cert_path=str(folder))
-        return cls(host=swarm.get("host"), context=swarm.get("context"))
+            return cls(client_bundle.host(folder), str(folder), "clientBundle")
+        if name := swarm.get("context"):
+            from msr_cache.swarm import docker_context
+
+            return cls(*docker_context.endpoint(name), "context")
+        return cls(swarm["host"])
 
     def __str__(self) -> str:
-        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:[secret]@", self.host or f"docker context {self.context}")
+        return re.sub(r"(//[^/@:]*):[^/@]*@", r"\1:[secret]@", self.host)
 
-    def client(self) -> APIClient:
-        """Return a docker SDK client, which connects on its first call."""
-        # Imported here because the SDK takes 0.1 s to import, and not every preview needs the swarm.
-        from docker import APIClient, ContextAPI
-        from docker.tls import TLSConfig
-
-        host, tls = self.host, None
-        if self.context:
-            context = ContextAPI.get_context(self.context)
-            if context is None:
-                raise unknown_context(self.context)
-            host, tls = context.Host, context.TLSConfig
+    def warnings(self) -> Iterator[str]:
+        """Yield who else may read what is sent to the manager, or act in your place."""
+        at, url = f"msr-cache:swarm.{self.key}", urlsplit(self.host)
+        if url.scheme == "tcp" and not self.cert_path and url.hostname not in environment.LOOPBACK:
+            yield (
+                f"{at}: {self} has no TLS. Everybody on the way can read the caches' private keys and control the "
+                "swarm: use ssh://, a client bundle, or a context with TLS"
+            )
         if self.cert_path:
             folder = Path(self.cert_path)
-            pair = (str(folder / "cert.pem"), str(folder / "key.pem"))
-            tls = TLSConfig(client_cert=pair, ca_cert=str(folder / "ca.pem"), verify=True)
-        via_ssh = str(host).startswith("ssh://")
-        client = APIClient(base_url=host, tls=tls, version=API_VERSION, timeout=TIMEOUT, use_ssh_client=via_ssh)
-        client.trust_env = False  # no proxy, .netrc or CA from the environment
-        return client
-
-
-def unknown_context(name: str) -> Refusal:
-    """Return the error for a docker context that does not exist."""
-    from docker.utils.config import find_config_file
-
-    message = f"msr-cache:swarm.context: found {name!r}, expected a context that `docker context ls` lists"
-    if find_config_file() is None:  # the SDK finds contexts only beside this file
-        message += "; if it does, write {} into ~/.docker/config.json, without which the docker SDK finds no context"
-    return Refusal(message)
+            if all(path.stat().st_mode & 0o077 for path in (folder, folder / "key.pem")):
+                yield f"{at}: other users of this machine may read {folder}/key.pem: run chmod -R go= {folder}"
 
 
 class EngineError(Refusal):
@@ -86,27 +88,26 @@ class EngineError(Refusal):
 
     def __init__(self, manager: str, status: int, message: str) -> None:
         hint = ". Your MKE role may lack the right: use an admin's client bundle" if status == FORBIDDEN else ""
-        super().__init__(f"the swarm manager at {manager} refused with {status}: {message}{hint}")
+        self.message = shown(message)
+        super().__init__(f"the swarm manager at {manager} refused with {status}: {self.message}{hint}")
         self.status = status
-        self.message = message
 
 
 FORBIDDEN, NOT_FOUND, CONFLICT, INTERNAL_ERROR = 403, 404, 409, 500
 
 
 class Manager:
-    """A swarm manager's Engine API, as JSON. Every failure is a Refusal; an error that it returns is an EngineError.
-
-    The SDK's methods take neither a whole spec nor a task's logs, so this uses the SDK's session with API paths.
-    """
+    """A swarm manager's Engine API, as JSON. Every failure is a Refusal; an error that it returns is an EngineError."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._client: APIClient | None = None
+        self._connection: Connection | None = None
+        self._ahead = 0.0
 
     def get(self, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
         """GET an object, or a list with filters."""
-        return self._call("GET", path, params={"filters": json.dumps(filters)} if filters else None).json()
+        answer = self._call("GET", path, {"filters": json.dumps(filters)} if filters else None)
+        return self._parsed(answer, path, list if path in _LISTS else dict)
 
     def find(self, path: str) -> dict[str, Any] | None:
         """GET an object; None only if the manager answers that it does not exist."""
@@ -120,16 +121,19 @@ class Manager:
 
     def text(self, path: str, **params: str) -> bytes:
         """GET a stream as bytes."""
-        return self._call("GET", path, params=params).content
+        return self._call("GET", path, params).body
 
     def create(self, kind: str, spec: Mapping[str, Any]) -> str:
         """Create an object of `kind` (services, configs, secrets); return its id."""
-        return str(self._call("POST", f"/{kind}/create", json=spec).json()["ID"])
+        path = f"/{kind}/create"
+        found = self._parsed(self._call("POST", path, body=spec), path, dict)
+        if "ID" not in found:
+            raise self._odd_answer(path)
+        return str(found["ID"])
 
     def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
         """Replace the spec of the object `known`, unless it has changed after it was read."""
-        params = {"version": str(known["Version"]["Index"])}
-        self._call("POST", f"/{kind}/{known['ID']}/update", params=params, json=spec)
+        self._call("POST", f"/{kind}/{known['ID']}/update", {"version": str(known["Version"]["Index"])}, spec)
 
     def remove(self, kind: str, id_: str) -> None:
         """Remove an object, if it still exists."""
@@ -139,29 +143,56 @@ class Manager:
             if error.status != NOT_FOUND:
                 raise
 
-    def _call(self, method: str, path: str, **options: Any) -> Response:  # noqa: ANN401 - requests' own
-        from docker.errors import DockerException
-        from requests.exceptions import RequestException
+    def warnings(self) -> Iterator[str]:
+        """Yield what is wrong with the way to the manager, and with the clocks at its ends as the last answer shows."""
+        yield from self.address.warnings()
+        if abs(self._ahead) > _SKEW:
+            yield (
+                f"msr-cache:swarm.{self.address.key}: this machine's clock is {abs(self._ahead):.0f} s "
+                f"{'ahead of' if self._ahead > 0 else 'behind'} the manager's. New certificates may count as not valid "
+                "yet, and valid ones as expired: set both clocks"
+            )
 
+    def _call(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    ) -> Answer:
         try:
-            if self._client is None:
-                self._client = self.address.client()
-            url = f"{self._client.base_url}/v{API_VERSION}{path}"
-            answer: Response = self._client.request(method, url, timeout=TIMEOUT, allow_redirects=False, **options)
-        except (DockerException, RequestException, OSError) as error:
-            cause = root_cause(error)
-            reason = str(cause) or type(cause).__name__
-            raise Refusal(f"msr-cache:swarm: the manager at {self.address} can't be reached ({reason})") from None
-        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
-            raise EngineError(str(self.address), answer.status_code, _message(answer))
+            if self._connection is None:
+                # Imported here because not every preview needs the swarm.
+                from msr_cache.swarm.connection import Connection
+
+                self._connection = Connection(self.address.host, self.address.cert_path)
+            url = f"/v{API_VERSION}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
+            answer = self._connection.ask(method, url, body)
+        except (OSError, ValueError, HTTPException) as error:
+            at = f"msr-cache:swarm: the manager at {self.address}"
+            raise Refusal(f"{at} can't be reached ({reason(error)})") from None
+        self._ahead = answer.ahead
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise EngineError(str(self.address), answer.status, _message(answer))
         return answer
 
+    def _parsed(self, answer: Answer, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
+        try:
+            found = parsed(answer.body)
+        except ValueError:
+            raise self._odd_answer(path) from None
+        if not isinstance(found, kind) or (kind is list and not all(isinstance(item, dict) for item in found)):
+            raise self._odd_answer(path)
+        return found
 
-def _message(answer: Response) -> str:
+    def _odd_answer(self, path: str) -> Refusal:
+        return Refusal(
+            f"msr-cache:swarm.{self.address.key}: found an answer to {path} that is not the Docker Engine API's, "
+            f"expected a swarm manager at {self.address}"
+        )
+
+
+def _message(answer: Answer) -> str:
     try:
-        return str(answer.json()["message"])
-    except (ValueError, KeyError):
-        return answer.text.strip() or answer.reason
+        return str(parsed(answer.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.body.decode(errors="replace").strip() or answer.reason
 
 
 def address_from_json(text: str | None) -> Address:

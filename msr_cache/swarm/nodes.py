@@ -1,15 +1,17 @@
 """A swarm's nodes as `GET /nodes` lists them: which one a host name means, and whether it takes new tasks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from msr_cache.foreign import shown
 
 Node = dict[str, Any]
 Nodes = list[Node]
 
 
-def hostname(node: Node) -> str:
+def hostname(node: Mapping[str, Any]) -> str:
     """Return its host name, as `docker node ls` shows it."""
-    return str(node["Description"]["Hostname"])
+    return shown(node["Description"]["Hostname"])
 
 
 def labels(node: Node) -> dict[str, str]:

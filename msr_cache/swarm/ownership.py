@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -48,10 +50,10 @@ def service_name(cache: str) -> str:
 def owner_in(labels: Labels) -> str:
     """Name the owner of an object with `labels`, for an operator to read."""
     if OWNER in labels:
-        state = f"state {labels[STATE]}" if STATE in labels else "no state id, from an earlier version"
-        return f"msr-cache stack {labels[OWNER]} ({state})"
+        state = f"state {shown(labels[STATE])}" if STATE in labels else "no state id, from an earlier version"
+        return f"msr-cache stack {shown(labels[OWNER])} ({state})"
     if NAMESPACE in labels:
-        return f"docker stack {labels[NAMESPACE]}"
+        return f"docker stack {shown(labels[NAMESPACE])}"
     return "an owner that its labels do not name"
 
 
@@ -82,7 +84,7 @@ def refuse_other_owner(
     if STATE in theirs and theirs.get(OWNER) == ours.get(OWNER):
         advice = (
             "use the backend that has this state, or give the cache another name. Only if the state is lost for good, "
-            f"take over what it made: pulumi config set msr-cache:stateId {theirs[STATE]}"
+            f"take over what it made: pulumi config set msr-cache:stateId {quote(shown(theirs[STATE]))}"
         )
     raise Refusal(f"{what} {belongs} {owner_in(theirs)}; left unchanged: {advice}")
 

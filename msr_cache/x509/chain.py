@@ -1,31 +1,33 @@
 """Checks a certificate, key and chain that an operator gives, and names each problem before anything changes.
 
-Not with cryptography's x509.verification: it refuses chains that clients accept, such as one without an authority key
-identifier, and reports one problem without the key path that it stems from.
+cryptography's verifier gives the verdict, as lenient as Go's crypto/x509: docker's client and the registry are in Go.
+What is here finds the chain, and names the culprit and its config key.
 """
 
 import ipaddress
+import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from typing import cast
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
+from msr_cache.foreign import shown
 from msr_cache.x509 import pem
 
 Mistake = tuple[str, str]
 """The config key (certificate, intermediates, ca, key), and the problem with its value."""
-_BROKEN = (hashes.MD5, hashes.SHA1)
-_SMALLEST_RSA = 2048
-"""Bits (CA/Browser Forum Baseline Requirements, 6.1.5)."""
+Link = tuple[str, x509.Certificate]
+"""A certificate and its config key."""
+_BROKEN = (MD5, SHA1)
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,40 @@ class Chain:
 
 def server_mistakes(given: Given, hosts: Sequence[str]) -> list[Mistake]:
     """Return why clients would not trust the servers `hosts` with this certificate."""
-    return _mistakes(given, lambda leaf: [*_unfit_for_servers(leaf), *_uncovered(leaf, hosts)])
+    if unreadable := list(_unreadable(given)):
+        return [*unreadable, *_key_mistakes(given.key)]
+    path, root = _path(given)
+    leaf = path[0][1]
+    uncovered = [("certificate", problem) for problem in _uncovered(leaf, hosts)]
+    if pem.may_sign(leaf) and pem.extension(leaf, x509.SubjectAlternativeName) is None:
+        problem = f"the first certificate is a CA, {pem.name(leaf)}: put the server's certificate first"
+        return [("certificate", problem)]
+    found = [*uncovered, *_key_mistakes(given.key, leaf.public_key()), *_weaknesses(path, root, given.window)]
+    if root is None:
+        return [*found, _missing(given, path, "add it as tls.intermediates, or as tls.ca if clients trust it")]
+    return found or list(_refusals(path, hosts))
 
 
-def ca_mistakes(given: Given) -> list[Mistake]:
-    """Return why the stack can't sign certificates with this CA."""
-    return _mistakes(given, _unfit_for_signing)
+def ca_mistakes(given: Given, hosts: Sequence[str]) -> list[Mistake]:
+    """Return why clients would not trust what the stack signs with this CA for the servers `hosts`."""
+    if unreadable := list(_unreadable(given)):
+        return [*unreadable, *_key_mistakes(given.key)]
+    path, root = _path(given)
+    ca = path[0][1]
+    found = [*_key_mistakes(given.key, ca.public_key()), *_weaknesses(path, root, given.window)]
+    if not pem.may_sign(ca):
+        problem = f"found {pem.name(ca)}, which may sign no certificates, expected a CA (CA:TRUE, keyCertSign)"
+        found.append(("certificate", problem))
+    if root is None:
+        return [*found, _missing(given, path, "append it to localCa.certificate, and all above it up to the root")]
+    return found or list(_refusals([("certificate", _sample(ca, given.key or "", hosts)), *path], hosts))
 
 
 def chain_of(given: Given) -> Chain:
     """Return the chain of what has no mistakes."""
-    links = [link for _, link in _links(given)]
-    root = _root(links[-1], given.ca)
-    assert root is not None  # noqa: S101 - else `_mistakes` would have reported it
-    return Chain(tuple(link for link in links if link is links[0] or link != root), root)
+    path, root = _path(given)
+    assert root is not None  # noqa: S101 - else `server_mistakes` would have reported it
+    return Chain(tuple(link for _, link in path if link is path[0][1] or link != root), root)
 
 
 def matches_key(certificate: str, public_key: str) -> bool:
@@ -78,24 +100,16 @@ def matches_key(certificate: str, public_key: str) -> bool:
     return pem.certificates(certificate)[0].public_key() == load_pem_public_key(public_key.encode())
 
 
-def _mistakes(given: Given, first_problems: Callable[[x509.Certificate], Iterable[str]]) -> list[Mistake]:
-    if unreadable := list(_unreadable(given)):
-        return [*unreadable, *_key_mistakes(given.key)]
-    links = _links(given)
-    first = links[0][1]
-    found = [("certificate", problem) for problem in first_problems(first)]
-    found += _key_mistakes(given.key, first.public_key())
-    found += [(key, problem) for key, link in links for problem in _weaknesses(link, given.window)]
-    return found + (list(_breaks(links)) or list(_root_mistakes(links, given)))
-
-
 def _unreadable(given: Given) -> Iterator[Mistake]:
     for key in ("certificate", "intermediates", "ca"):
         if (text := getattr(given, key)) is not None:
             try:
-                pem.certificates(text)
+                found = pem.certificates(text)
             except ValueError as error:
                 yield key, str(error)
+            else:
+                if key == "ca" and len(found) > 1:
+                    yield key, "found more than one certificate, expected the root that clients trust"
 
 
 def _key_mistakes(key: str | None, public: PublicKeyTypes | None = None) -> Iterator[Mistake]:
@@ -118,23 +132,6 @@ def _key_mistakes(key: str | None, public: PublicKeyTypes | None = None) -> Iter
             yield "key", "found the key of another certificate, expected the one that belongs to `certificate`"
 
 
-def _unfit_for_servers(leaf: x509.Certificate) -> Iterator[str]:
-    if pem.may_sign(leaf):
-        yield f"found CA {pem.name(leaf)}, expected a server's certificate first and intermediates after it"
-    usage = pem.extension(leaf, x509.ExtendedKeyUsage)
-    for_servers = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
-    if usage and not any(oid in usage for oid in for_servers):
-        yield f"found {pem.name(leaf)}, which is not for servers, expected extended key usage serverAuth"
-    use = pem.extension(leaf, x509.KeyUsage)
-    if use and not use.digital_signature:
-        yield f"found {pem.name(leaf)}, which may not sign TLS handshakes, expected key usage digitalSignature"
-
-
-def _unfit_for_signing(ca: x509.Certificate) -> Iterator[str]:
-    if not pem.may_sign(ca):
-        yield f"found {pem.name(ca)}, which may sign no certificates, expected a CA (CA:TRUE, keyCertSign)"
-
-
 def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
     """Apply RFC 6125: a wildcard stands for the whole first label; the common name is ignored."""
     names = pem.extension(leaf, x509.SubjectAlternativeName)
@@ -146,78 +143,55 @@ def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
         except ValueError:
             covered = bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & set(dns))
         if not covered:
-            shown = ", ".join([*dns, *map(str, addresses)]) or "no subject alternative name"
-            yield f"found {shown}, which does not cover {host}"
+            found = shown(", ".join([*dns, *map(str, addresses)])) or "no subject alternative name"
+            yield f"found {found}, which does not cover {host}"
 
 
-def _weaknesses(certificate: x509.Certificate, window: int) -> Iterator[str]:
-    found = f"found {pem.name(certificate)}"
-    if problem := pem.life_problem(certificate):
-        yield problem
-    elif certificate.not_valid_after_utc < datetime.now(UTC) + timedelta(days=window):
-        yield (
-            f"{found}, which expires on {certificate.not_valid_after_utc:%Y-%m-%d}, within renewDays ({window}): "
-            "give a renewed one, or set a smaller renewDays"
-        )
-    if isinstance(certificate.signature_hash_algorithm, _BROKEN):
-        used = certificate.signature_hash_algorithm.name.upper()
-        yield f"{found}, signed with {used}, which clients refuse, expected SHA-256 or stronger"
-    key = certificate.public_key()
-    if isinstance(key, RSAPublicKey) and key.key_size < _SMALLEST_RSA:
-        yield f"{found} with RSA of {key.key_size} bits, expected {_SMALLEST_RSA} or more"
+def _weaknesses(path: Sequence[Link], root: x509.Certificate | None, window: int) -> Iterator[Mistake]:
+    """Yield what is wrong with a certificate by itself; nobody checks the signature of a root."""
+    for key, certificate in path:
+        soon = datetime.now(UTC) + timedelta(days=0 if key == "ca" else window)
+        found, ends = f"found {pem.name(certificate)}", certificate.not_valid_after_utc
+        if problem := pem.life_problem(certificate):
+            yield key, problem
+        elif ends < soon:
+            advice = "give a renewed one, or set a smaller renewDays"
+            yield key, f"{found}, which expires on {ends:%Y-%m-%d}, within renewDays ({window}): {advice}"
+        if certificate != root and isinstance(certificate.signature_hash_algorithm, _BROKEN):
+            used = certificate.signature_hash_algorithm.name.upper()
+            yield key, f"{found}, signed with {used}, which clients refuse, expected SHA-256 or stronger"
+        if problem := pem.key_problem(certificate):
+            yield key, problem
 
 
-def _breaks(links: Sequence[tuple[str, x509.Certificate]]) -> Iterator[Mistake]:
-    """Yield where the next certificate of a chain did not sign the one before."""
-    for below, ((_, child), (key, parent)) in enumerate(pairwise(links), start=int(pem.may_sign(links[0][1]))):
-        found = f"found {pem.name(parent)}"
-        limit = getattr(pem.extension(parent, x509.BasicConstraints), "path_length", None)
-        if child.issuer != parent.subject:
-            misplaced = any(child.issuer == link.subject for _, link in links)
-            hint = "which is elsewhere: put each after the one that it signs" if misplaced else "which is missing"
-            yield key, f"{found} after {pem.name(child)}, which is signed by {child.issuer.rfc4514_string()}, {hint}"
-        elif not pem.may_sign(parent):
-            yield key, f"{found}, which is no CA, as the signer of {pem.name(child)}"
-        elif not _signed(child, parent):
-            yield key, f"{found} with another key than the one that signed {pem.name(child)}"
-        elif limit is not None and below > limit:
-            yield key, f"{found}, which allows {limit} CAs below it, not {below}"
-
-
-def _root_mistakes(links: Sequence[tuple[str, x509.Certificate]], given: Given) -> Iterator[Mistake]:
-    """Yield why a chain leads to no root."""
-    key, last = links[-1]
-    if given.ca is not None:
-        ca, *others = pem.certificates(given.ca)
-        if others:
-            yield "ca", "found more than one certificate, expected the root that clients trust"
-        elif last != ca and not (last.issuer == ca.subject and _signed(last, ca)):
-            yield "ca", f"found {pem.name(ca)}, which did not sign {pem.name(last)}"
-        elif last != ca and not pem.may_sign(ca):
-            yield "ca", f"found {pem.name(ca)}, which is no CA"
-        elif problem := pem.life_problem(ca):
-            yield "ca", problem
-    elif _root(last, None) is None:
-        problem = f"found no certificate of {last.issuer.rfc4514_string()}, which signed {pem.name(last)}"
-        yield key, f"{problem}: complete the chain, or give the root that clients trust as `ca`"
-
-
-def _links(given: Given) -> list[tuple[str, x509.Certificate]]:
-    """Return the given chain, each certificate with its config key."""
-    return [
+def _path(given: Given) -> tuple[list[Link], x509.Certificate | None]:
+    """Return the certificate and its issuers, in order, as far as they are known; and the root if they lead to one."""
+    links = [
         (key, certificate)
         for key, text in (("certificate", given.certificate), ("intermediates", given.intermediates))
         if text is not None
         for certificate in pem.certificates(text)
     ]
+    trusted = [("ca", certificate) for certificate in pem.certificates(given.ca)] if given.ca is not None else []
+    path = links[:1]
+    while not _ends(last := path[-1][1], trusted):
+        known = [link for link in (*trusted, *links) if link not in path and _signed(last, link[1])]
+        known.sort(key=lambda link: pem.life_problem(link[1]) is not None)  # a CA may be there twice: old and renewed
+        if not known and not trusted and (root := _system_root(last)):
+            known = [("certificate", root)]
+        if not known:
+            return path, None
+        path.append(known[0])
+    return path, path[-1][1]
 
 
-def _root(last: x509.Certificate, ca: str | None) -> x509.Certificate | None:
-    """Return the root of a chain: the given one, the last certificate itself, or one that this machine trusts."""
-    if ca is not None:
-        return pem.certificates(ca)[0]
-    if last.issuer == last.subject:
-        return last if _signed(last, last) else None
+def _ends(last: x509.Certificate, trusted: Sequence[Link]) -> bool:
+    """Whether `last` is the root of trust: the given one, or without one the certificate that signed itself."""
+    return any(last == root for _, root in trusted) if trusted else _signed(last, last)
+
+
+def _system_root(last: x509.Certificate) -> x509.Certificate | None:
+    """Return the root that this machine trusts and that signed `last`, if there is one."""
     name = last.issuer.public_bytes()
     # Parse only those with that name: some trusted certificates break RFC 5280, and fail to parse.
     trusted = [der for der in ssl.create_default_context().get_ca_certs(binary_form=True) if name in der]
@@ -225,10 +199,106 @@ def _root(last: x509.Certificate, ca: str | None) -> x509.Certificate | None:
 
 
 def _signed(child: x509.Certificate, parent: x509.Certificate) -> bool:
+    if child.issuer != parent.subject:
+        return False
     if isinstance(child.signature_hash_algorithm, _BROKEN):
         return True  # the library can't verify it; `_weaknesses` reports it
     try:
         child.verify_directly_issued_by(parent)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
+
+
+def _missing(given: Given, path: Sequence[Link], advice: str) -> Mistake:
+    """Return which certificate a chain lacks: the one that signed its last."""
+    key, last = path[-1]
+    texts = {"ca": given.ca, "intermediates": given.intermediates, "certificate": given.certificate}
+    for at, text in texts.items():
+        for certificate in pem.certificates(text) if text is not None else []:
+            if certificate.subject == last.issuer and certificate != last:
+                return at, f"found {pem.name(certificate)} with another key than the one that signed {pem.name(last)}"
+    if given.ca is not None and last.issuer == last.subject:
+        return "ca", f"found {pem.name(pem.certificates(given.ca)[0])}, which did not sign {pem.name(last)}"
+    return key, f"found {pem.name(last)}, which is signed by {pem.written(last.issuer)}, which is missing: {advice}"
+
+
+def _for_servers(_: object, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    allowed = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if usage is not None and not allowed & set(usage):
+        raise ValueError("it is not for servers, expected extended key usage serverAuth, or none")
+
+
+def _for_signing(_: object, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("it may sign no certificates, expected key usage keyCertSign")
+
+
+_EITHER, _NOT_CRITICAL = Criticality.AGNOSTIC, Criticality.NON_CRITICAL
+_ANY = (
+    ExtensionPolicy.permit_all()
+    .may_be_present(x509.ExtendedKeyUsage, _EITHER, _for_servers)
+    .may_be_present(x509.CertificatePolicies, _EITHER, None)
+    .may_be_present(x509.CRLDistributionPoints, _EITHER, None)
+    .may_be_present(x509.AuthorityInformationAccess, _NOT_CRITICAL, None)
+    .may_be_present(x509.AuthorityKeyIdentifier, _NOT_CRITICAL, None)
+    .may_be_present(x509.SubjectKeyIdentifier, _NOT_CRITICAL, None)
+    .require_not_present(x509.PolicyConstraints)
+)
+_SERVER = _ANY.require_present(x509.SubjectAlternativeName, _EITHER, None)
+_CA = _ANY.require_present(x509.BasicConstraints, _EITHER, None).may_be_present(x509.KeyUsage, _EITHER, _for_signing)
+"""What Go asks for, each version of it; by default the verifier asks for what the CA/Browser Forum asks of public CAs.
+
+Go refuses critical policy constraints before 1.24, and all that no policy meets since.
+"""
+
+
+def _refusals(path: Sequence[Link], hosts: Iterable[str]) -> Iterator[Mistake]:
+    """Yield the first certificate of a whole chain that the verifier refuses as the end of what leads to it."""
+    for host in hosts:
+        for end, (key, certificate) in enumerate(path, start=1):
+            if certificate.version is x509.Version.v1 and end == len(path) > 1:
+                continue  # the verifier knows none; it has no extensions, and all else about it is known to be right
+            if problem := _refusal([link for _, link in path[:end]], host):
+                yield key, f"found {pem.name(certificate)}, which does not verify for {host}: {problem}"
+                return
+
+
+def _refusal(chain: Sequence[x509.Certificate], host: str) -> str | None:
+    """Return why the verifier refuses `chain`, with its last certificate as the root of trust; None if it does not."""
+    verifier = (
+        PolicyBuilder()
+        .store(Store([chain[-1]]))
+        .extension_policies(ca_policy=_CA, ee_policy=_SERVER)
+        .max_chain_depth(len(chain))
+        .build_server_verifier(_general(host))
+    )
+    try:
+        verifier.verify(chain[0], list(chain[1:-1]))
+    except VerificationError as error:
+        noise = r"validation failed: |candidates exhausted: |Python extension validator failed: ValueError: | \(enc.*"
+        return shown(re.sub(noise, "", str(error), flags=re.DOTALL))
+    return None
+
+
+def _sample(ca: x509.Certificate, key: str, hosts: Iterable[str]) -> x509.Certificate:
+    """Return a server's certificate as this CA signs it for `hosts`."""
+    now = datetime.now(UTC)
+    unsigned = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(ca.subject)
+        .public_key(ca.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(map(_general, hosts)), critical=False)
+    )
+    return unsigned.sign(cast("CertificateIssuerPrivateKeyTypes", load_pem_private_key(key.encode(), None)), SHA256())
+
+
+def _general(host: str) -> x509.DNSName | x509.IPAddress:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

@@ -7,28 +7,53 @@ import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from msr_cache.foreign import shown
+
 # cryptography is imported in the functions: a run that reads no certificate saves the time.
 if TYPE_CHECKING:
     from cryptography import x509
 
     _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
+_KEYS = "RSA of 2048 to 8192 bits, P-256, P-384 or P-521, or for a server Ed25519"
 _END = "-----END CERTIFICATE-----"
 
 
 def certificates(pem: str) -> list[x509.Certificate]:
-    """Return the certificates in `pem`, at least one; raise ValueError with the reason if there is none."""
+    """Return the certificates in `pem`, at least one, all readable; raise ValueError with the reason otherwise."""
     from cryptography import x509
 
     if "PRIVATE KEY" in pem:
         raise ValueError("found a private key, expected a certificate in PEM")
     try:
-        return x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
-        start = pem.strip()[:40].splitlines()[0] if pem.strip() else "nothing"
+        found = x509.load_pem_x509_certificates(pem.encode())
+    except (ValueError, x509.InvalidVersion):
+        start = shown(pem.strip().partition("\n")[0], longest=40) or "nothing"
         raise ValueError(
-            f"found {start!r}, which is no PEM, expected a certificate between BEGIN and END CERTIFICATE lines"
+            f"found '{start}', which is no PEM, expected a certificate between BEGIN and END CERTIFICATE lines"
         ) from None
+    for number, certificate in enumerate(found, start=1):
+        if problem := _damage(certificate):
+            raise ValueError(f"found a damaged certificate, number {number} ({shown(problem)}): have it issued again")
+    return found
+
+
+def _damage(certificate: x509.Certificate) -> str | None:
+    """Return what is wrong with a part of a certificate, which the library reads when it is asked for it."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        _ = certificate.extensions, certificate.signature_hash_algorithm, certificate.public_key()
+        name(certificate), written(certificate.issuer)
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        return str(error)
+    return None
 
 
 def ca_problem(pem: str) -> str | None:
@@ -40,7 +65,7 @@ def ca_problem(pem: str) -> str | None:
     for certificate in found:
         if not may_sign(certificate):
             return f"found the certificate of {name(certificate)}, which is no CA, expected that of MSR's CA"
-        if problem := life_problem(certificate):
+        if problem := life_problem(certificate) or key_problem(certificate):
             return problem
     return None
 
@@ -52,7 +77,8 @@ def life_problem(certificate: x509.Certificate) -> str | None:
     if certificate.not_valid_after_utc < now:
         return f"{found}, which expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     if certificate.not_valid_before_utc > now:
-        return f"{found}, which is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+        start, clock = (f"{each:%Y-%m-%d %H:%M} UTC" for each in (certificate.not_valid_before_utc, now))
+        return f"{found}, which is not valid before {start}; this machine's clock says {clock}: set it if it is behind"
     return None
 
 
@@ -78,9 +104,37 @@ def extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extensi
         return None
 
 
+def key_problem(certificate: x509.Certificate) -> str | None:
+    """Return why some clients refuse a certificate's key, or None.
+
+    Go takes no other curves and no RSA above 8192 bits; OpenSSL, on Debian and others, no RSA below 2048 bits.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    match key := certificate.public_key():
+        case RSAPublicKey():
+            right, kind = 2048 <= key.key_size <= 8192, f"RSA of {key.key_size} bits"  # noqa: PLR2004 - see above
+        case EllipticCurvePublicKey():
+            right, kind = key.curve.name in ("secp256r1", "secp384r1", "secp521r1"), key.curve.name
+        case _:
+            # Of a CA, our verifier knows none.
+            right = isinstance(key, Ed25519PublicKey) and not may_sign(certificate)
+            kind = type(key).__name__.removesuffix("PublicKey")
+    if right:
+        return None
+    return f"found {name(certificate)}, whose key some clients refuse ({kind}), expected {_KEYS}"
+
+
 def name(certificate: x509.Certificate) -> str:
-    """The certificate's subject as RFC 4514 writes it."""
-    return certificate.subject.rfc4514_string() or "a certificate without subject"
+    """The certificate's subject, as an operator may read it."""
+    return written(certificate.subject) or "a certificate without subject"
+
+
+def written(subject: x509.Name) -> str:
+    """A subject or issuer as RFC 4514 writes it."""
+    return shown(subject.rfc4514_string())
 
 
 def text(*chain: x509.Certificate) -> str:

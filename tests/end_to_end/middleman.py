@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -65,7 +66,11 @@ class Middleman:
                     if self.forbid and re.search(self.forbid, first):
                         client.sendall(FORBIDDEN)
                         continue
-                manager.sendall(request)
+                manager.sendall(self._passed_on(request, client))
+
+    def _passed_on(self, request: bytes, _client: socket.socket) -> bytes:
+        """Return what the manager gets to read of a request, of which the client may not have sent all yet."""
+        return request
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -73,3 +78,34 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         while data := source.recv(1 << 16):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
+
+
+# As `docker service inspect` shows it of services that were made through MKE (then UCP) by an admin.
+_COLLECTION = {
+    "com.docker.ucp.access.label": "/",
+    "com.docker.ucp.collection": "swarm",
+    "com.docker.ucp.collection.root": "true",
+    "com.docker.ucp.collection.swarm": "true",
+}
+NODE_LABELS = ("com.docker.ucp.collection.swarm", "com.docker.ucp.orchestrator.swarm")
+
+
+class Mke(Middleman):
+    """Adds labels and constraints to each service that is made or changed, as Mirantis Kubernetes Engine does."""
+
+    def _passed_on(self, request: bytes, client: socket.socket) -> bytes:
+        head, _, body = request.partition(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        if not length or not re.match(rb"POST /\S*services/(create|\w+/update)", head):
+            return request
+        while len(body) < int(length[1]):
+            body += client.recv(1 << 16)
+        spec = json.loads(body)
+        template = spec["TaskTemplate"]
+        for labelled in (spec, template["ContainerSpec"]):
+            labelled["Labels"] = (labelled.get("Labels") or {}) | _COLLECTION
+        placement = template.setdefault("Placement", {})
+        theirs = [f"node.labels.{label}==true" for label in NODE_LABELS]
+        placement["Constraints"] = list(dict.fromkeys([*(placement.get("Constraints") or []), *theirs]))
+        body = json.dumps(spec).encode()
+        return head.replace(length[0], f"Content-Length: {len(body)}".encode()) + b"\r\n\r\n" + body

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lab.client import PullResult, pull
 from lab.msr_api import ADMIN, PASSWORDS
 from lab.site import Site
+from msr_cache.x509.pem import sha256_of
 from tests.end_to_end.stack import CACHE, PORT, Stack
 
 
@@ -55,11 +57,16 @@ class MsrPage:
         return sum(int(line.split()[3]) for line in self.site.msr.requests() if "/blobs/" in line and " 200 " in line)
 
 
+def pinned(site: Site) -> dict[str, Any]:
+    """Return `msr-cache:msr` with the pin that credentials need."""
+    return {"url": site.msr.url, "ca": {"sha256": sha256_of(site.msr.ca_pem())}}
+
+
 def register(
     stack: Stack, wish: object = True, user: str = ADMIN, secret: str = "", kind: str = "password", **cache: object
 ) -> None:
     """Configure a cache that is registered; its fqdn is the address at which the node is really reached."""
-    msr = {"url": stack.site.msr.url, "user": user}
+    msr = {**pinned(stack.site), "user": user}
     stack.configure({"fqdn": stack.site.engine.address, "registerInMsr": wish, **cache}, msr=msr)
     stack.set_secret(f"msr-cache:msr.{kind}", secret or PASSWORDS[user])
 

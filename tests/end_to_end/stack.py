@@ -67,6 +67,7 @@ class Stack:
     site: Site
     plugins: str = INSTALLED
     printed: list[str] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -120,17 +121,18 @@ class Stack:
 
     def set_secret(self, path: str, value: str) -> None:
         """`pulumi config set --path --secret`, as an operator does it after the rest of the file is written."""
+        self.given.add(value)
         self.ask("config", "set", "--path", "--secret", path, stdin=value)
 
     def restore(self, state: dict[str, Any]) -> None:
         """`pulumi stack import`."""
         self.ask("stack", "import", stdin=json.dumps(state))
 
-    def preview(self, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
-        return self._run("preview", refresh=refresh, expect_no_changes=expect_no_changes)
+    def preview(self, *words: str, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+        return self._run("preview", *words, refresh=refresh, expect_no_changes=expect_no_changes)
 
-    def up(self, *, refresh: bool = False) -> Run:
-        return self._run("up", refresh=refresh)
+    def up(self, *words: str, refresh: bool = False) -> Run:
+        return self._run("up", *words, refresh=refresh)
 
     def refresh(self) -> Run:
         return self._run("refresh")
@@ -138,7 +140,7 @@ class Stack:
     def destroy(self, *, refresh: bool = False) -> Run:
         return self._run("destroy", refresh=refresh)
 
-    def _run(self, command: str, *, refresh: bool = False, expect_no_changes: bool = False) -> Run:
+    def _run(self, command: str, *more: str, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         log = self.folder / "events.log"
         log.unlink(missing_ok=True)
         flags = {
@@ -148,7 +150,7 @@ class Stack:
             "--refresh": refresh,
             "--expect-no-changes": expect_no_changes,
         }
-        words = [command, *(flag for flag, wanted in flags.items() if wanted), "--event-log", str(log)]
+        words = [command, *more, *(flag for flag, wanted in flags.items() if wanted), "--event-log", str(log)]
         started = time.monotonic()
         answer = self._pulumi(*words, "--non-interactive", "--color=never")
         seconds = time.monotonic() - started
@@ -239,16 +241,18 @@ class Stack:
         """Pull the site's image through a cache, trusting what the stack's outputs say to trust and nothing else."""
         return self.pull_as(self.outputs(), cache)
 
-    def pull_as(self, outputs: dict[str, Any], cache: str = CACHE, *, port: int | None = None) -> PullResult:
-        """Pull by outputs that are known already."""
+    def pull_as(
+        self, outputs: dict[str, Any], cache: str = CACHE, *, port: int | None = None, address: str = ""
+    ) -> PullResult:
+        """Pull by outputs that are known already; from another node's address than the manager's, if it is given."""
         told = outputs["caches"][cache]
         url = told["url"] if port is None else f"{told['url'].rpartition(':')[0]}:{port}"
-        address = self.site.engine.address
+        address = address or self.site.engine.address
         return pull(url, Site.app_repository, Site.app_tag, told["certificatePem"], address=address)
 
     def secrets(self) -> set[str]:
-        """Return pieces of all secret values in the state, none of which may be seen anywhere."""
-        found = {PASSPHRASE, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
+        """Return the secrets given, and pieces of those in the state, none of which may be seen anywhere."""
+        found = {PASSPHRASE, *self.given, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
         for user, secret in (*PASSWORDS.items(), *ACCESS_TOKENS.items()):
             found.add(base64.b64encode(f"{user}:{secret}".encode()).decode())
         for text in _secret_texts(self.export(show_secrets=True)):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 from lab.process import wait_until
@@ -36,6 +39,21 @@ class Swarm:
         """Return all that a stack could leave behind: objects by name, and the labels of each node."""
         listing: dict[str, Any] = {kind: self.names(kind) for kind in ("service", "config", "secret")}
         return listing | {"labels": {node.name: self.labels(node.name) for node in self.site.engines}}
+
+    def seen(self) -> Iterator[tuple[str, str]]:
+        """Yield what anybody may read who may list the swarm's objects and read its logs, by where it stands."""
+        for kind in ("service", "config", "secret", "node", "container"):
+            for id_ in self.docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else [])).split():
+                yield f"{kind} {id_}", self._says(kind, "inspect", id_)
+                if kind == "config":
+                    yield f"data of config {id_}", base64.b64decode(self.inspect(kind, id_)["Spec"]["Data"]).decode()
+                if kind == "container":
+                    yield f"log of container {id_}", self._says("logs", id_)
+
+    def _says(self, *words: str) -> str:
+        """Return what docker says, which may be that the swarm has just removed a container."""
+        command = ["docker", f"--host={self.site.engine.docker_host}", *words]
+        return subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, check=False).stdout
 
     def labels(self, node: str | None = None) -> dict[str, str]:
         """Return the labels of a node, by default of the manager."""

@@ -161,7 +161,12 @@ def test_a_wrong_certificate_is_refused_by_name_before_any_change(waiting: Stack
         (of_another_key, ["tls.certificate: found the certificate of another key"]),
         (
             provided | {"certificate": expired, "ca": make("Other", ca=True).pem},
-            [f"does not cover {FQDN}", "which expired on", "ca: found CN=Other, which did not sign CN=x", "tls.key"],
+            [
+                f"does not cover {FQDN}",
+                "which expired on",
+                "CN=x, which is signed by CN=Company CA, which is missing",
+                "tls.key",
+            ],
         ),
         (provided | {"key": stranger.key}, ["found a private key in plain text"]),
     ]

@@ -14,7 +14,7 @@ from tests.end_to_end.swarm import Swarm
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
-def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_the_config_leaving_no_old_one(
+def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_config_yml_leaving_no_old_one(
     deployed: Stack, swarm: Swarm
 ) -> None:
     before = swarm.listing()
@@ -23,12 +23,13 @@ def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_the_config_leaving_no
     assert '~ blobTtl : "24h" => "36h"' in shown.words
     assert '~ blobttl : "24h" => "36h"' in shown.words, "the changed line of config.yml"
     done = deployed.deploy()
-    assert done.changed() >= {"SwarmConfig", "Service", "Rollout"}
+    assert done.changed() >= {"SwarmSecret", "Service", "Rollout"}
     assert "PrivateKey" not in done.changed()
     after = swarm.listing()
-    assert after["secret"] == before["secret"]
-    assert len(after["config"]) == len(before["config"]) == 1
-    assert after["config"] != before["config"]
+    assert after["config"] == before["config"] == set()
+    assert len(after["secret"]) == len(before["secret"])
+    (changed,) = after["secret"] - before["secret"]
+    assert changed.startswith(f"{CACHE}_config.yml-")
     assert deployed.pull().blobs
     deployed.must(deployed.preview(expect_no_changes=True))
 

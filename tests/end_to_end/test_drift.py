@@ -27,15 +27,11 @@ def deployed(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str)
         yield given
 
 
-def file_of(swarm: Swarm, kind: str, part: str) -> str:
-    return next(name for name in swarm.names(kind) if name.startswith(f"{CACHE}_{part}-"))
-
-
-def unmount_and_remove(swarm: Swarm, kind: str, part: str) -> None:
-    name = file_of(swarm, kind, part)
+def unmount_and_remove(swarm: Swarm, part: str) -> None:
+    name = next(name for name in swarm.names("secret") if name.startswith(f"{CACHE}_{part}-"))
     # The crashing task that this gives is not waited for.
-    swarm.docker("service", "update", "--detach", f"--{kind}-rm", name, SERVICE)
-    swarm.docker(kind, "rm", name)
+    swarm.docker("service", "update", "--detach", "--secret-rm", name, SERVICE)
+    swarm.docker("secret", "rm", name)
 
 
 DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
@@ -68,8 +64,8 @@ DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
         "Service",
     ),
     "service removed": (lambda swarm: swarm.docker("service", "rm", SERVICE), "Service"),
-    "config gone": (lambda swarm: unmount_and_remove(swarm, "config", "config.yml"), "SwarmConfig"),
-    "secret gone": (lambda swarm: unmount_and_remove(swarm, "secret", "cache.cert.pem"), "SwarmSecret"),
+    "config.yml gone": (lambda swarm: unmount_and_remove(swarm, "config.yml"), "SwarmSecret"),
+    "certificate gone": (lambda swarm: unmount_and_remove(swarm, "cache.cert.pem"), "SwarmSecret"),
 }
 
 

@@ -183,3 +183,14 @@ def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(deployed: Stac
     must_fail(deployed.up(), "scheduling constraints not satisfied", "no node carries the label")
     deployed.deploy(refresh=True)
     assert deployed.pull().blobs
+
+
+@pytest.mark.parametrize("flag", ["--replace", "--target-replace"])
+def test_a_replacement_of_the_service_is_refused_while_it_serves(deployed: Stack, swarm: Swarm, flag: str) -> None:
+    """By itself, Pulumi would remove the service without a trial of the new one."""
+    before = swarm.inspect("service", f"{CACHE}_cache"), swarm.task_ids(f"{CACHE}_cache")
+    (urn,) = (each["urn"] for each in deployed.resources() if each["type"].endswith(":Service"))
+    for run in (deployed.preview(flag, urn), deployed.up(flag, urn)):
+        must_fail(run, "error: the cache's service can't be replaced, because the cache would be off meanwhile")
+    assert (swarm.inspect("service", f"{CACHE}_cache"), swarm.task_ids(f"{CACHE}_cache")) == before
+    assert not deployed.deploy().operations

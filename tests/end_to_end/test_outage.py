@@ -66,7 +66,7 @@ def test_while_msr_is_down_the_swarm_is_repaired_all_the_same(stack: Stack, swar
     swarm.docker("service", "update", "--detach", "--label-add", "com.docker.stack.namespace=other", f"{CACHE}_cache")
     msr.stop()
     try:
-        assert "The last refresh kept the CA that this stack trusts, unchecked" in stack.deploy(refresh=True).words
+        assert "The last refresh kept what the state has, unchecked" in stack.deploy(refresh=True).words
         assert swarm.inspect("service", f"{CACHE}_cache")["Spec"] == before
         stack.must(stack.destroy(refresh=True))
     finally:

@@ -11,10 +11,12 @@ from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.msr import MsrPage, register, url_of
 from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_settled import openssl_sha256
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
+SERVICE = f"{CACHE}_cache"
 USERS = {"users": ["alice", ADMIN]}
 
 
@@ -47,6 +49,26 @@ def test_drift_in_msr_is_seen_and_mended(registered: Stack, drift: str) -> None:
     registered.deploy(refresh=True)
     assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(registered)}}
     assert page.points_at("alice") == page.points_at(ADMIN) == page.only_id()
+    registered.must(registered.preview(refresh=True, expect_no_changes=True))
+
+
+def test_while_msr_is_down_the_swarm_of_a_registered_cache_is_repaired_all_the_same(
+    registered: Stack, swarm: Swarm
+) -> None:
+    before = swarm.inspect("service", SERVICE)["Spec"]
+    # The lab's cache does not start while its MSR is down, so nothing that restarts it.
+    swarm.docker("service", "update", "--detach", "--label-add", "com.docker.stack.namespace=other", SERVICE)
+    registered.site.msr.stop()
+    try:
+        run = registered.deploy(refresh=True)
+    finally:
+        registered.site.msr.start()
+    for request in ("GET /api/v0/content_caches", "GET /api/v0/accounts/alice/settings"):
+        told = f"warning: {request}: MSR at {registered.site.msr.url} can't be reached"
+        assert told in run.words, run.words
+    assert "The last refresh kept what the state has, unchecked" in run.words
+    assert swarm.inspect("service", SERVICE)["Spec"] == before
+    registered.deploy(refresh=True)
     registered.must(registered.preview(refresh=True, expect_no_changes=True))
 
 

@@ -9,7 +9,7 @@ import pytest
 from lab.msr_api import ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
-from tests.end_to_end.msr import MsrPage, register, url_of
+from tests.end_to_end.msr import MsrPage, pinned, register, url_of
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.test_failure import must_fail
 
@@ -23,7 +23,7 @@ def served(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -
     """A cache that serves and is not registered, once for all failures."""
     stack = Stack(tmp_path_factory.mktemp("served") / "stack", site, plugins)
     for given in lifetime(stack):
-        stack.configure({"fqdn": site.engine.address})
+        stack.configure({"fqdn": site.engine.address}, msr=pinned(site))
         stack.deploy()
         yield given
         site.msr.mend()
@@ -127,9 +127,11 @@ def test_an_account_goes_back_to_its_former_cache_though_the_first_run_ended_bef
 def test_a_password_in_clear_is_refused(served: Stack) -> None:
     served.configure(
         {"fqdn": served.site.engine.address, "registerInMsr": True},
-        msr={"url": served.site.msr.url, "user": ADMIN, "password": "in-the-clear"},
+        msr={**pinned(served.site), "user": ADMIN, "password": "in-the-clear"},
     )
-    must_fail(served.preview(), "found a password or token in plain text", "pulumi config set --path --secret")
+    must_fail(
+        served.preview(), "msr-cache:msr.password: found a secret in plain text", "pulumi config set --path --secret"
+    )
 
 
 def test_a_name_that_does_not_resolve_keeps_msr_from_sending_anybody(served: Stack) -> None:

@@ -6,44 +6,50 @@ import asyncio
 import contextvars
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import pulumi
 import pytest
+from docker import APIClient
 from google.protobuf import empty_pb2
 from pulumi.dynamic import Config, ConfigureRequest
 from pulumi.runtime import config as pulumi_config
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime.proto import resource_pb2
 
+from lab import images
 from lab.authority import issue
 from lab.site import Site
 from msr_cache import stack
+from msr_cache.config import plain_text
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import SwarmProvider
 from msr_cache.rollout import convergence
-from msr_cache.swarm.manager import NOT_FOUND, Address, EngineError, Manager
+from msr_cache.swarm.manager import Address, Manager
 from msr_cache.swarm.nodes import Node
-from tests.end_to_end.swarm import Swarm
+from msr_cache.swarm.ownership import Owner
+from tests.msr_cache.by_hand import KINDS, ByHand
+from tests.msr_cache.engine import Clock, Engine
 
 STATE_ID = "a0b1c2d3e4f5"
 P = TypeVar("P", bound=SwarmProvider)
 
-PROJECT = "msr-cache"
+PROJECT, STACK = "msr-cache", "prod"
 THREE_FACTS: dict[str, Any] = {
     "msr": {"url": "https://msr.example.com"},
     "swarm": {"host": "ssh://ops@manager-1.example.com"},
     "caches": {"asia": {"fqdn": "cache.asia.example.com", "nodes": ["worker-7"]}},
 }
-ABSENT: Any = Enum("Absent", ["ABSENT"]).ABSENT
+ABSENT: Any = Enum("Absent", ["ABSENT"]).ABSENT  # type: ignore[attr-defined]
 """As a value: the key is left out."""
 
 
@@ -69,7 +75,9 @@ def as_engine_gives(config: Mapping[str, Any]) -> dict[str, str]:
 
 def load(config: Mapping[str, str]) -> Settings:
     """Return the settings, or raise Refusal with a line for every mistake."""
-    settings, found = validate(read(config, PROJECT), PROJECT)
+    raw = read(config, PROJECT)
+    settings, found = validate(raw)
+    found += plain_text.mistakes(raw, {}, PROJECT)
     if settings is None or found:
         raise Refusal("\n".join(mistake.line(PROJECT) for mistake in found))
     return settings
@@ -85,19 +93,6 @@ def secret_config() -> Iterator[None]:
     token = pulumi_config._SECRET_KEYS.set({f"{PROJECT}:{section}" for section in ("caches", "localCa", "msr")})
     yield
     pulumi_config._SECRET_KEYS.reset(token)
-
-
-class Clock:
-    """Stands in for the module `time`: sleeping is what makes it go on."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
@@ -128,99 +123,57 @@ def node(name: str, state: str = "ready", availability: str = "active", id_: str
     }
 
 
-class Listing(Manager):
-    """A manager that lists nodes; and tasks of one service, if there are some, which runs where label `key` is.
+def listing(
+    *nodes: Node,
+    running_on: tuple[str, ...] = (),
+    key: str | None = "dtr.cache",
+    state: str | None = STATE_ID,
+    **spec: Any,
+) -> Engine:
+    """Return a swarm of these nodes; its one service, if there are tasks, runs where label `key` is (None: anywhere).
 
-    `state` is the id in the service's labels; None: an earlier version made it.
+    `state` is the id in the service's labels; None: an earlier version made it. Without a `Mode` its tasks stay as they
+    are.
     """
-
-    def __init__(
-        self, *nodes: Node, running_on: tuple[str, ...] = (), key: str = "dtr.cache", state: str | None = STATE_ID
-    ) -> None:
-        super().__init__(Address(host="unix:///nowhere"))
-        template = {"Placement": {"Constraints": [f"node.labels.{key} == true"]}}
-        labels = {"msr-cache.state": state} if state else {}
-        tasks = [{**task(f"on-{name}", "running"), "NodeID": f"id-of-{name}"} for name in running_on]
-        self.lists = {
-            "/nodes": list(nodes),
-            "/services": [{"ID": "s", "Spec": {"Labels": labels, "TaskTemplate": template}}] if running_on else [],
-            "/tasks": tasks,
-        }
-        self.asked: list[str] = []
-
-    def get(self, path: str, **_: list[str]) -> Any:
-        self.asked.append(path)
-        return self.lists[path]
+    swarm = Engine(*deepcopy(nodes))
+    if running_on:
+        placement = {"Constraints": [f"node.labels.{key} == true"]} if key else {}
+        labels = Owner(PROJECT, STACK, "asia", state).labels("service")
+        labels = {name: value for name, value in labels.items() if value}
+        template = {"Placement": placement, "ContainerSpec": {"Image": "cache:1"}}
+        service = swarm.add(
+            "services", {"Name": "asia_cache", "Labels": labels, "TaskTemplate": template, "EndpointSpec": {}, **spec}
+        )
+        for name in running_on:
+            placed = {"NodeID": f"id-of-{name}", "ServiceID": service["ID"]}
+            swarm.add("tasks", {}, **{**task(f"on-{name}", "running"), **placed})
+    return swarm
 
 
-class ScriptedSwarm(Manager):
-    """A manager whose one service is at each second what the script says; it keeps what is created and removed."""
-
-    def __init__(self, clock: Clock | None = None, replicas: int = 1) -> None:
-        super().__init__(Address(host="unix:///nowhere"))
-        self._clock = clock or Clock()
-        self._start = self._clock.now
-        self._script: list[tuple[float, str, list[dict[str, Any]]]] = [(0, "", [])]
-        self.service: dict[str, Any] = {
-            "ID": "service-1",
-            "Spec": {"Name": "asia_cache", "Mode": {"Replicated": {"Replicas": replicas}}, "Labels": {}},
-            "Endpoint": {},
-        }
-        self.log = b""
-        self.asked: list[tuple[str, dict[str, str]]] = []
-        self.services: list[dict[str, Any]] = []
-        self.created: list[dict[str, Any]] = []
-        self.removed: list[str] = []
-        self.updated: list[Mapping[str, Any]] = []
-
-    @property
-    def seconds(self) -> float:
-        return self._clock.now - self._start
-
-    def then(self, second: float, tasks: Iterable[dict[str, Any]], update: str = "") -> ScriptedSwarm:
-        """From `second` on the service has these tasks, and its update this state."""
-        self._script.append((second, update, list(tasks)))
-        return self
-
-    def get(self, path: str, **filters: list[str]) -> Any:
-        _, update, tasks = [entry for entry in self._script if entry[0] <= self.seconds][-1]
-        match path.split("/")[1:]:
-            case ["tasks"]:
-                assert filters["service"] in (["service-1"], ["created-1"])
-                return [task for task in tasks if not (task["former"] and "_up-to-date" in filters)]
-            case ["services"]:
-                return self.services
-            case ["services", "service-1" | "asia_cache"]:
-                return self.service | ({"UpdateStatus": {"State": update}} if update else {})
-            case ["nodes", "node-1"]:
-                return {"Description": {"Hostname": "worker-7"}}
-        raise EngineError("unix:///nowhere", NOT_FOUND, f"{path} not found")
-
-    def text(self, path: str, **params: str) -> bytes:
-        self.asked.append((path, params))
-        return self.log
-
-    def create(self, kind: str, spec: Mapping[str, Any]) -> str:
-        self.created.append({"kind": kind, **spec})
-        return f"created-{len(self.created)}"
-
-    def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-        assert (kind, known) == ("services", self.service)
-        self.updated.append(spec)
-
-    def remove(self, kind: str, id_: str) -> None:
-        self.removed.append(f"{kind}/{id_}")
+def refusing(status: int, said: str = "refused") -> Manager:
+    """Return a manager that answers everything with one error."""
+    swarm = Engine()
+    swarm.faults = repeat((status, said))
+    return swarm.manager
 
 
 @pytest.fixture
-def swarm(clock: Clock) -> ScriptedSwarm:
-    return ScriptedSwarm(clock)
+def swarm(clock: Clock) -> Engine:
+    """Give a swarm with one service, which has no tasks until the script (`then`) says so."""
+    return scripted(clock)
 
 
 @pytest.fixture
-def swarm_of(clock: Clock) -> Callable[[int], ScriptedSwarm]:
+def swarm_of(clock: Clock) -> Callable[[int], Engine]:
     """Make a swarm whose service has so many replicas."""
-    return lambda replicas: ScriptedSwarm(clock, replicas)
+    return lambda replicas: scripted(clock, replicas)
+
+
+def scripted(clock: Clock, replicas: int = 1) -> Engine:
+    swarm = Engine(node("worker-7", id_="node-1"), clock=clock).then(0, [])
+    spec = {"Name": "asia_cache", "Mode": {"Replicated": {"Replicas": replicas}}, "Labels": {}, "TaskTemplate": {}}
+    swarm.add("services", spec, ID="service-1")
+    return swarm
 
 
 def message(act: Callable[[], object]) -> str:
@@ -252,33 +205,32 @@ def refusal(provider: SwarmProvider, news: Mapping[str, Any], olds: Mapping[str,
     return message(lambda: provider.check({**(olds or {})}, {**news}))
 
 
-class Refusing(Manager):
-    """A manager that answers everything with one error."""
-
-    def __init__(self, status: int, said: str = "refused") -> None:
-        super().__init__(Address(host="unix:///nowhere"))
-        self.error = EngineError("unix:///nowhere", status, said)
-
-    def _call(self, *_: Any, **__: Any) -> Any:
-        raise self.error
-
-
 NOWHERE = "unix:///nowhere/docker.sock"
 """A manager that can't be reached."""
 
 
-@pytest.fixture
-def by_hand(site: Site) -> Iterator[Swarm]:
-    """Give the site's swarm to look at and to change; at the end nothing may be left in it."""
-    swarm = Swarm(site)
-    before = swarm.listing()
+@pytest.fixture(params=["in memory", pytest.param("in the lab", marks=pytest.mark.swarm)])
+def by_hand(request: pytest.FixtureRequest) -> Iterator[ByHand]:
+    """Give a swarm to look at and to change, with nothing of these tests before and after."""
+    if request.param == "in memory":
+        manager_node = node("manager-1")
+        manager_node["Spec"]["Role"] = "manager"
+        engine = Engine(manager_node)
+        engine.log = b"\1\0\0\0\0\0\0\x13start.sh: giving up"
+        swarm = ByHand(engine.manager, "manager-1", "cache:1", "cache:crash", engine.docker())
+    else:
+        site: Site = request.getfixturevalue("site")
+        manager = Manager(Address(host=site.engine.docker_host))
+        client = APIClient(site.engine.docker_host, version="1.41")
+        swarm = ByHand(manager, site.engine.name, site.cache_image, site.image(images.CRASH_TAG), client)
+    before, spec = {kind: swarm.names(kind) for kind in KINDS}, swarm.node()["Spec"]
     yield swarm
-    assert swarm.listing() == before
+    swarm.clear(before)
+    swarm.change(spec)
 
 
 # What the program declares, on the SDK's mocks.
 
-STACK = "prod"
 MSR_TLS = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
 CACHE_TLS = issue("Cache CA", address="192.0.2.2", dns_name="cache.asia.example.com")
 SECRETS = {"key": "canary-of-the-private-key", "http.secret": "canary-of-http-secret"}
@@ -350,9 +302,10 @@ def _secret(value: Any) -> dict[str, Any]:
 class Recorder(mocks.MockMonitor, mocks.Mocks):
     """Keeps each request whole, and answers as our providers would; unlike the SDK's it knows secret outputs."""
 
-    def __init__(self) -> None:
+    def __init__(self, msr_ca: Mapping[str, str]) -> None:
         super().__init__(self)
         self.program = Program()
+        self.msr_ca = msr_ca
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         raise AssertionError(f"{args.token}: the program calls no functions")
@@ -365,13 +318,22 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
             state[key] = _secret(plain(state[key]))
         return f"id-of-{args.name}", state
 
-    @staticmethod
-    def _found(kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        made = {
-            "MsrCa": {"pem": MSR_TLS.ca, "sha256": "0a" * 32, "subject": "CN=Site CA", "expires": "2034-01-01"},
+    def _found(self, kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        made: dict[str, dict[str, Any]] = {
+            "MsrCa": {
+                "pem": MSR_TLS.ca,
+                "sha256": "0a" * 32,
+                "subject": "CN=Site CA",
+                "expires": "2034",
+                **self.msr_ca,
+            },
             "HttpSecret": {"value": SECRETS["http.secret"]},
             "StateId": {"value": STATE_ID},
-            "PrivateKey": {"privateKeyPem": SECRETS["key"]},
+            "Registration": {"entry": "e1", "former": ["e0"]},
+            "FormerCache": {"before": "b0b"},
+            "PrivateKey": {"privateKeyPem": SECRETS["key"], "publicKeyPem": "PUBLIC"},
+            "CertRequest": {"certRequestPem": "CSR"},
+            "LocallySignedCert": {"certPem": MSR_TLS.certificate, "validityEndTime": "2036-02-03T04:05:06Z"},
             "SelfSignedCert": {"certPem": CACHE_TLS.certificate, "validityEndTime": "2035-02-03T04:05:06Z"},
         }
         if kind in ("SwarmConfig", "SwarmSecret"):
@@ -405,22 +367,35 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
         return empty_pb2.Empty()
 
 
-SWARM = Listing(node("worker-7"), node("worker-8"))
+SWARM = listing(node("worker-7"), node("worker-8"))
 
 
-def declared(changes: Mapping[str, Any] | None = None, swarm: Manager = SWARM) -> Program:
-    """Return what the program declares with the three facts and `changes`, as it finds the swarm."""
-    return _declared(json.dumps(with_changes(changes or {})), swarm)
+def declared(
+    changes: Mapping[str, Any] | None = None, swarm: Engine = SWARM, *, probed: bool = False, **msr_ca: str
+) -> Program:
+    """Return what the program declares with the three facts and `changes`, as it finds the swarm.
+
+    `probed`: whether the address that the config names must answer. `msr_ca`: what the last refresh found.
+    """
+    secrets = frozenset(pulumi_config._SECRET_KEYS.get())
+    return _declared(json.dumps(with_changes(changes or {})), swarm, secrets, probed=probed, **msr_ca)
 
 
 @cache
-def _declared(config: str, swarm: Manager) -> Program:
-    recorder = Recorder()
+def _declared(config: str, swarm: Engine, secrets: frozenset[str], *, probed: bool, **msr_ca: str) -> Program:
+    recorder = Recorder(msr_ca)
 
     def run() -> None:
+        pulumi_config._SECRET_KEYS.set({*secrets})
         engine = mocks.MockEngine(None)
         settings = pulumi.runtime.Settings(
-            project=PROJECT, stack=STACK, monitor=recorder, engine=engine, dry_run=False, organization="organization"
+            project=PROJECT,
+            stack=STACK,
+            monitor=recorder,
+            engine=engine,
+            dry_run=False,
+            organization="organization",
+            root_directory="/nowhere",
         )
         pulumi.runtime.configure(settings)
         pulumi.runtime.settings.ROOT.set(None)
@@ -437,15 +412,15 @@ def _declared(config: str, swarm: Manager) -> Program:
             loop.close()
             asyncio.set_event_loop(None)
 
-    warn, pulumi.log.warn = pulumi.log.warn, recorder.program.warnings.append
-    manager, stack.Manager = stack.Manager, lambda _: swarm  # type: ignore[assignment,misc]
-    try:
-        contextvars.Context().run(run)
-    except pulumi.RunError as error:
-        recorder.program.error = str(error)
-    finally:
-        pulumi.log.warn = warn
-        stack.Manager = manager  # type: ignore[misc]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pulumi.log, "warn", recorder.program.warnings.append)
+        patch.setattr(stack, "Manager", lambda _: swarm.manager)
+        if not probed:
+            patch.setattr(stack, "probe", lambda _: None)
+        try:
+            contextvars.Context().run(run)
+        except pulumi.RunError as error:
+            recorder.program.error = str(error)
     return recorder.program
 
 

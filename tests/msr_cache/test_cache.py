@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable
-from typing import Any, cast
+from typing import Any
 
 import pulumi
 import pytest
@@ -23,7 +22,7 @@ CHILDREN = {
     "asia-cache.key.pem": "tls:index/privateKey:PrivateKey",
     "asia-cache.cert.pem": "tls:index/selfSignedCert:SelfSignedCert",
     "asia-http.secret": f"{DYNAMIC}HttpSecret",
-    "asia-config.yml": f"{DYNAMIC}SwarmConfig",
+    "asia-config.yml-file": f"{DYNAMIC}SwarmSecret",
     "asia-dtr.cert.pem-file": f"{DYNAMIC}SwarmSecret",
     "asia-cache.cert.pem-file": f"{DYNAMIC}SwarmSecret",
     "asia-cache.key.pem-file": f"{DYNAMIC}SwarmSecret",
@@ -88,12 +87,12 @@ def test_nothing_of_the_swarm_is_touched_before_msrs_ca_is_known_to_be_right() -
     assert len(kept_back) == 9
     assert all("msr-ca" in names(child.dependencies) for child in kept_back)
     # The service comes after those that it is made of.
-    assert "asia-config.yml" in names(declared(TWO_NODES).one("Service").dependencies)
+    assert "asia-config.yml-file" in names(declared(TWO_NODES).one("Service").dependencies)
 
 
 def test_the_service_comes_after_labels_and_files_and_the_rollout_after_the_service() -> None:
     service, rollout = (declared(TWO_NODES).one(kind) for kind in ("Service", "Rollout"))
-    parts = {name for name, kind in CHILDREN.items() if kind.endswith(("Label", "Config", "SwarmSecret", "Image"))}
+    parts = {name for name, kind in CHILDREN.items() if kind.endswith(("Label", "SwarmSecret", "Image"))}
     assert parts <= names(service.dependencies)
     assert "asia-service" in names(rollout.dependencies)
 
@@ -134,7 +133,7 @@ def test_caches_are_tried_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def run() -> None:
         args = pulumi.ResourceHookArgs("urn", "id", "asia", "type")
-        await asyncio.gather(*(cast("Awaitable[None]", hook.callback(args)) for _ in range(2)))
+        await asyncio.gather(*(hook.callback(args) for _ in range(2)))
 
     asyncio.run(run())
 
@@ -159,7 +158,7 @@ def test_each_node_gets_the_label_that_places_the_cache() -> None:
 
 def data_of(name: str, changes: dict[str, Any] | None = None) -> Any:
     program = declared(changes)
-    (file,) = [each for each in program.of("SwarmSecret") + program.of("SwarmConfig") if each.name == name]
+    (file,) = [each for each in program.of("SwarmSecret") if each.name == name]
     return plain(file.inputs["data"])
 
 
@@ -169,20 +168,21 @@ def test_the_secrets_hold_what_the_seed_has_in_its_certs_folder() -> None:
     assert data_of("asia-cache.key.pem-file") == SECRETS["key"]
 
 
-def test_the_config_holds_config_yml_with_the_real_http_secret() -> None:
-    config = yaml.safe_load(data_of("asia-config.yml"))
+def test_config_yml_is_a_secret_too_with_the_real_http_secret() -> None:
+    config = yaml.safe_load(data_of("asia-config.yml-file"))
     assert config["http"]["secret"] == SECRETS["http.secret"]
     assert config["http"]["host"] == "https://cache.asia.example.com"
 
 
+@pytest.mark.usefixtures("secret_config")
 def test_an_http_secret_of_the_operators_own_takes_the_random_ones_place() -> None:
     changes = {".registryConfig": {"http": {"secret": "hunter2"}}}
-    assert yaml.safe_load(data_of("asia-config.yml", changes))["http"]["secret"] == "hunter2"
+    assert yaml.safe_load(data_of("asia-config.yml-file", changes))["http"]["secret"] == "hunter2"
 
 
 def test_files_are_labelled_as_the_caches_and_named_after_it() -> None:
     program = declared()
-    files = {each.name: plain(each.inputs) for each in program.of("SwarmSecret") + program.of("SwarmConfig")}
+    files = {each.name: plain(each.inputs) for each in program.of("SwarmSecret")}
     for name, file in files.items():
         part = name.removeprefix("asia-").removesuffix("-file")
         assert file["prefix"] == f"asia_{part}"
@@ -195,23 +195,24 @@ def test_files_are_labelled_as_the_caches_and_named_after_it() -> None:
     assert len(files) == 4
 
 
+ALWAYS = {"asia-config.yml-file", "asia-cache.cert.pem-file", "asia-cache.key.pem-file"}
+
+
 def test_msr_3_has_a_file_name_of_its_own_and_the_systems_trust_none() -> None:
     secrets = {each.name for each in declared({"msr.version": "3.1"}).of("SwarmSecret")}
-    assert secrets == {"asia-msr.cert.pem-file", "asia-cache.cert.pem-file", "asia-cache.key.pem-file"}
+    assert secrets == {*ALWAYS, "asia-msr.cert.pem-file"}
     program = declared({"msr.ca": "system"})
-    assert {each.name for each in program.of("SwarmSecret")} == {"asia-cache.cert.pem-file", "asia-cache.key.pem-file"}
+    assert {each.name for each in program.of("SwarmSecret")} == ALWAYS
     assert program.of("MsrCa") == []
     assert program.outputs["caches"]["asia"].get("msrCaSha256") is None
 
 
 def test_the_service_mounts_the_files_by_the_names_that_their_contents_give() -> None:
     container = plain(declared().one("Service").inputs)["taskSpec"]["containerSpec"]
-    (config,) = container["configs"]
-    assert config["configId"] == "id-of-asia-config.yml"
-    assert config["configName"].startswith("asia_config.yml-")
     mounted = {file["fileName"]: file["secretId"] for file in container["secrets"]}
     parts = ("dtr.cert.pem", "cache.cert.pem", "cache.key.pem")
-    assert mounted == {part: f"id-of-asia-{part}-file" for part in parts}
+    files = {part: f"id-of-asia-{part}-file" for part in parts}
+    assert mounted == {"/config.yml": "id-of-asia-config.yml-file", **files}
 
 
 # What may be seen
@@ -223,6 +224,7 @@ OWN_SECRETS = {
 
 
 @pytest.mark.parametrize("changes", [{}, OWN_SECRETS], ids=["three facts", "the operator's own"])
+@pytest.mark.usefixtures("secret_config")
 def test_no_secret_is_in_the_clear_in_any_request_or_output(changes: dict[str, Any]) -> None:
     program = declared(changes)
     held = json.dumps([plain(each.inputs) for each in program.resources])
@@ -235,7 +237,7 @@ def test_no_secret_is_in_the_clear_in_any_request_or_output(changes: dict[str, A
 def test_the_content_of_every_file_is_secret() -> None:
     """Whoever adds a file need not know whether it holds one."""
     program = declared()
-    files = program.of("SwarmSecret") + program.of("SwarmConfig")
+    files = program.of("SwarmSecret")
     assert {each.name: visible(each.inputs["data"]) for each in files} == {each.name: "[secret]" for each in files}
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pulumi.runtime import rpc
 
 from msr_cache.certificate import renewal
 from msr_cache.config.settings import Tls
-from tests.certificates import HOST, make
-from tests.msr_cache.conftest import declared, plain
+from msr_cache.refusal import Refusal
+from msr_cache.resources.signed_certificate import SignedCertificateProvider
+from tests.certificates import HOST, Made, make
+from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, Program, declared, plain, visible
 
 GIVEN = {"source": "csr", "certificate": make(HOST, sans=(HOST,)).pem}
 
@@ -43,6 +48,89 @@ def test_a_long_fqdn_is_whole_in_the_san_and_cut_in_the_common_name() -> None:
     asked = plain(declared({".fqdn": fqdn}).one("SelfSignedCert").inputs)
     assert asked["dnsNames"] == [fqdn]
     assert asked["subject"] == {"commonName": fqdn[:64]}
+
+
+KINDS = {
+    **{f"rsa{bits}": ("RSA", bits, None) for bits in (2048, 3072, 4096)},
+    **{f"ecdsaP{bits}": ("ECDSA", None, f"P{bits}") for bits in (256, 384)},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_is_made_of_the_kind_that_is_asked_for(kind: str) -> None:
+    program = declared({".tls": {"keyType": kind}})
+    key = program.one("PrivateKey").inputs
+    assert (key["algorithm"], key.get("rsaBits"), key.get("ecdsaCurve")) == KINDS[kind]
+    uses = plain(program.one("SelfSignedCert").inputs)["allowedUses"]
+    assert ("key_encipherment" in uses) is kind.startswith("rsa"), "RFC 8422: an ECDSA key encrypts nothing"
+
+
+def data_of(program: Program, part: str) -> Any:
+    return program.one("SwarmSecret", f"asia-cache.{part}.pem-file").inputs["data"]
+
+
+def test_the_stacks_own_ca_signs_certificates_and_nothing_else_does() -> None:
+    program = declared({".tls": {"source": "localCa"}})
+    root = plain(program.one("SelfSignedCert").inputs)
+    assert (root["isCaCertificate"], root["setSubjectKeyId"]) == (True, True)
+    assert root["allowedUses"] == ["cert_signing", "crl_signing"]
+    assert root["subject"] == {"commonName": "MSR caches of msr-cache/prod"}
+    assert (root["validityPeriodHours"], root["earlyRenewalHours"]) == (7300 * 24, 3650 * 24)
+    signed = plain(program.one("LocallySignedCert").inputs)
+    assert (signed["certRequestPem"], signed["caCertPem"]) == ("CSR", CACHE_TLS.certificate)
+    assert plain(data_of(program, "cert")) == MSR_TLS.certificate
+    cache = program.outputs["caches"]["asia"]
+    assert (cache["certificatePem"], cache["certificateExpires"]) == (CACHE_TLS.certificate, "2036-02-03T04:05:06Z")
+
+
+ROOT = make("Root", ca=True, days=(-1, 900))
+ISSUER = ROOT.sign("Issuer", ca=True, days=(-1, 800))
+
+
+@pytest.mark.usefixtures("secret_config")
+def test_a_given_ca_is_sent_with_what_it_signs_and_its_key_is_secret() -> None:
+    given = {"certificate": ISSUER.pem + ROOT.pem, "key": ISSUER.key}
+    program = declared({".tls": {"source": "localCa"}, "localCa": given})
+    signed = program.one("LocallySignedCert").inputs
+    assert (visible(signed["caPrivateKeyPem"]), plain(signed["caPrivateKeyPem"])) == ("[secret]", ISSUER.key)
+    assert plain(signed["caCertPem"]) == ISSUER.pem
+    assert plain(data_of(program, "cert")) == MSR_TLS.certificate + ISSUER.pem
+    cache = program.outputs["caches"]["asia"]
+    assert cache["certificatePem"] == ROOT.pem
+    ends = f"{ISSUER.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+    assert cache["certificateExpires"] == ends, "the CA's end, before that of what it signs"
+
+
+@pytest.mark.usefixtures("secret_config")
+def test_a_given_certificate_is_served_as_it_is_and_its_key_is_secret() -> None:
+    leaf = ISSUER.sign(HOST, sans=(HOST,))
+    given = {"source": "provided", "certificate": leaf.pem + ISSUER.pem + ROOT.pem, "key": leaf.key}
+    program = declared({".tls": given})
+    assert program.of("PrivateKey") == []
+    assert (visible(data_of(program, "key")), plain(data_of(program, "key"))) == ("[secret]", leaf.key)
+    assert leaf.key not in str(visible(program.one("MsrCache").inputs))
+    assert plain(data_of(program, "cert")) == leaf.pem + ISSUER.pem
+    assert program.outputs["caches"]["asia"]["certificatePem"] == ROOT.pem
+
+
+@pytest.mark.usefixtures("secret_config")
+def test_a_signed_certificate_for_another_key_is_refused_before_anything_changes() -> None:
+    program = declared({".tls": GIVEN})
+    check = plain(program.one("SignedCertificate").inputs)
+    assert (check["publicKeyPem"], check["certificatePem"]) == ("PUBLIC", GIVEN["certificate"])
+    assert check["at"] == "msr-cache:caches.asia.tls.certificate"
+    assert "asia-signed" in {urn.rpartition("::")[2] for urn in program.one("NodeLabel").dependencies}
+    leaf, other = make(HOST), make(HOST)
+    wanted = {"at": "at", "certificatePem": leaf.pem}
+    provider = SignedCertificateProvider()
+    for key in (public(leaf), rpc.UNKNOWN):
+        assert provider.check({}, {**wanted, "publicKeyPem": key}).failures == []
+    with pytest.raises(Refusal, match=r"^at: found the certificate of another key"):
+        provider.check({}, {**wanted, "publicKeyPem": public(other)})
+
+
+def public(made: Made) -> str:
+    return made.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def test_validity_and_renewal_are_told_in_hours() -> None:

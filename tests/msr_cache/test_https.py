@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import socket
 import ssl
 import threading
@@ -15,13 +17,16 @@ import pytest
 
 from lab.authority import Issued, issue
 from msr_cache import https
-from msr_cache.commands import ca
+from msr_cache.commands import ca, verify
 from msr_cache.https import Client, DeadlinePassed, TooLarge, Unanswered, Untrusted
 from msr_cache.refusal import Refusal
+from tests.certificates import Made, make
 from tests.msr_cache.conftest import message
 
 SERVED = issue("Site CA", address="127.0.0.1", dns_name="localhost")
 OTHER = issue("Other CA", address="127.0.0.1", dns_name="localhost")
+ROOT = make("Root", ca=True)
+ISSUING = ROOT.sign("Issuing", ca=True)
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 Handler = Callable[[ssl.SSLSocket], None]
@@ -146,6 +151,7 @@ def test_nothing_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
         with serving(tmp_path, answering(HEAD + b"\r\n")) as (url, asked):
             assert Client(url, SERVED.ca, seconds=2).ask("GET", "/", {}).status == 200
+            assert Client(url, SERVED.ca, seconds=2).certificate()
         proxy.settimeout(0)
         with pytest.raises(BlockingIOError):
             proxy.accept()
@@ -174,11 +180,29 @@ def test_without_a_ca_the_operating_systems_cas_count(tmp_path: Path, monkeypatc
         assert Client(url, None).ask("GET", "/", {}).status == 200
 
 
+@pytest.mark.parametrize("trusted", [ROOT, ISSUING], ids=["root", "intermediate"])
+def test_a_ca_without_key_identifiers_and_an_intermediate_as_the_root_are_trusted_as_by_go(
+    tmp_path: Path, trusted: Made
+) -> None:
+    leaf = ISSUING.sign("msr", sans=("127.0.0.1",))
+    with serving(tmp_path, answering(HEAD + b"\r\n"), Issued("", leaf.pem + ISSUING.pem, leaf.key)) as (url, _):
+        assert Client(url, trusted.pem).ask("GET", "/", {}).status == 200
+        with pytest.raises(Untrusted):
+            Client(url, OTHER.ca).ask("GET", "/", {})
+
+
 def test_tls_does_not_depend_on_the_python_version() -> None:
     context = Client("https://msr", SERVED.ca)._context()
-    assert context.verify_flags == ssl.VERIFY_X509_TRUSTED_FIRST
+    assert context.verify_flags == ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+def test_each_context_of_the_program_says_its_flags() -> None:
+    sources = [path.read_text() for path in Path(https.__file__).parent.rglob("*.py")]
+    made = [source.count("ontext(ssl.PROTOCOL_TLS_CLIENT)") for source in sources]
+    assert made == [source.count("verify_flags = AS_GO") for source in sources]
+    assert sum(made) == 2
 
 
 def test_the_reason_is_that_of_the_last_failure_and_not_of_one_that_is_being_handled() -> None:
@@ -214,6 +238,19 @@ def test_a_password_is_in_no_error_and_the_user_of_a_url_is_not_sent(tmp_path: P
         assert not [error for error in errors if SECRET in error or "me" in error.split(":")]
     assert len(asked) == 1
     assert b"uthorization" not in asked[0]
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:99999", "https://127.0.0.1:x", "https://[::1", "https://a b", "h"])
+def test_a_url_that_is_none_is_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="expected https://host") as caught:
+        ca.main([url])
+    assert "\n" not in str(caught.value)
+    for text in (json.dumps({"a": {"url": url}}), "{}", "none"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        with pytest.raises(SystemExit, match="found no caches on standard input"):
+            verify.main([])
+    with pytest.raises((Unanswered, ValueError)):
+        Client(url, None).ask("GET", "/", {})
 
 
 def test_the_command_shows_no_password_of_a_url() -> None:

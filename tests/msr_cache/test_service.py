@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import subprocess
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pulumi
 import pytest
 import yaml
 
+from msr_cache import service
 from msr_cache.files import Files
+from msr_cache.refusal import Refusal
 from msr_cache.resources.image import Image
 from msr_cache.service import service_args
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import settings_with
+from tests.msr_cache.conftest import declared, plain, settings_with, task
+from tests.msr_cache.engine import Engine
 from tests.seed import STACK_YAML
 
 SEED = yaml.safe_load(STACK_YAML)["services"]["cache"]
 OWNER = Owner("msr-cache", "prod", "asia", "a0b1c2d3e4f5")
-FILES = tuple(SEED["secrets"])
+FILES = ("/config.yml", *SEED["secrets"])
 
 
 def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
         return SimpleNamespace(id=f"id-of-{part}", name=f"asia_{part}-0123456789")
 
     image = SimpleNamespace(reference="cache:1@sha256:0a", platforms=[{"architecture": "amd64", "os": "linux"}])
-    files = SimpleNamespace(config=file("config.yml"), secrets={part: file(part) for part in FILES})
+    files = {path: file(path.removeprefix("/")) for path in FILES}
     return service_args(settings_with(changes), "asia", OWNER, cast("Image", image), cast("Files", files))
 
 
@@ -45,12 +50,6 @@ def test_entrypoint_replicas_and_constraint_are_the_seeds() -> None:
     assert task["placement"]["constraints"] == deploy["placement"]["constraints"]
 
 
-def test_a_task_is_replaced_however_it_ends_unlike_the_seeds() -> None:
-    """The registry ends with 0 when it is stopped in order, say by a reboot (moby issue 45788)."""
-    assert SEED["deploy"]["restart_policy"]["condition"] == "on-failure"
-    assert args()["task_spec"]["restart_policy"]["condition"] == "any"
-
-
 def test_the_port_is_the_seeds() -> None:
     endpoint = args()["endpoint_spec"]
     (port,) = endpoint["ports"]
@@ -59,20 +58,16 @@ def test_the_port_is_the_seeds() -> None:
 
 
 def test_files_are_mounted_where_the_seed_has_them_and_readable_by_all_in_the_container() -> None:
-    """Compose's short syntax: the name alone, below / for a config, /run/secrets for a secret; mode 0444, root's."""
+    """Compose's short syntax: the name alone, below / for a config, /run/secrets for a secret; mode 0444, root's.
+
+    config.yml is a secret here, which is mounted below / by a path of its own.
+    """
     container = args()["task_spec"]["container_spec"]
     rights = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
-    assert container["configs"] == [
-        {
-            "config_id": "id-of-config.yml",
-            "config_name": "asia_config.yml-0123456789",
-            "file_name": SEED["configs"][0],
-            **rights,
-        }
-    ]
+    assert "configs" not in container
     assert container["secrets"] == [
-        {"secret_id": f"id-of-{name}", "secret_name": f"asia_{name}-0123456789", "file_name": name, **rights}
-        for name in FILES
+        {"secret_id": f"id-of-{name}", "secret_name": f"asia_{name}-0123456789", "file_name": path, **rights}
+        for path, name in zip(FILES, (*SEED["configs"], *SEED["secrets"]), strict=True)
     ]
 
 
@@ -136,7 +131,7 @@ def test_msr_3_is_placed_by_its_own_label() -> None:
         ({"cpus": 1}, 1_000_000_000, 0),
         ({"cpus": 0.3}, 300_000_000, 0),
         ({"cpus": "1.5"}, 1_500_000_000, 0),
-        ({"memory": "64k"}, 0, 65_536),
+        ({"memory": "8192k"}, 0, 8_388_608),
         ({"memory": "512m"}, 0, 536_870_912),
         ({"memory": "2g", "cpus": 2}, 2_000_000_000, 2_147_483_648),
     ],
@@ -150,11 +145,96 @@ def test_resources_are_told_in_the_engines_units(amount: dict[str, Any], nano_cp
     assert reserved == {"nano_cpus": nano_cpus, "memory_bytes": memory_bytes}
 
 
+def test_a_task_has_time_to_finish_and_tasks_are_replaced_one_by_one() -> None:
+    """The providers' defaults are 0, which cuts pulls off, and replaces all at once.
+
+    The seed restarts on failure only, but the registry ends with 0 when a reboot stops it (moby issue 45788).
+    """
+    found = args()
+    container = found["task_spec"]["container_spec"]
+    assert container["stop_grace_period"] == "10s"
+    assert {**container["healthcheck"], "tests": ""} == {
+        "tests": "",
+        "interval": "2s",
+        "timeout": "10s",
+        "retries": 30,
+        "start_period": "0s",
+    }
+    restart = {"condition": "any", "delay": "5s", "max_attempts": 0, "window": "0s"}
+    assert found["task_spec"]["restart_policy"] == restart
+    for update in (found["update_config"], found["rollback_config"]):
+        assert (update["parallelism"], update["delay"], update["max_failure_ratio"]) == (1, "0s", "0.0")
+
+
 def test_what_the_daemon_would_fill_in_is_stated() -> None:
     """Unset, each of these comes back with a default and is proposed as a change at every preview."""
     found = args()
     task = found["task_spec"]
     assert {"env", "sysctl", "isolation"} <= task["container_spec"].keys()
-    assert {"delay", "max_attempts", "window"} <= task["restart_policy"].keys()
     assert {"force_update", "runtime", "resources"} <= task.keys()
     assert {"update_config", "rollback_config"} <= found.keys()
+
+
+@pytest.mark.parametrize(("port", "listed"), [(80, "0050"), (443, "01BB"), (5000, "1388"), (65535, "FFFF")])
+def test_the_port_is_looked_for_as_the_kernel_lists_it(port: int, listed: str) -> None:
+    """proc(5): the local address of /proc/net/tcp ends in four hexadecimal digits."""
+    _, command = args({".port": port})["task_spec"]["container_spec"]["healthcheck"]["tests"]
+    assert f"= {listed}0A ]" in command
+
+
+# Hooks: what happens in the swarm before the provider touches the service
+
+MINE = plain(declared().one("Service").inputs)
+
+
+def hook(monkeypatch: pytest.MonkeyPatch, name: str, swarm: Engine, changes: dict[str, Any] | None = None) -> None:
+    """Run a hook of cache asia's as the engine does."""
+    monkeypatch.setattr(service, "Manager", lambda _: swarm.manager)
+    found = declared(changes).hooks[f"asia-{name}"]
+    assert isinstance(found, pulumi.ResourceHook)
+    inputs = {**MINE, "service": "service-1"}
+    args = pulumi.ResourceHookArgs("urn", "service-1", "asia", "type", inputs, MINE, None, MINE)
+
+    async def run() -> None:
+        await found.callback(args)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_our_own_service_of_which_no_state_knows_makes_room_for_another(
+    monkeypatch: pytest.MonkeyPatch, swarm: Engine, dry_run: bool
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: dry_run)
+    swarm.service["Spec"]["Labels"] = OWNER.labels("service")
+    hook(monkeypatch, "refuse-foreign", swarm)
+    assert swarm.names() == ({"asia_cache"} if dry_run else set())
+    assert [text.partition(":")[0] for text in warnings] == (
+        ["service asia_cache exists, but the state does not know it"] if dry_run else []
+    )
+
+
+def test_anothers_service_and_an_image_that_would_be_pinned_are_refused_before_a_create(
+    monkeypatch: pytest.MonkeyPatch, swarm: Engine
+) -> None:
+    with pytest.raises(Refusal, match="service asia_cache already exists and belongs to an owner that"):
+        hook(monkeypatch, "refuse-foreign", swarm)
+    swarm.kinds["services"].clear()
+    hook(monkeypatch, "refuse-foreign", swarm, {".resolveImage": False})
+    swarm.registry = {}
+    hook(monkeypatch, "refuse-foreign", swarm)
+    with pytest.raises(Refusal, match=r"^msr-cache:caches\.asia\.resolveImage: found false, expected true"):
+        hook(monkeypatch, "refuse-foreign", swarm, {".resolveImage": False})
+
+
+def test_the_rollouts_hook_waits_until_the_service_runs(monkeypatch: pytest.MonkeyPatch, swarm: Engine) -> None:
+    swarm.then(7, [task("a", "running")])
+    hook(monkeypatch, "wait", swarm)
+    assert 7 <= swarm.seconds < 8
+
+
+def test_an_update_of_anothers_service_is_refused_by_its_hook(monkeypatch: pytest.MonkeyPatch, swarm: Engine) -> None:
+    with pytest.raises(Refusal, match="service asia_cache now belongs to"):
+        hook(monkeypatch, "trial", swarm)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from msr_cache import stack
 from msr_cache.x509.pem import sha256_of
-from tests.msr_cache.conftest import CACHE_TLS, NOWHERE, STATE_ID, Listing, declared, node, plain
+from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, NOWHERE, STATE_ID, declared, listing, node, plain
 
 EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}
 # design.md, "what a stack gives".
@@ -74,49 +73,37 @@ OURS = {
 }
 
 
-def test_a_move_that_would_switch_a_cache_off_ends_the_run_before_more_than_the_states_id_is_declared() -> None:
-    swarm = Listing(node("worker-1", **OURS), node("worker-7", "down", **OURS), running_on=("worker-1",))
-    program = declared(swarm=swarm)
+@pytest.mark.parametrize("former", [STATE_ID, "f00000000000"], ids=["its id stays", "the run changes its id"])
+def test_a_move_that_would_switch_a_cache_off_ends_the_run_before_more_than_the_states_id_is_declared(
+    former: str,
+) -> None:
+    ours = {**OURS, "msr-cache.state.dtr.cache": former}
+    swarm = listing(node("worker-1", **ours), node("worker-7", "down", **ours), running_on=("worker-1",), state=former)
+    program = declared({} if former == STATE_ID else {"stateId": STATE_ID}, swarm)
     assert program.error.startswith("msr-cache:caches.asia.nodes: found worker-7, expected a node that can take")
     assert [each.name for each in program.resources] == ["state-id"]
 
 
 def test_nodes_that_carry_a_caches_label_by_hand_are_a_warning_and_asked_for_once_for_all_caches() -> None:
-    swarm = Listing(node("worker-7"), node("worker-8"), node("worker-9", **{"eu.cache": "true"}))
+    swarm = listing(node("worker-7"), node("worker-8"), node("worker-9", **{"eu.cache": "true"}))
     program = declared({"caches.europe": EUROPE}, swarm)
     assert program.outputs
     (warning,) = program.warnings
     assert warning.startswith("msr-cache:caches.europe.label: node worker-9, which is not in `nodes`, has the label")
-    assert swarm.asked == ["/nodes"]
-
-
-@pytest.fixture
-def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a manager be declared that nobody can ask."""
-    monkeypatch.setattr(stack, "probe", lambda _: None)
+    assert [path for _, path, _, _ in swarm.asked] == ["/nodes"]
 
 
 def test_a_manager_that_nobody_can_ask_ends_the_run_before_anything_is_declared() -> None:
-    program = declared({"swarm": {"host": NOWHERE}})
+    program = declared({"swarm": {"host": NOWHERE}}, probed=True)
     assert program.error.startswith(f"msr-cache:swarm.host: found {NOWHERE}, expected a manager that answers (")
     assert program.resources == []
 
 
-@pytest.mark.parametrize(
-    ("swarm", "inputs"),
-    [
-        ({"host": "tcp://10.1.2.6:2376"}, {"host": "tcp://10.1.2.6:2376"}),
-        ({"context": "prod"}, {"context": "prod"}),
-    ],
-)
-@pytest.mark.usefixtures("unprobed")
-def test_the_docker_provider_reaches_the_manager_that_the_config_names(
-    swarm: dict[str, str], inputs: dict[str, str]
-) -> None:
-    assert plain(declared({"swarm": swarm}).one("docker").inputs) == inputs
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:2375", "ssh://ops@manager-1", "unix:///var/run/docker.sock"])
+def test_the_docker_provider_reaches_the_manager_that_the_config_names(host: str) -> None:
+    assert plain(declared({"swarm": {"host": host}}).one("docker").inputs) == {"host": host}
 
 
-@pytest.mark.usefixtures("unprobed")
 def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: Any) -> None:
     """It would be stored in the clear in the state (pulumi-docker issue 643)."""
     files = {"ca.pem": "CA", "cert.pem": "C", "key.pem": "canary", "env.sh": "export DOCKER_HOST=tcp://mke:443\n"}
@@ -124,6 +111,37 @@ def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: 
         (tmp_path / name).write_text(text)
     inputs = plain(declared({"swarm": {"clientBundle": str(tmp_path)}}).one("docker").inputs)
     assert inputs == {"host": "tcp://mke:443", "certPath": str(tmp_path)}
+
+
+PINS = ["0c" * 32, "0d" * 32]
+
+
+@pytest.mark.parametrize(
+    ("ca", "pin", "given"),
+    [
+        ({"sha256": PINS[0]}, PINS[0], None),
+        ({"sha256": PINS}, PINS, None),
+        ({"pem": MSR_TLS.ca}, None, MSR_TLS.ca),
+    ],
+)
+def test_msrs_ca_is_what_the_config_pins_or_gives(ca: dict[str, Any], pin: Any, given: str | None) -> None:
+    asked = plain(declared({"msr.ca": ca}).one("MsrCa").inputs)
+    assert (asked["url"], asked.get("pin"), asked.get("given")) == ("https://msr.example.com", pin, given)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            {"offered": "0c" * 32},
+            f"has another CA: found SHA-256 {'0c' * 32}, expected {'0a' * 32}. The new one is not",
+        ),
+        ({"unchecked": "MSR is down"}, "MSR is down. The last refresh kept what the state has, unchecked"),
+    ],
+)
+def test_what_a_refresh_found_out_about_msrs_ca_is_a_warning(found: dict[str, str], words: str) -> None:
+    (warning,) = declared(None, **found).warnings  # type: ignore[arg-type]
+    assert words in warning
 
 
 def test_a_tag_of_another_version_is_a_warning_and_no_error() -> None:
@@ -160,8 +178,8 @@ def test_a_tag_of_another_version_is_a_warning_and_no_error() -> None:
                 "msr-cache:caches.asia.tls: ",
                 "msr-cache:caches.europe.nodes: ",
                 "msr-cache:caches.europe.registryConfig.loog: ",
+                "msr-cache:msr.password: ",
                 "msr-cache:msr.url: ",
-                "msr-cache:msr: ",
                 "msr-cache:swarm: ",
             ],
         ),

@@ -115,7 +115,7 @@ def test_an_installer_that_cant_be_downloaded_is_no_error_and_the_reason_is_told
 
 
 def test_what_is_pinned_and_what_the_readme_says_it_is_tested_with_agree() -> None:
-    (sdk,) = re.findall(r"^pulumi==(\S+)$", (CHECKOUT / "requirements.txt").read_text(), re.MULTILINE)
+    (sdk,) = re.findall(r"^pulumi==(\S+)$", (CHECKOUT / "requirements.in").read_text(), re.MULTILINE)
     readme = (CHECKOUT / "README.md").read_text()
     assert f"Pulumi {cli.VERSION}" in readme
     assert f"pulumi=={sdk}" in readme

@@ -48,10 +48,28 @@ def test_a_misspelt_key_is_named_with_the_nearest_one_at_any_depth(path: str, wr
     assert line == f"msr-cache:{path}.sise: unknown key; did you mean size? (known keys: key, renewDays, size)"
 
 
+def test_a_key_forges_no_line() -> None:
+    (line,) = lines({"a\nmsr-cache:b\x1b[2K": 1})
+    assert line.startswith("msr-cache:a\\nmsr-cache:b\\x1b[2K: unknown key")
+
+
 @pytest.mark.parametrize(("path", "wrap"), WHERE)
 def test_a_secret_is_not_shown_at_any_depth(path: str, wrap: Any) -> None:
     (line,) = lines({path.partition(".")[0]: wrap({"key": 1337})})
     assert line == f"msr-cache:{path}.key: expected PEM text or the path of a file, found a number"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("https://ops:pw@host/a", "https://...@host/a"),
+        ("ops:p/w@host", "...@host"),
+        ("cache:1@sha256:0a", "cache:1@sha256:0a"),
+        ("cache.example.com", "cache.example.com"),
+    ],
+)
+def test_user_and_password_of_a_url_are_not_shown(value: str, shown: str) -> None:
+    assert lines({"leaf": {"size": value}}) == [f"msr-cache:leaf.size: found '{shown}', expected a whole number"]
 
 
 def test_a_value_that_is_no_secret_is_shown() -> None:

@@ -37,6 +37,8 @@ def test_a_host_is_a_name_or_an_address(host: str) -> None:
         "a b",
         "a:443",
         "[2001:db8::1]",
+        "fe80::1%eth0",
+        "::1%\nInjected: yes",
         "https://a",
         "a/b",
         "a\n",
@@ -67,6 +69,13 @@ def test_a_bare_number_is_refused_as_the_nanoseconds_it_would_be(value: object) 
 def test_what_go_would_not_read_is_refused_without_a_word_of_nanoseconds(value: object) -> None:
     message = refused(GoDuration, value)
     assert f"found {shown(value)}, expected a number with ms, s, m or h" in message
+
+
+@pytest.mark.parametrize("value", ["2562048h", "9223372037s", f"{'9' * 400}h", "2562047h48m"])
+def test_a_duration_that_go_cannot_hold_is_refused(value: str) -> None:
+    """The longest is 2562047h47m16.854775807s: 2**63 - 1 nanoseconds."""
+    assert "expected 292 years or less" in refused(GoDuration, value)
+    assert TypeAdapter(GoDuration).validate_python("2562047h47m") == "2562047h47m"
 
 
 @pytest.mark.parametrize("value", [["77h"], {"h": 77}])

@@ -113,6 +113,14 @@ def test_null_removes_a_key() -> None:
     assert "net" not in config["http"]
 
 
+@pytest.mark.parametrize(
+    "over", [{"http": None}, {"http": {"tls": None}}, {"http": {"tls": {"certificate": None, "key": None}}}]
+)
+def test_a_null_that_would_remove_tls_is_refused(over: dict[str, Any]) -> None:
+    (line,) = mistakes({".registryConfig": over})
+    assert line.startswith("msr-cache:caches.asia.registryConfig.http.tls: found no certificate and no key")
+
+
 def test_rendering_leaves_the_settings_as_they_are() -> None:
     over = {"log": {"formatter": "json"}, "storage": {"filesystem": {"maxthreads": 200}}}
     settings = settings_with({".registryConfig": over})
@@ -191,6 +199,7 @@ def test_every_mistake_of_config_yml_is_reported_at_once() -> None:
 # Text
 
 
+@pytest.mark.usefixtures("secret_config")
 def test_secrets_are_masked_and_nothing_else_is() -> None:
     changes = {
         ".storage": {"s3": {"region": "eu", "bucket": "b", "accesskey": "hunter2", "secretkey": "hunter3"}},

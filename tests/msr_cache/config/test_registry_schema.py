@@ -245,7 +245,9 @@ def test_a_key_that_distribution_2_8_does_not_read_is_unknown(path: str) -> None
         ("storage.maintenance.uploadpurging.dryrun", "false"),
         ("storage.maintenance.uploadpurging.age", 168),
         ("http.net", "udp"),
-        ("http.host", "cache.example.org"),
+        ("http.net", "unix"),
+        ("http.prefix", "/cache"),
+        ("storage.gcs.keyfile", "/key.json"),
         ("http.draintimeout", 60),
         ("http.headers.X-Frame-Options", "deny"),
         ("http.tls.minimumtls", "1.2"),
@@ -359,6 +361,29 @@ def test_an_upload_purging_is_given_whole() -> None:
 )
 def test_auth_is_of_exactly_one_kind(kinds: dict[str, Any]) -> None:
     assert mistake(SEED | {"auth": kinds}).endswith("set exactly one of htpasswd, silly, token")
+
+
+@pytest.mark.parametrize(
+    ("http", "absent"),
+    [
+        ({}, "certificate and no key"),
+        ({"tls": {}}, "certificate and no key"),
+        ({"tls": {"certificate": "", "key": "k"}}, "certificate"),
+        ({"tls": {"certificate": "c"}}, "key"),
+        ({"tls": {"minimumtls": "tls1.2", "letsencrypt": {"email": "a@b"}}}, "certificate and no key"),
+    ],
+)
+def test_plain_http_behind_the_caches_https_url_is_refused(http: dict[str, Any], absent: str) -> None:
+    assert (
+        mistake(SEED | {"http": http})
+        == f"http.tls: found no {absent}, expected both, because the cache's URL is https"
+    )
+
+
+def test_a_key_file_that_no_container_has_is_refused_with_what_takes_its_place() -> None:
+    assert mistake(placed("storage.gcs.keyfile", "/key.json")) == (
+        "storage.gcs.keyfile: found '/key.json', expected credentials in its place, because no container has the file"
+    )
 
 
 def test_a_certificate_and_lets_encrypt_exclude_each_other() -> None:

@@ -89,8 +89,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("msr.url", "", f"found '', {ORIGIN}"),
     ("msr.version", 2.9, f"found 2.9, {VERSION}"),
     ("msr.version", 3, f"found 3, {VERSION}"),
+    ("msr.version", "2.٩", f"found '2.٩', {VERSION}"),
+    ("msr.version", "2.9.1000", f"found '2.9.1000', {VERSION}"),
     ("msr.version", "v2.9", f"found 'v2.9', {VERSION}"),
     ("msr.version", "4.0", f"found '4.0', {VERSION}"),
+    ("msr.version", "2.٩", f"found '2.٩', {VERSION}"),
     # The swarm.
     ("swarm.host", "manager-1", f"found 'manager-1', {SWARM_HOST}"),
     ("swarm.host", "https://manager-1", f"found 'https://manager-1', {SWARM_HOST}"),
@@ -113,6 +116,8 @@ WRONG: list[tuple[str, Any, str]] = [
     (".fqdn", "cache.example.com/", f"found 'cache.example.com/', {HOST}"),
     (".fqdn", "cache_1.example.com", f"found 'cache_1.example.com', {HOST}"),
     (".fqdn", "", f"found '', {HOST}"),
+    (".fqdn", "::1%\nInjected: yes", f"found '::1%\\nInjected: yes', {HOST}"),
+    (".tls.sans", ["fe80::1%eth0"], f"msr-cache:caches.asia.tls.sans[0]: found 'fe80::1%eth0', {HOST}"),
     (".nodes", [], NO_ENTRY),
     (".nodes", "worker-7", "expected a list, found text"),
     (".nodes", ["a", "b", "a"], "found a more than once, expected each node once"),
@@ -127,11 +132,15 @@ WRONG: list[tuple[str, Any, str]] = [
     (".port", True, "found true, expected a whole number"),
     (".publishMode", "Host", "found 'Host', expected 'ingress' or 'host'"),
     (".replicas", -1, "found -1, expected 0 or more"),
+    (".replicas", 10**30, f"found {10**30}, expected 1000 or less"),
     (".replicas", True, "found true, expected a whole number"),
     (".replicas", 1.5, "found 1.5, expected a whole number"),
     (".image", "mirantis/dtr content-cache:2.9.0", f"found 'mirantis/dtr content-cache:2.9.0', {IMAGE}"),
+    (".image", "cache:٢.9.0", f"found 'cache:٢.9.0', {IMAGE}"),
+    (".image", "cache:größe", f"found 'cache:größe', {IMAGE}"),
     (".image", "mirantis/dtr-content-cache", f"found 'mirantis/dtr-content-cache', {IMAGE}"),
     (".image", "localhost:5000/dtr-content-cache", f"found 'localhost:5000/dtr-content-cache', {IMAGE}"),
+    (".image", "cache:2.9.٣", f"found 'cache:2.9.٣', {IMAGE}"),
     (".image", "https://example.com/cache:1", f"found 'https://example.com/cache:1', {IMAGE}"),
     (".label", "dtr cache", "found 'dtr cache', expected a node label's name, such as dtr.cache"),
     (".label", "dtr.cache=true", "found 'dtr.cache=true', expected a node label's name, such as dtr.cache"),
@@ -150,7 +159,12 @@ WRONG: list[tuple[str, Any, str]] = [
     (".resources.limits.memory", "512", f"found '512', {MEMORY}"),
     (".resources.limits.memory", 512, f"found 512, {MEMORY}"),
     (".resources.reservations.memory", "1GiB", f"found '1GiB', {MEMORY}"),
-    (".resources.limits.cpus", 0, "found 0, expected more than 0"),
+    (".resources.limits.memory", "99999999999999999999g", f"found '99999999999999999999g', {MEMORY}"),
+    (".resources.limits.memory", "1048577g", "found '1048577g', expected 4m to 1048576g"),
+    (".resources.limits.memory", "4095k", "found '4095k', expected 4m to 1048576g"),
+    (".resources.limits.cpus", 0, "found 0, expected 0.001 or more"),
+    (".resources.limits.cpus", 1e-10, "found 1e-10, expected 0.001 or more"),
+    (".resources.limits.cpus", 1e300, "found 1e+300, expected 8192 or less"),
     (".resources.limits.cpus", "inf", "found 'inf', expected a finite number"),
     (".update.order", "start first", "found 'start first', expected 'start-first' or 'stop-first'"),
     (".update.monitor", 5, f"found 5, which means nanoseconds without a unit; {DURATION}"),
@@ -195,6 +209,20 @@ def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refus
 def test_a_registry_may_listen_on_the_published_port_of_one_address() -> None:
     over = {"http": {"addr": "10.0.0.7:8443"}}
     assert settings_with({".registryConfig": over, ".port": 8443}).caches["asia"].registry_config == over
+
+
+@pytest.mark.parametrize("host", ["https://cache.asia.example.com", "http://cache.asia.example.com:8443", "elsewhere"])
+def test_a_registry_that_would_send_clients_elsewhere_is_refused(host: str) -> None:
+    (line,) = mistakes(with_changes({".registryConfig.http.host": host, ".port": 8443}))
+    assert line == (
+        f"msr-cache:caches.asia.registryConfig.http.host: found {shown(host)}, expected "
+        "https://cache.asia.example.com:8443, the cache's URL; `fqdn` and `port` change both"
+    )
+
+
+@pytest.mark.parametrize("host", ["https://cache.asia.example.com", None])
+def test_a_registry_may_be_told_the_caches_url_or_none(host: str | None) -> None:
+    settings_with({".registryConfig": {"http": {"host": host}}})
 
 
 def test_every_mistake_is_told_at_once() -> None:
@@ -324,6 +352,7 @@ def test_a_pin_of_another_form_is_refused(pin: object) -> None:
     (line,) = mistakes(with_changes({"msr.ca": {"sha256": pin}}))
     assert line.startswith("msr-cache:msr.ca.sha256: ")
     assert "expected 64 lower-case hexadecimal digits without colons, a certificate's SHA-256" in line
+    assert ("put it in quotes" in line) == isinstance(pin, int)
 
 
 @pytest.mark.parametrize("ca", [{}, {"sha256": "a" * 64, "pem": MSR_TLS.ca}])
@@ -401,12 +430,19 @@ S3 = {"region": "eu-west-1", "bucket": "b"}
         ("msr.url", "https://ops:hunter2@msr.example.com", ""),
         ("msr.url", "https://ops:a@hunter2@msr.example.com", ""),
         ("msr.url", "https://ops:a/hunter2@msr.example.com", ""),
+        ("msr.url", "ops:hunter2@msr.example.com", ""),
+        ("msr.url", "ops:a/hunter2@msr.example.com", ""),
+        ("swarm.host", "tcp://ops:hunter2@manager-1:2376", ""),
+        ("swarm.host", "ssh://ops:hunter2@manager-1", ""),
+        (".fqdn", "ops:hunter2@cache.example.com", ""),
         (".upstreams", ["https://ops:hunter2@msr.example.com"], "[0]"),
+        (".registryConfig.http.host", "https://ops:hunter2@cache.example.com", ""),
+        (".registryConfig.health", {"http": [{"uri": ["https://ops:hunter2@a"]}]}, ".http[0].uri"),
     ],
 )
 def test_a_secret_is_never_echoed_by_the_line_of_a_mistake(at: str, value: Any, told: str) -> None:
     raw = read(as_engine_gives(with_changes({at: value})), PROJECT)
-    (mistake,) = [*validate(raw, PROJECT)[1], *registry_config.mistakes(raw)]
+    (mistake,) = [*validate(raw)[1], *registry_config.mistakes(raw)]
     line = mistake.line(PROJECT)
     assert line.startswith(full(at + told, ""))
     assert "hunter2" not in line
@@ -544,7 +580,7 @@ def test_the_key_in_these_tests_is_one_to_openssl() -> None:
     assert subprocess.run(openssl, input=MSR_TLS.key, text=True, check=False).returncode == 0
 
 
-ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
+ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system"}
 
 
 @pytest.mark.parametrize(
@@ -553,6 +589,11 @@ ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2"}
         ({".registerInMsr": True}, "msr-cache:msr.user: missing, and caches.asia asks for registerInMsr; "),
         ({".verify": "pull"}, "msr-cache:msr.user: missing, and caches.asia asks for verify: pull; "),
         ({"msr.user": "admin"}, "msr-cache:msr: found user; set "),
+        (
+            {**ACCOUNT, ".registerInMsr": True, ".replicas": 0},
+            "msr-cache:caches.asia.replicas: found 0 with registerInMsr",
+        ),
+        ({".verify": "tls", ".replicas": 0}, "msr-cache:caches.asia.replicas: found 0 with verify: tls, which needs "),
         ({"msr.password": "hunter2"}, "msr-cache:msr: found password; set "),
         ({**ACCOUNT, "msr.token": "hunter2"}, "msr-cache:msr: found user and password and token; set "),
         (
@@ -583,6 +624,20 @@ def test_a_registration_that_cannot_be_is_one_line_that_names_no_secret(changes:
     (found,) = mistakes(with_changes(changes))
     assert found.startswith(line)
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize("ca", [ABSENT, "fetch"])
+@pytest.mark.parametrize("secret", ["msr.password", "msr.token"])
+def test_credentials_are_refused_without_proof_of_who_msr_is(ca: Any, secret: str) -> None:
+    changes = {"msr.user": "admin", secret: "hunter2", **({} if ca is ABSENT else {"msr.ca": ca})}
+    (found,) = mistakes(with_changes(changes))
+    assert found.startswith("msr-cache:msr.ca: found fetch with the account admin, expected a pin (sha256), pem or sys")
+    assert found.endswith("run python -m msr_cache ca https://msr.example.com")
+
+
+@pytest.mark.parametrize("ca", ["system", {"sha256": "0a" * 32}, {"pem": MSR_TLS.ca}])
+def test_credentials_are_taken_with_each_ca_that_is_known_beforehand(ca: Any) -> None:
+    assert settings_with({**ACCOUNT, "msr.ca": ca}).msr.user == "admin"
 
 
 def test_a_cache_is_verified_by_default_only_when_msr_is_about_to_send_people_to_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ PROVIDED = {"source": "provided", "certificate": LEAF.pem, "ca": ROOT.pem, "key"
 SIGNED = {"source": "csr", "certificate": LEAF.pem, "ca": ROOT.pem}
 LOCAL_CA = {"certificate": ROOT.pem, "key": ROOT.key}
 AT = "msr-cache:caches.asia.tls"
+APART = {"port": 8443, "label": "eu.cache"}
 
 pytestmark = pytest.mark.usefixtures("secret_config")
 
@@ -104,12 +106,23 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {".tls": PROVIDED | {"sans": ["192.0.2.7"]}},
         f"{AT}.certificate: found {HOST}, lb.example.com, which does not cover 192.0.2.7",
     ),
+    "no day of validity": ({".tls.validityDays": 0, ".tls.renewDays": 0}, f"{AT}.validityDays: found 0, expected "),
+    "more than ten years": ({".tls.validityDays": 3651}, f"{AT}.validityDays: found 3651, expected "),
+    "a negative window": ({".tls.renewDays": -1}, f"{AT}.renewDays: found -1, expected "),
+    "a window as long as the validity": (
+        {".tls.validityDays": 30},
+        f"{AT}: found renewDays 30, expected less than validityDays (30)",
+    ),
     "a signed certificate within a larger window": (
         {".tls": SIGNED | {"validityDays": 400, "renewDays": 399}},
         f"{AT}.certificate: found CN={HOST}, which expires on ",
     ),
     "a CA that ends within the window of what it signs": (
-        {".tls": {"source": "localCa", "validityDays": 400, "renewDays": 399}, "localCa": LOCAL_CA},
+        {
+            ".tls": {"source": "localCa", "validityDays": 400, "renewDays": 399},
+            "caches.europe": {"fqdn": "eu.example.com", "nodes": ["worker-8"], "tls": {"source": "localCa"}, **APART},
+            "localCa": LOCAL_CA,
+        },
         "msr-cache:localCa.certificate: found CN=Root, which expires on ",
     ),
 }
@@ -162,7 +175,7 @@ def test_a_der_file_is_told_from_pem(tmp_path: Path) -> None:
 def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(changes: dict[str, Any], key: str) -> None:
     (line,) = mistakes(changes)
     assert line.startswith(f"{key}: found a private key in plain text")
-    assert f"pulumi config set --path --secret {key} < FILE" in line
+    assert f"pulumi config set --path --secret '{key}' < FILE" in line
 
 
 @pytest.mark.usefixtures("plain_text_config")
@@ -182,3 +195,10 @@ def test_a_csr_that_waits_is_a_warning() -> None:
     (warning,) = settings_with({".tls": {"source": "csr"}}).warnings()
     assert warning.startswith(f"{AT}: the cache runs on a self-signed certificate of the same key, until")
     assert list(settings_with({".tls": SIGNED}).warnings()) == []
+
+
+def test_a_pipe_in_the_place_of_a_certificate_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cert.pem")
+    for path in (str(tmp_path / "cert.pem"), "/dev/zero"):
+        with pytest.raises(Refusal, match=r"a file that can be read \(not a regular file\)"):
+            settings_with({".tls": {"source": "provided", "certificate": path, "key": path}})

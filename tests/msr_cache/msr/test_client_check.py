@@ -61,7 +61,7 @@ def serving(tls: Issued | None, answers: Answers, folder: Path) -> Iterator[tupl
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] - clients that refuse us are what is tested
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients that refuse us are what is tested
     if tls:
         tls.write(folder)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -224,7 +224,7 @@ def test_a_redirect_of_msr_is_not_followed(certificate: Issued, tmp_path: Path) 
 
 
 def test_a_password_that_msr_repeats_is_not_shown(certificate: Issued, tmp_path: Path) -> None:
-    answers = {"/api/v0/content_caches": (500, {}, f"bad login {SECRET}".encode())}
+    answers: Answers = {"/api/v0/content_caches": (500, {}, f"bad login {SECRET}".encode())}
     with serving(certificate, answers, tmp_path) as (port, _), pytest.raises(Refusal) as caught:
         Msr(f"https://127.0.0.1:{port}", certificate.ca, ME).entries()
     assert SECRET not in str(caught.value)
@@ -272,7 +272,7 @@ def test_the_command_prints_each_step_and_ends_with_an_error_where_one_fails(
     with serving(certificate, {"/v2/": (404, {}, b"")}, tmp_path) as (port, _):
         caches = {"asia": {"url": f"https://127.0.0.1:{port}", **told}}
         monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
-        with pytest.raises(SystemExit, match="1 of 1 caches can't be used from here"):
+        with pytest.raises(SystemExit, match="can't be used from here: "):
             verify.main([])
     shown = capsys.readouterr().out
     assert "asia: TLS verifies with certificatePem\n" in shown

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from lab import images
@@ -11,25 +9,19 @@ from lab.images import CACHE_TAG, OTHER_TAG
 from lab.site import Site
 from msr_cache.refusal import Refusal
 from msr_cache.resources.image import ImageProvider, as_written, look_up, refuse_resolvable
-from msr_cache.swarm.manager import Address, Manager
-from tests.msr_cache.conftest import NOWHERE, Refusing, configured, message, refusal, with_manager
+from tests.msr_cache.conftest import NOWHERE, configured, message, refusal, refusing, with_manager
+from tests.msr_cache.engine import Engine
 
 DIGEST = f"sha256:{'0a' * 32}"
 AT = "msr-cache:caches.asia.image"
 on_a_swarm = pytest.mark.swarm
 
 
-class Telling(Manager):
-    """A manager whose registry tells the same of every image."""
-
-    def __init__(self, platforms: list[dict[str, str]] | None) -> None:
-        super().__init__(Address(host=NOWHERE))
-        self.platforms = platforms
-        self.asked: list[str] = []
-
-    def get(self, path: str, **_: list[str]) -> Any:
-        self.asked.append(path)
-        return {"Descriptor": {"digest": DIGEST}, "Platforms": self.platforms}
+def telling(platforms: list[dict[str, str]] | None) -> Engine:
+    """Return a swarm whose registry tells the same of every image."""
+    swarm = Engine()
+    swarm.registry = {"Descriptor": {"digest": DIGEST}, "Platforms": platforms}
+    return swarm
 
 
 @on_a_swarm
@@ -86,18 +78,18 @@ def test_a_tag_that_is_known_is_not_looked_up_again_even_if_it_has_moved() -> No
 def test_an_image_given_by_digest_needs_no_registry() -> None:
     """Where only the nodes reach it, as the message for a tag proposes."""
     image = f"cache:1@{DIGEST}"
-    assert look_up(Refusing(500), image, AT) == {"reference": image, "platforms": []}
+    assert look_up(refusing(500), image, AT) == {"reference": image, "platforms": []}
     with pytest.raises(Refusal, match="image cache:1 can't be resolved"):
-        look_up(Refusing(500), "cache:1", AT)
+        look_up(refusing(500), "cache:1", AT)
 
 
 def test_an_image_used_as_written_asks_nobody_until_a_registry_is_to_be_asked_again() -> None:
-    manager = Telling(None)
-    provider = with_manager(ImageProvider(), manager)
+    swarm = telling(None)
+    provider = with_manager(ImageProvider(), swarm.manager)
     written = provider.check({}, {"image": "cache:1", "at": AT, "asWritten": True}).inputs
-    assert (written["reference"], written["platforms"], manager.asked) == ("cache:1", [], [])
+    assert (written["reference"], written["platforms"], swarm.asked) == ("cache:1", [], [])
     assert provider.check(written, {"image": "cache:2", "at": AT, "asWritten": True}).inputs["reference"] == "cache:2"
-    assert manager.asked == []
+    assert swarm.asked == []
     pinned = provider.check(written, {"image": "cache:1", "at": AT}).inputs
     assert pinned["reference"] == f"cache:1@{DIGEST}"
     assert provider.diff("cache:1", written, pinned).changes
@@ -105,14 +97,14 @@ def test_an_image_used_as_written_asks_nobody_until_a_registry_is_to_be_asked_ag
 
 
 def test_an_unresolvable_tag_names_each_way_out() -> None:
-    told = message(lambda: look_up(Refusing(500), "cache:1", AT))
+    told = message(lambda: look_up(refusing(500), "cache:1", AT))
     assert "name:tag@sha256:..., or set resolveImage: false if you load the image into the nodes" in told
 
 
 def test_an_image_that_the_plugin_would_pin_is_not_used_as_written() -> None:
-    told = message(lambda: refuse_resolvable(Telling(None), "cache:1", "at.resolveImage"))
+    told = message(lambda: refuse_resolvable(telling(None).manager, "cache:1", "at.resolveImage"))
     assert told.startswith("at.resolveImage: found false, expected true, because the registry of image cache:1 answers")
-    refuse_resolvable(Refusing(404), "cache:1", "at.resolveImage")
+    refuse_resolvable(refusing(404), "cache:1", "at.resolveImage")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +120,7 @@ def test_an_image_that_the_plugin_would_pin_is_not_used_as_written() -> None:
 def test_an_image_is_named_as_dockers_client_names_it_in_the_service(image: str, familiar: str) -> None:
     """Else each preview would propose to change it (distribution/reference, FamiliarString)."""
     assert as_written(image)["reference"] == familiar
-    assert look_up(Telling(None), image, AT)["reference"] == f"{familiar}@{DIGEST}"
+    assert look_up(telling(None).manager, image, AT)["reference"] == f"{familiar}@{DIGEST}"
 
 
 def test_a_manager_that_cant_be_reached_is_told_as_such_and_not_as_a_wrong_image() -> None:
@@ -143,7 +135,7 @@ def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:
         {"architecture": "arm", "os": "linux", "variant": "v7"},
         {"architecture": "arm64", "os": "linux", "variant": "v8"},
     ]
-    assert look_up(Telling(platforms), "cache:1", AT)["platforms"] == [
+    assert look_up(telling(platforms).manager, "cache:1", AT)["platforms"] == [
         {"architecture": "amd64", "os": "linux"},
         {"architecture": "", "os": "linux"},
         {"architecture": "arm64", "os": "linux"},
@@ -151,15 +143,15 @@ def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:
 
 
 def test_a_registry_that_tells_no_platforms_is_fine() -> None:
-    assert look_up(Telling(None), "cache:1", AT) == {"reference": f"cache:1@{DIGEST}", "platforms": []}
+    assert look_up(telling(None).manager, "cache:1", AT) == {"reference": f"cache:1@{DIGEST}", "platforms": []}
 
 
 def test_the_engine_is_asked_for_the_whole_name() -> None:
-    manager = Telling(None)
-    look_up(manager, "registry.example.com:5000/msr/cache:2.9.0", AT)
-    assert manager.asked == ["/distribution/registry.example.com:5000/msr/cache:2.9.0/json"]
+    swarm = telling(None)
+    look_up(swarm.manager, "registry.example.com:5000/msr/cache:2.9.0", AT)
+    assert swarm.asked[0][1] == "/distribution/registry.example.com:5000/msr/cache:2.9.0/json"
 
 
 def test_a_403_of_an_mke_role_is_told_with_its_reason() -> None:
-    provider = with_manager(ImageProvider(), Refusing(403, "access denied"))
+    provider = with_manager(ImageProvider(), refusing(403, "access denied"))
     assert "access denied" in refusal(provider, {"image": "cache:1", "at": AT})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,21 +22,25 @@ REISSUED = CA.again(ca=True)
 ATTACKER = make("MSR CA", ca=True)
 
 
+FINGERPRINT = ("openssl", "x509", "-noout", "-fingerprint", "-sha256")
+
+
 class Msr:
     """MSR as far as its CA goes: `answer` is what it says at /ca, its own certificate is CA's."""
 
-    def __init__(self, folder: Path, host: str) -> None:
-        self.answer = CA.pem
+    def __init__(self, folder: Path, ca: Made = CA) -> None:
+        self.answer = ca.pem
+        self.status = 200
         self.asked = 0
         self._files = folder / "server.pem", folder / "server.key"
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.serve_as(CA.sign("msr", sans=(host,)))
+        self.serve_as(ca.sign("msr", sans=("127.0.0.1",)))
         msr = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 msr.asked += 1
-                self.send_response(200)
+                self.send_response(msr.status)
                 self.end_headers()
                 self.wfile.write(msr.answer.encode())
 
@@ -59,7 +64,7 @@ class Msr:
 
 @pytest.fixture
 def msr(tmp_path: Path) -> Iterator[Msr]:
-    started = Msr(tmp_path, "127.0.0.1")
+    started = Msr(tmp_path)
     yield started
     started.server.shutdown()
     started.server.server_close()
@@ -86,7 +91,9 @@ def refresh(props: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_first_ca_seen_is_remembered_and_not_asked_for_again(msr: Msr) -> None:
     props = remembered(msr)
-    assert props["sha256"] == pem.sha256(CA.certificate)
+    shown = subprocess.run(FINGERPRINT, input=CA.pem, capture_output=True, text=True, check=True).stdout
+    assert props["sha256"] == shown.strip().partition("=")[2].replace(":", "").lower()
+    assert (props["subject"], props["expires"]) == ("CN=MSR CA", CA.certificate.not_valid_after_utc.isoformat())
     asked = msr.asked
     msr.answer = ATTACKER.pem
     assert check(msr, props)[0] == props
@@ -142,6 +149,19 @@ def test_a_rotated_ca_is_offered_and_not_trusted_until_a_pin_names_it(msr: Msr) 
     assert (accepted["pem"], accepted.get("offered")) == (new_ca.pem, None)
     unpinned, _ = check(msr, accepted)
     assert unpinned["pem"] == new_ca.pem
+    msr.answer = CA.pem
+    msr.serve_as(CA.sign("msr", sans=("127.0.0.1",)))
+    assert refresh(seen)["offered"] is None, "the offer ends with the rotation that was taken back"
+
+
+@pytest.mark.parametrize("pins", [[], [pem.sha256(CA.certificate)]], ids=["trusted on first use", "pinned before"])
+def test_another_url_has_another_ca(msr: Msr, tmp_path: Path, pins: list[str]) -> None:
+    old = remembered(msr, *pins)
+    (tmp_path / "other").mkdir()
+    other = Msr(tmp_path / "other", ATTACKER)
+    assert check(other, old)[0]["pem"] == ATTACKER.pem
+    other.server.shutdown()
+    other.server.server_close()
 
 
 def test_a_pin_set_beforehand_lets_the_next_refresh_take_the_new_ca(msr: Msr) -> None:
@@ -165,8 +185,31 @@ WRONG: dict[str, tuple[str, str]] = {
 def test_what_is_no_ca_of_this_msr_is_refused_even_if_pinned(msr: Msr, case: str) -> None:
     msr.answer, words = WRONG[case]
     pins = [] if case == "a page" else [pem.sha256(pem.certificates(msr.answer)[0])]
-    assert words in check(msr, None, *pins)[1]
-    assert words in check(msr)[1]
+    key = "url" if case == "a page" else "ca"
+    for told in (check(msr, None, *pins)[1], check(msr)[1]):
+        assert told.startswith(f"msr-cache:msr.{key}: ")
+        assert words in told
+
+
+def test_an_msr_that_answers_no_ca_or_not_at_all_is_reported_with_what_to_check(msr: Msr) -> None:
+    msr.status = 404
+    assert check(msr)[1].startswith(
+        f"msr-cache:msr.url: {msr.url}/ca answered 404, expected 200. Check that this is MSR"
+    )
+    msr.server.shutdown()
+    msr.server.server_close()
+    told = check(msr)[1]
+    assert told.startswith(f"msr-cache:msr.url: MSR at {msr.url} can't be reached from here (")
+    assert "Connection refused" in told
+
+
+def test_a_server_that_speaks_no_tls_is_reported() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"https://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(Refusal, match=rf"^msr-cache:msr\.url: MSR at {url} can't be reached from here \("):
+            MsrCaProvider().check({}, {"url": url})
+        server.shutdown()
 
 
 def test_a_certificate_of_the_right_ca_for_another_host_is_refused(msr: Msr) -> None:
@@ -175,7 +218,8 @@ def test_a_certificate_of_the_right_ca_for_another_host_is_refused(msr: Msr) -> 
 
 
 def test_a_given_ca_is_not_asked_for_and_must_verify(msr: Msr) -> None:
-    assert check(msr, None, given=CA.pem)[0]["pem"] == CA.pem
+    props, _ = check(msr, None, given=CA.pem)
+    assert props["pem"] == refresh(props)["pem"] == CA.pem
     assert "does not verify" in check(msr, None, given=ATTACKER.pem)[1]
     assert msr.asked == 0
 
@@ -192,6 +236,6 @@ def test_a_refresh_of_an_msr_that_is_down_keeps_its_ca_and_says_so_until_it_is_b
     assert "can't be reached" in known.pop("unchecked")
     assert known == props
     assert not MsrCaProvider().diff("msr-ca", props, known).changes
-    back = Msr(tmp_path, "127.0.0.1")
+    back = Msr(tmp_path)
     assert refresh({**props, "url": back.url, "unchecked": "a reason"})["unchecked"] is None
     back.server.shutdown()

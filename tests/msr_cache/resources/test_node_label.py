@@ -4,169 +4,139 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pulumi.runtime import rpc
 
-from lab.site import Site
 from msr_cache.refusal import Refusal
 from msr_cache.resources import node_label
 from msr_cache.resources.node_label import NodeLabelProvider
-from msr_cache.rollout import convergence, trial
-from msr_cache.swarm.manager import Address, EngineError, Manager
+from msr_cache.swarm.manager import EngineError
 from msr_cache.swarm.nodes import Node
-from tests.end_to_end.swarm import Swarm
+from tests.msr_cache.by_hand import ByHand
 from tests.msr_cache.conftest import (
     NOWHERE,
     STATE_ID,
-    Listing,
-    Refusing,
     configured,
+    listing,
     node,
     refusal,
-    task,
+    refusing,
     with_manager,
 )
+from tests.msr_cache.engine import Engine
 
 KEY = "unit.cache"
 OURS = "msr-cache/prod/asia"
 OTHER_STATE = "f00000000000"
 OF_EARLIER = {KEY: "true", f"msr-cache.owner.{KEY}": OURS}
 MINE = {**OF_EARLIER, f"msr-cache.state.{KEY}": STATE_ID}
-on_a_swarm = pytest.mark.swarm
 
 
 @pytest.fixture
-def provider(site: Site, by_hand: Swarm) -> Iterator[NodeLabelProvider]:
-    """Give a provider on the site's swarm; labels of these tests are removed at the end, whatever has happened."""
-    kept = by_hand.labels()
-    yield configured(NodeLabelProvider(), site.engine.docker_host)
-    by_hand.docker("node", "update", "--availability", "active", site.engine.name)
-    for key in by_hand.labels().keys() - kept.keys():
-        by_hand.docker("node", "update", "--label-rm", key, site.engine.name)
+def provider(by_hand: ByHand) -> NodeLabelProvider:
+    return with_manager(NodeLabelProvider(), by_hand.manager)
 
 
-def props(site: Site, **changes: Any) -> dict[str, Any]:
-    return {"node": site.engine.name, "key": KEY, "value": "true", "owner": OURS, "state": STATE_ID, **changes}
+def props(by_hand: ByHand, **changes: Any) -> dict[str, Any]:
+    return {"node": by_hand.host, "key": KEY, "value": "true", "owner": OURS, "state": STATE_ID, **changes}
 
 
 def without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def label_by_hand(by_hand: Swarm, value: str | None) -> None:
-    change = ("--label-rm", KEY) if value is None else ("--label-add", f"{KEY}={value}")
-    by_hand.docker("node", "update", *change, by_hand.site.engine.name)
-
-
 # Set and put back
 
 
-@on_a_swarm
-def test_the_label_is_set_and_nothing_else_of_the_node_changed(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
-) -> None:
+def test_the_label_is_set_and_nothing_else_of_the_node_changed(by_hand: ByHand, provider: NodeLabelProvider) -> None:
     before = by_hand.node()["Spec"]
-    created = provider.create(props(site))
+    created = provider.create(props(by_hand))
     after = by_hand.node()["Spec"]
     assert after["Labels"][KEY] == "true"
     assert {**after, "Labels": {}} == {**before, "Labels": {}}
     assert created.id == f"{by_hand.node()['ID']}/{KEY}"
-    assert created.outs == {**props(site), "nodeId": by_hand.node()["ID"]}
+    assert created.outs == {**props(by_hand), "nodeId": by_hand.node()["ID"]}
 
 
-@on_a_swarm
 def test_a_label_that_was_not_there_is_removed_with_all_that_remembers_it(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+    by_hand: ByHand, provider: NodeLabelProvider
 ) -> None:
     before = by_hand.labels()
-    created = provider.create(props(site))
+    created = provider.create(props(by_hand))
     provider.delete(created.id, created.outs)
     assert by_hand.labels() == before
 
 
-@on_a_swarm
-def test_a_label_that_was_there_is_put_back_to_its_value(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
-) -> None:
-    label_by_hand(by_hand, "spare")
+def test_a_label_that_was_there_is_put_back_to_its_value(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    by_hand.label(KEY, "spare")
     before = by_hand.labels()
-    created = provider.create(props(site))
+    created = provider.create(props(by_hand))
     assert by_hand.labels()[KEY] == "true"
     provider.delete(created.id, created.outs)
     assert by_hand.labels() == before
     assert by_hand.labels()[KEY] == "spare"
 
 
-@on_a_swarm
 def test_a_create_that_no_state_knows_of_does_not_forget_what_was_there_before(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+    by_hand: ByHand, provider: NodeLabelProvider
 ) -> None:
-    label_by_hand(by_hand, "spare")
-    provider.create(props(site))  # the run was killed here
-    created = provider.create(props(site))
+    by_hand.label(KEY, "spare")
+    provider.create(props(by_hand))  # the run was killed here
+    created = provider.create(props(by_hand))
     provider.delete(created.id, created.outs)
     assert by_hand.labels()[KEY] == "spare"
 
 
-@on_a_swarm
-def test_what_somebody_else_has_set_since_is_left(site: Site, by_hand: Swarm, provider: NodeLabelProvider) -> None:
-    created = provider.create(props(site))
-    label_by_hand(by_hand, "theirs")
+def test_what_somebody_else_has_set_since_is_left(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(by_hand))
+    by_hand.label(KEY, "theirs")
     provider.delete(created.id, created.outs)
     assert {key: value for key, value in by_hand.labels().items() if KEY in key} == {KEY: "theirs"}
 
 
-@on_a_swarm
 def test_a_label_that_was_removed_by_hand_is_deleted_without_an_error(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+    by_hand: ByHand, provider: NodeLabelProvider
 ) -> None:
     before = by_hand.labels()
-    created = provider.create(props(site))
-    label_by_hand(by_hand, None)
+    created = provider.create(props(by_hand))
+    by_hand.label(KEY, None)
     provider.delete(created.id, created.outs)
     assert by_hand.labels() == before
 
 
-@on_a_swarm
-def test_the_label_of_a_node_that_is_gone_is_deleted_without_an_error(site: Site, provider: NodeLabelProvider) -> None:
-    provider.delete(f"gone/{KEY}", {**props(site), "nodeId": "0123456789abcdefghijklmno"})
-
-
-@on_a_swarm
-def test_another_stacks_label_is_refused_in_previews_too_and_left(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+def test_the_label_of_a_node_that_is_gone_is_deleted_without_an_error(
+    by_hand: ByHand, provider: NodeLabelProvider
 ) -> None:
-    theirs = provider.create(props(site, owner="msr-cache/test/europe"))
+    provider.delete(f"gone/{KEY}", {**props(by_hand), "nodeId": "0123456789abcdefghijklmno"})
+
+
+def test_another_stacks_label_is_refused_in_previews_too_and_left(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    theirs = provider.create(props(by_hand, owner="msr-cache/test/europe"))
     before = by_hand.labels()
-    told = f"label {KEY} of node {site.engine.name} belongs to msr-cache stack msr-cache/test/europe (state {STATE_ID})"
-    assert refusal(provider, props(site)) == (
+    told = f"label {KEY} of node {by_hand.host} belongs to msr-cache stack msr-cache/test/europe (state {STATE_ID})"
+    assert refusal(provider, props(by_hand)) == (
         f"msr-cache:caches.asia.label: {told}; left unchanged: give this cache a label of its own"
     )
     with pytest.raises(Refusal, match=re.escape(told)):
-        provider.create(props(site))
+        provider.create(props(by_hand))
     provider.delete(theirs.id, {**theirs.outs, "owner": OURS})
     assert by_hand.labels() == before
 
 
-@on_a_swarm
-def test_another_states_label_is_refused_in_previews_too_and_left(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
-) -> None:
-    theirs = provider.create(props(site, state=OTHER_STATE))
+def test_another_states_label_is_refused_in_previews_too_and_left(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    theirs = provider.create(props(by_hand, state=OTHER_STATE))
     before = by_hand.labels()
     told = f"belongs to msr-cache stack {OURS} (state {OTHER_STATE}); left unchanged"
     for state in (STATE_ID, rpc.UNKNOWN):
-        assert told in refusal(provider, props(site, state=state))
+        assert told in refusal(provider, props(by_hand, state=state))
     with pytest.raises(Refusal, match=re.escape(told)):
-        provider.create(props(site))
+        provider.create(props(by_hand))
     provider.delete(theirs.id, {**theirs.outs, "state": STATE_ID})
     assert by_hand.labels() == before
 
 
-@on_a_swarm
 @pytest.mark.parametrize(
     "former",
     [
@@ -176,12 +146,12 @@ def test_another_states_label_is_refused_in_previews_too_and_left(
     ],
 )
 def test_a_label_gets_its_states_new_owner_and_is_put_back_by_it(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider, former: dict[str, Any]
+    by_hand: ByHand, provider: NodeLabelProvider, former: dict[str, Any]
 ) -> None:
-    label_by_hand(by_hand, "spare")
+    by_hand.label(KEY, "spare")
     before = by_hand.labels()
-    created = provider.create(without_none(props(site, **former)))
-    new = provider.check(without_none(props(site, **former)), props(site)).inputs
+    created = provider.create(without_none(props(by_hand, **former)))
+    new = provider.check(without_none(props(by_hand, **former)), props(by_hand)).inputs
     diff = provider.diff(created.id, created.outs, new)
     assert (diff.changes, diff.replaces) == (True, [])
     updated = provider.update(created.id, created.outs, new)
@@ -201,9 +171,9 @@ def test_a_label_gets_its_states_new_owner_and_is_put_back_by_it(
     ],
 )
 def test_no_label_is_set_for_a_service_that_is_refused_later(labels: dict[str, str], refused: bool) -> None:
-    manager = Busy()
-    manager.service = {"ID": "s", "Spec": {"Labels": labels}}
-    provider = with_manager(NodeLabelProvider(), manager)
+    swarm = Engine(node("a"))
+    swarm.add("services", {"Name": "asia_cache", "Labels": labels, "TaskTemplate": {}})
+    provider = with_manager(NodeLabelProvider(), swarm.manager)
     if refused:
         assert refusal(provider, LABEL).startswith("service asia_cache already exists and belongs to")
     else:
@@ -213,45 +183,41 @@ def test_no_label_is_set_for_a_service_that_is_refused_later(labels: dict[str, s
 # Drift
 
 
-@on_a_swarm
-def test_a_label_as_it_should_be_reads_back_without_a_change(site: Site, provider: NodeLabelProvider) -> None:
-    created = provider.create(props(site))
+def test_a_label_as_it_should_be_reads_back_without_a_change(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(by_hand))
     read = provider.read(created.id, created.outs)
     assert (read.id, read.outs, read.inputs) == (created.id, created.outs, created.outs)
-    assert not provider.diff(created.id, read.outs, props(site)).changes
+    assert not provider.diff(created.id, read.outs, props(by_hand)).changes
 
 
-@on_a_swarm
-def test_a_removed_label_is_seen_as_gone(site: Site, by_hand: Swarm, provider: NodeLabelProvider) -> None:
-    created = provider.create(props(site))
-    label_by_hand(by_hand, None)
+def test_a_removed_label_is_seen_as_gone(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(by_hand))
+    by_hand.label(KEY, None)
     assert provider.read(created.id, created.outs).id is None
 
 
-@on_a_swarm
-def test_a_changed_label_is_seen_and_an_update_repairs_it(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
-) -> None:
-    created = provider.create(props(site))
-    label_by_hand(by_hand, "false")
+def test_a_changed_label_is_seen_and_an_update_repairs_it(by_hand: ByHand, provider: NodeLabelProvider) -> None:
+    created = provider.create(props(by_hand))
+    by_hand.label(KEY, "false")
     read = provider.read(created.id, created.outs)
     assert read.outs["value"] == read.inputs["value"] == "false"
-    diff = provider.diff(created.id, read.outs, props(site))
+    diff = provider.diff(created.id, read.outs, props(by_hand))
     assert (diff.changes, diff.replaces) == (True, [])
-    updated = provider.update(created.id, read.outs, props(site))
+    updated = provider.update(created.id, read.outs, props(by_hand))
     assert updated.outs == created.outs
     assert by_hand.labels()[KEY] == "true"
 
 
-@on_a_swarm
-def test_a_node_that_the_swarm_does_not_have_any_more_is_seen_as_gone(site: Site, provider: NodeLabelProvider) -> None:
-    assert provider.read(f"gone/{KEY}", {**props(site), "nodeId": "0123456789abcdefghijklmno"}).id is None
+def test_a_node_that_the_swarm_does_not_have_any_more_is_seen_as_gone(
+    by_hand: ByHand, provider: NodeLabelProvider
+) -> None:
+    assert provider.read(f"gone/{KEY}", {**props(by_hand), "nodeId": "0123456789abcdefghijklmno"}).id is None
 
 
 @pytest.mark.parametrize("status", [403, 500, 503])
 def test_an_error_is_never_taken_for_gone(status: int) -> None:
     """pulumi-docker's own resources do, and drop what they can't read from the state."""
-    provider = with_manager(NodeLabelProvider(), Refusing(status))
+    provider = with_manager(NodeLabelProvider(), refusing(status))
     for act in (provider.read, provider.delete):
         with pytest.raises(EngineError) as caught:
             act("n/k", {"nodeId": "n", "key": KEY, "owner": OURS, "value": "true"})
@@ -273,30 +239,27 @@ def test_another_node_or_key_is_another_label(key: str) -> None:
 # Conflicts
 
 
-@on_a_swarm
 def test_the_swarm_refuses_an_update_of_what_was_changed_meanwhile_in_the_words_that_are_looked_for(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
+    by_hand: ByHand, provider: NodeLabelProvider
 ) -> None:
     stale = by_hand.node()
-    provider.create(props(site))
+    provider.create(props(by_hand))
     with pytest.raises(EngineError) as caught:
         provider.manager.update("nodes", stale, stale["Spec"])
     assert "update out of sequence" in caught.value.message
 
 
-@on_a_swarm
-def test_caches_that_label_one_node_at_the_same_time_all_succeed(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider
-) -> None:
+def test_caches_that_label_one_node_at_the_same_time_all_succeed(by_hand: ByHand) -> None:
     keys = [f"{KEY}.{number}" for number in range(10)]
     start = threading.Barrier(2)
     errors: list[BaseException] = []
 
     def label(some: list[str]) -> None:
+        provider = with_manager(NodeLabelProvider(), by_hand.another_manager())
         start.wait()
         try:
             for key in some:
-                provider.create(props(site, key=key))
+                provider.create(props(by_hand, key=key))
         except BaseException as error:  # noqa: BLE001 - a thread's error would be printed and lost
             errors.append(error)
 
@@ -309,141 +272,107 @@ def test_caches_that_label_one_node_at_the_same_time_all_succeed(
     assert {by_hand.labels()[key] for key in keys} == {"true"}
 
 
-class Busy(Manager):
-    """A manager of node a (id n), which somebody else changes before each of the first updates; of b (m), a service."""
-
-    def __init__(self, conflicts: int = 0) -> None:
-        super().__init__(Address(host=NOWHERE))
-        self.conflicts = conflicts
-        self.labels = {"rack": "0"}
-        self.others: dict[str, str] = {}
-        self.other = ("ready", "active")
-        self.availability = "active"
-        self.service: dict[str, Any] | None = None
-        self.services: list[dict[str, Any]] = []
-        self.tasks: list[dict[str, Any]] = []
-
-    def get(self, path: str, **_: list[str]) -> Any:
-        if path == "/services/asia_cache":
-            if self.service is None:
-                raise EngineError(NOWHERE, 404, "not found")
-            return self.service
-        if path in ("/services", "/tasks"):
-            return self.services if path == "/services" else self.tasks
-        this = node("a", "ready", self.availability, "n", **self.labels)
-        return this if path == "/nodes/n" else [this, node("b", *self.other, "m", **self.others)]
-
-    def update(self, _kind: str, _known: Any, spec: Any) -> None:
-        if self.conflicts:
-            self.conflicts -= 1
-            self.labels["rack"] = str(self.conflicts)
-            raise EngineError("m", 500, "rpc error: code = Unknown desc = update out of sequence")
-        self.labels = spec["Labels"]
-
-
-def test_a_conflict_is_tried_again_on_what_the_other_has_written() -> None:
-    busy = Busy(conflicts=5)
-    with_manager(NodeLabelProvider(), busy).create(dict(LABEL))
-    assert (busy.labels[KEY], busy.labels["rack"]) == ("true", "0")
+@pytest.mark.parametrize("conflicts", [1, node_label.ATTEMPTS - 1])
+def test_a_conflict_is_tried_again_on_what_the_other_has_written(conflicts: int) -> None:
+    swarm = Engine(node("a", rack="?"))
+    swarm.conflicts = conflicts
+    with_manager(NodeLabelProvider(), swarm.manager).create(dict(LABEL))
+    assert labels_of(swarm) == {**MINE, "rack": "0"}
 
 
 def test_a_node_that_others_never_stop_changing_is_given_up_in_one_line() -> None:
-    provider = with_manager(NodeLabelProvider(), Busy(conflicts=1000))
-    with pytest.raises(Refusal, match=f"other clients changed node n {node_label.ATTEMPTS} times"):
-        provider.create(dict(LABEL))
+    swarm = Engine(node("a", rack="?"))
+    swarm.conflicts = node_label.ATTEMPTS
+    with pytest.raises(Refusal, match=f"other clients changed node id-of-a {node_label.ATTEMPTS} times"):
+        with_manager(NodeLabelProvider(), swarm.manager).create(dict(LABEL))
 
 
 # A move of a cache that serves
 
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Say what is tried and waited for, in order."""
-    told: list[str] = []
-    monkeypatch.setattr(trial, "on_node", lambda *_: told.append("tried on the node"))
-    monkeypatch.setattr(convergence, "wait_off", lambda *_: told.append("seen to run without the node"))
-    return told
-
-
-def serving(*nodes: str, key: str | None = KEY) -> Busy:
-    """Return a manager of node n whose service runs where the label is, by now on `nodes`."""
-    manager = Busy()
-    placement = {"Constraints": [f"node.labels.{key} == true"]} if key else {}
-    manager.services = [{"ID": "s", "Spec": {"TaskTemplate": {"Placement": placement}}}]
-    manager.tasks = [{**task(f"on-{node}", "running"), "NodeID": node} for node in nodes]
-    return manager
-
-
 LABEL = {"node": "a", "key": KEY, "value": "true", "owner": OURS, "state": STATE_ID}
+OF_NODE_A = {**LABEL, "nodeId": "id-of-a"}
+TRIED = ["/services/create", "/nodes/id-of-a/update"]
 
 
-def test_a_cache_that_serves_elsewhere_is_tried_on_a_node_before_the_label_draws_it_there(told: list[str]) -> None:
-    manager = serving("m")
-    with_manager(NodeLabelProvider(), manager).create(LABEL)
-    assert told == ["tried on the node"]
-    assert manager.labels[KEY] == "true"
+def labels_of(swarm: Engine, name: str = "a") -> dict[str, str]:
+    return dict(swarm.kinds["nodes"][f"id-of-{name}"]["Spec"]["Labels"])
 
 
-def test_a_node_where_the_cache_would_not_run_is_not_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        message = "would not run"
-        raise Refusal(message)
-
-    monkeypatch.setattr(trial, "on_node", refuse)
-    manager = serving("m")
-    with pytest.raises(Refusal, match="would not run"):
-        with_manager(NodeLabelProvider(), manager).create(LABEL)
-    assert manager.labels == {"rack": "0"}
+def changes(swarm: Engine) -> list[str]:
+    return [path for method, path, _, _ in swarm.asked if method == "POST"]
 
 
-@pytest.mark.parametrize(
-    "manager",
-    [
-        pytest.param(Busy(), id="no service yet"),
-        pytest.param(serving(), id="it serves nowhere: the label is what it waits for"),
-        pytest.param(serving("n"), id="it serves there already"),
-        pytest.param(serving("m", key="other"), id="it hangs on another label"),
-        pytest.param(serving("m", key=None), id="somebody has let it run anywhere"),
-    ],
-)
-def test_nothing_is_tried_where_nothing_moves(told: list[str], manager: Busy) -> None:
-    with_manager(NodeLabelProvider(), manager).create(LABEL)
-    assert told == []
+@pytest.mark.parametrize("state", [STATE_ID, None], ids=["this version made the service", "an earlier one did"])
+def test_a_cache_that_serves_elsewhere_is_tried_on_a_node_before_the_label_draws_it_there(state: str | None) -> None:
+    swarm = listing(node("a"), node("b", **MINE), running_on=("b",), key=KEY, state=state)
+    with_manager(NodeLabelProvider(), swarm.manager).create(LABEL)
+    assert changes(swarm) == TRIED
+    assert swarm.created[0]["TaskTemplate"]["Placement"]["Constraints"] == ["node.id == id-of-a"]
+    assert labels_of(swarm) == MINE
 
 
-def test_a_label_is_gone_when_the_cache_runs_without_its_node(told: list[str]) -> None:
-    manager = serving("n")
-    manager.labels |= MINE
-    manager.others = {KEY: "true"}
-    with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
-    assert manager.labels == {"rack": "0"}
-    assert told == ["seen to run without the node"]
+def test_a_node_where_the_cache_would_not_run_is_not_labelled() -> None:
+    swarm = listing(node("a", rack="0"), node("b", **MINE), running_on=("b",), key=KEY)
+    swarm.service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = "cache:crash"
+    with pytest.raises(Refusal, match="node a was not labelled: a trial task of service asia_cache did not run there"):
+        with_manager(NodeLabelProvider(), swarm.manager).create(LABEL)
+    assert labels_of(swarm) == {"rack": "0"}
 
 
 @pytest.mark.parametrize(
-    ("manager", "before"),
+    "swarm",
     [
-        pytest.param(Busy(), {}, id="the service is gone first"),
-        pytest.param(serving("n", key="other"), {}, id="it hangs on another label by now"),
-        pytest.param(serving("n"), {f"msr-cache.before.{KEY}": "true"}, id="the label was there before us"),
-        pytest.param(serving("n"), {}, id="its last node: a killed run made the service, and no state knows of it"),
+        pytest.param(listing(node("a")), id="no service yet"),
+        pytest.param(listing(node("a"), running_on=("a",), key=KEY), id="it serves there already"),
+        pytest.param(listing(node("a"), running_on=("b",), key="other"), id="it hangs on another label"),
+        pytest.param(listing(node("a"), running_on=("b",), key=None), id="somebody has let it run anywhere"),
     ],
 )
-def test_a_cache_that_need_not_move_is_not_waited_for(told: list[str], manager: Busy, before: dict[str, str]) -> None:
-    manager.labels |= {**MINE, **before}
-    manager.others = {KEY: "true"} if before else {}
-    with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
-    assert told == []
+def test_nothing_is_tried_where_nothing_moves(swarm: Engine) -> None:
+    with_manager(NodeLabelProvider(), swarm.manager).create(LABEL)
+    assert changes(swarm) == TRIED[1:]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_label_is_gone_when_the_cache_runs_without_its_node() -> None:
+    one: Any = {"Mode": {"Replicated": {"Replicas": 1}}}
+    swarm = listing(node("a", rack="0", **MINE), node("b", **MINE), running_on=("a",), key=KEY, **one)
+    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    assert labels_of(swarm) == {"rack": "0"}
+    alive = [each for each in swarm.kinds["tasks"].values() if each["DesiredState"] == "running"]
+    assert [each["NodeID"] for each in alive] == ["id-of-b"]
+    assert ("GET", "/tasks") in [each[:2] for each in swarm.asked[-2:]]  # it was waited for
+
+
+@pytest.mark.parametrize(
+    "swarm",
+    [
+        pytest.param(listing(node("a", **MINE)), id="the service is gone first"),
+        pytest.param(listing(node("a", **MINE), running_on=("a",), key="other"), id="it hangs on another label by now"),
+        pytest.param(
+            listing(
+                node("a", **MINE, **{f"msr-cache.before.{KEY}": "true"}), node("b", **MINE), running_on=("a",), key=KEY
+            ),
+            id="the label was there before us",
+        ),
+        pytest.param(
+            listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY),
+            id="its last node: a killed run made the service, and no state knows of it",
+        ),
+    ],
+)
+def test_a_cache_that_need_not_move_is_not_waited_for(swarm: Engine) -> None:
+    """It would be waited for in vain: its task stays where it is."""
+    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    assert set(labels_of(swarm)) <= {KEY}
 
 
 def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_nothing_off_it() -> None:
     """swarmkit, constraint enforcer: tasks of a paused node are left."""
-    manager = serving("n")
-    manager.labels |= MINE
-    manager.availability = "pause"
+    swarm = listing(node("a", "ready", "pause", **MINE), running_on=("a",), key=KEY)
     with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
-        with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
-    assert manager.labels[KEY] == "true"
+        with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    assert labels_of(swarm) == MINE
 
 
 UNUSABLE = {
@@ -458,46 +387,45 @@ STRANDED = (
 
 
 @pytest.mark.parametrize("other", UNUSABLE)
-def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(told: list[str], other: str) -> None:
+def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(other: str) -> None:
     state, availability, why = UNUSABLE[other]
-    manager = serving("n")
-    manager.labels |= MINE
-    manager.others, manager.other = {KEY: "true"}, (state, availability)
+    swarm = listing(node("a", **MINE), node("b", state, availability, **MINE), running_on=("a",), key=KEY)
     with pytest.raises(Refusal, match=f"{STRANDED}{why}$"):
-        with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
-    assert manager.labels[KEY] == "true"
-    assert told == []
+        with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    assert labels_of(swarm) == MINE
 
 
-def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other(told: list[str]) -> None:
-    manager = serving("n", "m")
-    manager.labels |= MINE
-    manager.others, manager.other = {KEY: "true"}, ("ready", "pause")
-    with_manager(NodeLabelProvider(), manager).delete("n/k", {**LABEL, "nodeId": "n"})
-    assert told == ["seen to run without the node"]
+@pytest.mark.usefixtures("clock")
+def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other() -> None:
+    one: Any = {"Mode": {"Replicated": {"Replicas": 1}}}
+    swarm = listing(node("a", **MINE), node("b", "ready", "pause", **MINE), running_on=("a", "b"), key=KEY, **one)
+    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    assert labels_of(swarm) == {}
 
 
 # The check of all nodes of a cache, before anything is declared
 
 
-def check(manager: Listing, *names: str, state: str | None = STATE_ID) -> list[str]:
-    return node_label.check_nodes(manager, manager.lists["/nodes"], list(names), {**LABEL, "state": state})
+def check(manager: Engine, *names: str, state: str | None = STATE_ID) -> list[str]:
+    return node_label.check_nodes(
+        manager.manager, manager.manager.get("/nodes"), list(names), {**LABEL, "state": state}
+    )
 
 
-def try_move(manager: Listing, *names: str, state: str | None = STATE_ID) -> None:
-    node_label.try_move(manager, manager.lists["/nodes"], list(names), {**LABEL, "state": state})
+def try_move(manager: Engine, *names: str, state: str | None = STATE_ID) -> None:
+    node_label.try_move(manager.manager, manager.manager.get("/nodes"), list(names), {**LABEL, "state": state})
 
 
 @pytest.mark.parametrize("other", UNUSABLE)
 def test_a_move_off_the_last_node_that_serves_is_refused_while_no_other_takes_tasks(other: str) -> None:
     state, availability, why = UNUSABLE[other]
-    swarm = Listing(node("a", **MINE), node("b", state, availability, **MINE), running_on=("a",), key=KEY)
+    swarm = listing(node("a", **MINE), node("b", state, availability, **MINE), running_on=("a",), key=KEY)
     with pytest.raises(Refusal, match=f"{STRANDED}{why}$"):
         check(swarm, "b")
 
 
 def test_a_move_off_a_paused_node_is_refused_since_the_swarm_would_move_nothing_off_it() -> None:
-    swarm = Listing(node("a", "ready", "pause", **MINE), node("b"), running_on=("a",), key=KEY)
+    swarm = listing(node("a", "ready", "pause", **MINE), node("b"), running_on=("a",), key=KEY)
     with pytest.raises(
         Refusal, match=r"nodes: node a is set to pause, .*: docker node update --availability active a$"
     ):
@@ -507,83 +435,74 @@ def test_a_move_off_a_paused_node_is_refused_since_the_swarm_would_move_nothing_
 @pytest.mark.parametrize(
     ("swarm", "names"),
     [
-        pytest.param(Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), "b", id="the other takes it"),
+        pytest.param(listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), "b", id="the other takes it"),
         pytest.param(
-            Listing(node("a", **MINE), node("b", "down"), node("c"), running_on=("a",), key=KEY), "bc", id="one does"
+            listing(node("a", **MINE), node("b", "down"), node("c"), running_on=("a",), key=KEY), "bc", id="one does"
         ),
-        pytest.param(Listing(node("a", **MINE), node("b", "down", **MINE)), "b", id="the cache serves nowhere"),
+        pytest.param(listing(node("a", **MINE), node("b", "down", **MINE)), "b", id="the cache serves nowhere"),
         pytest.param(
-            Listing(node("a", "down", **MINE), node("b", "down", **MINE), running_on=("c",), key=KEY),
+            listing(node("a", "down", **MINE), node("b", "down", **MINE), running_on=("c",), key=KEY),
             "b",
             id="it serves elsewhere",
         ),
         pytest.param(
-            Listing(node("a", **MINE), node("b", "down"), running_on=("a",), key="other"), "b", id="by another label"
+            listing(node("a", **MINE), node("b", "down"), running_on=("a",), key="other"), "b", id="by another label"
         ),
         pytest.param(
-            Listing(node("a", **MINE), node("b", "ready", "pause", **MINE), running_on=("a", "b"), key=KEY),
+            listing(node("a", **MINE), node("b", "ready", "pause", **MINE), running_on=("a", "b"), key=KEY),
             "b",
             id="it serves on a paused node too",
         ),
     ],
 )
-def test_a_move_that_switches_nothing_off_passes_without_a_word(swarm: Listing, names: str) -> None:
+def test_a_move_that_switches_nothing_off_passes_without_a_word(swarm: Engine, names: str) -> None:
     assert check(swarm, *names) == []
 
 
 BOTH_LABELLED = (node("a", **MINE), node("b", **MINE), node("c", "down", **MINE), node("d", **MINE))
 
 
-@pytest.mark.parametrize("fail", [set(), {"b"}])
-def test_before_the_last_node_that_serves_leaves_a_task_has_run_on_another(
-    monkeypatch: pytest.MonkeyPatch, fail: set[str]
-) -> None:
-    tried: list[str] = []
-
-    def try_on(_manager: Manager, _service: object, node: Node, _outcome: str) -> None:
-        tried.append(node["Description"]["Hostname"])
-        if tried[-1] in fail:
-            raise Refusal("would not run")
-
-    monkeypatch.setattr(trial, "on_node", try_on)
-    try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
-    assert tried == ["b", "d"] if fail else ["b"]
+def tried(swarm: Engine) -> list[str]:
+    return [spec["Name"].rpartition("-")[2] for spec in swarm.created]
 
 
-def test_the_last_node_that_serves_keeps_its_label_if_a_task_would_run_on_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(_manager: Manager, _service: object, _node: Node, outcome: str) -> None:
-        raise Refusal(outcome)
+def test_before_the_last_node_that_serves_leaves_a_task_has_run_on_another() -> None:
+    swarm = listing(*BOTH_LABELLED, running_on=("a",), key=KEY)
+    try_move(swarm, "b", "c", "d")
+    assert tried(swarm) == ["b"]
 
-    monkeypatch.setattr(trial, "on_node", refuse)
-    with pytest.raises(Refusal, match=r"^node a keeps its label, because node d can't take the cache over$"):
-        try_move(Listing(*BOTH_LABELLED, running_on=("a",), key=KEY), "b", "c", "d")
+
+def test_the_last_node_that_serves_keeps_its_label_if_a_task_would_run_on_no_other() -> None:
+    swarm = listing(*BOTH_LABELLED, running_on=("a",), key=KEY)
+    swarm.service["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"] = "cache:crash"
+    with pytest.raises(Refusal, match=r"^node a keeps its label, because node d can't take the cache over: a trial"):
+        try_move(swarm, "b", "c", "d")
+    assert tried(swarm) == ["b", "d"]
 
 
 @pytest.mark.parametrize(
     "swarm",
     [
-        pytest.param(Listing(*BOTH_LABELLED, running_on=("a", "b"), key=KEY), id="it serves on the other too"),
-        pytest.param(Listing(*BOTH_LABELLED, running_on=("b",), key=KEY), id="it serves on the other"),
-        pytest.param(Listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), id="tried when labelled"),
-        pytest.param(Listing(node("b", **MINE), running_on=("b",), key=KEY), id="no node leaves"),
+        pytest.param(listing(*BOTH_LABELLED, running_on=("a", "b"), key=KEY), id="it serves on the other too"),
+        pytest.param(listing(*BOTH_LABELLED, running_on=("b",), key=KEY), id="it serves on the other"),
+        pytest.param(listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY), id="tried when labelled"),
+        pytest.param(listing(node("b", **MINE), running_on=("b",), key=KEY), id="no node leaves"),
     ],
 )
-def test_no_other_node_is_tried_for_nothing(told: list[str], swarm: Listing) -> None:
+def test_no_other_node_is_tried_for_nothing(swarm: Engine) -> None:
     try_move(swarm, "b")
-    assert told == []
+    assert tried(swarm) == []
 
 
 def test_where_no_node_leaves_the_cache_nothing_more_is_asked_of_the_swarm() -> None:
     """A node that is down is no reason to refuse what keeps it."""
-    swarm = Listing(node("a", "down", **MINE), node("b", **MINE), running_on=("b",), key=KEY)
+    swarm = listing(node("a", "down", **MINE), node("b", **MINE), running_on=("b",), key=KEY)
     assert check(swarm, "a", "b") == []
-    assert swarm.asked == []
+    assert [path for _, path, _, _ in swarm.asked] == ["/nodes"]
 
 
 def test_a_node_that_somebody_has_labelled_is_named_with_the_command_that_removes_the_label() -> None:
-    (warning,) = check(Listing(node("a", **MINE), node("b", **{KEY: "true"}), node("c", **{KEY: "no"})), "a")
+    (warning,) = check(listing(node("a", **MINE), node("b", **{KEY: "true"}), node("c", **{KEY: "no"})), "a")
     assert warning == (
         f"msr-cache:caches.asia.label: node b, which is not in `nodes`, has the label {KEY}=true too, so the swarm may "
         "run the cache there. Name it in `nodes`, or, if nothing else needs the label: docker node update "
@@ -593,14 +512,14 @@ def test_a_node_that_somebody_has_labelled_is_named_with_the_command_that_remove
 
 def test_a_node_that_had_the_label_before_us_is_named_when_it_leaves_since_it_keeps_it() -> None:
     before = {**MINE, f"msr-cache.before.{KEY}": "true"}
-    swarm = Listing(node("a", **before), node("b", "down", **MINE), running_on=("a",), key=KEY)
+    swarm = listing(node("a", **before), node("b", "down", **MINE), running_on=("a",), key=KEY)
     (warning,) = check(swarm, "b")
     assert warning.endswith(f"docker node update --label-rm {KEY} a")
 
 
 def test_a_node_that_another_stack_has_labelled_is_named_with_that_stack_whose_label_stays() -> None:
     theirs = {**MINE, f"msr-cache.owner.{KEY}": "msr-cache/test/europe"}
-    (warning,) = check(Listing(node("a", **MINE), node("b", **theirs)), "a")
+    (warning,) = check(listing(node("a", **MINE), node("b", **theirs)), "a")
     assert warning.endswith(
         f"There it belongs to msr-cache stack msr-cache/test/europe (state {STATE_ID}): "
         "give this cache a label of its own"
@@ -614,36 +533,29 @@ OF_OTHER_STATE = {**MINE, f"msr-cache.state.{KEY}": OTHER_STATE}
 
 
 @pytest.mark.parametrize("state", [STATE_ID, None], ids=["our state has an id", "a first preview"])
-def test_what_another_state_labelled_is_not_ours_to_lose_and_named(told: list[str], state: str | None) -> None:
-    swarm = Listing(node("a", **OF_OTHER_STATE), node("b", "down"), running_on=("a",), key=KEY, state=OTHER_STATE)
+def test_what_another_state_labelled_is_not_ours_to_lose_and_named(state: str | None) -> None:
+    swarm = listing(node("a", **OF_OTHER_STATE), node("b", "down"), running_on=("a",), key=KEY, state=OTHER_STATE)
     (warning,) = check(swarm, "b", state=state)
     assert f"There it belongs to msr-cache stack {OURS} (state {OTHER_STATE}): give this cache a label" in warning
-    labelled = Listing(node("a", **OF_OTHER_STATE), node("b", **MINE), running_on=("a",), key=KEY, state=OTHER_STATE)
+    labelled = listing(node("a", **OF_OTHER_STATE), node("b", **MINE), running_on=("a",), key=KEY, state=OTHER_STATE)
     try_move(labelled, "b", state=state)
-    assert told == []
+    assert tried(labelled) == []
 
 
 def test_the_service_of_another_state_is_not_ours_to_switch_off() -> None:
-    swarm = Listing(node("a", **MINE), node("b", "down"), running_on=("a",), key=KEY, state=OTHER_STATE)
+    swarm = listing(node("a", **MINE), node("b", "down"), running_on=("a",), key=KEY, state=OTHER_STATE)
     assert check(swarm, "b") == []
 
 
 @pytest.mark.parametrize("state", [STATE_ID, None], ids=["our state has an id", "a first preview"])
 @pytest.mark.parametrize("service_of", [STATE_ID, None], ids=["labelled by now", "not labelled yet"])
 def test_what_an_earlier_version_labelled_is_ours_to_keep(state: str | None, service_of: str | None) -> None:
-    swarm = Listing(node("a", **OF_EARLIER), node("b", "down"), running_on=("a",), key=KEY, state=service_of)
+    swarm = listing(node("a", **OF_EARLIER), node("b", "down"), running_on=("a",), key=KEY, state=service_of)
     if state is None and service_of:
         assert check(swarm, "b", state=state) == []
     else:
         with pytest.raises(Refusal, match=STRANDED):
             check(swarm, "b", state=state)
-
-
-def test_a_new_node_is_tried_though_an_earlier_version_made_the_service(told: list[str]) -> None:
-    manager = serving("m")
-    manager.services[0]["Spec"]["Labels"] = {"msr-cache.owner": OURS}
-    with_manager(NodeLabelProvider(), manager).create(LABEL)
-    assert told == ["tried on the node"]
 
 
 # A node that left and joined again: a new id, the same host name
@@ -654,7 +566,7 @@ OLD_SELF = {**LABEL, "nodeId": "old"}
 @pytest.mark.parametrize("gone", [False, True])
 def test_the_label_of_a_node_that_joined_again_is_seen_as_gone(gone: bool) -> None:
     nodes = [node("a", id_="new"), *([] if gone else [node("a", "down", id_="old", **MINE)])]
-    read = with_manager(NodeLabelProvider(), Listing(*nodes)).read("old/k", OLD_SELF)
+    read = with_manager(NodeLabelProvider(), listing(*nodes).manager).read("old/k", OLD_SELF)
     assert read.id is None
 
 
@@ -667,17 +579,17 @@ def test_the_label_of_a_node_that_joined_again_is_seen_as_gone(gone: bool) -> No
     ],
 )
 def test_the_label_of_a_node_that_did_not_is_there(nodes: list[Node]) -> None:
-    read = with_manager(NodeLabelProvider(), Listing(*nodes)).read("old/k", OLD_SELF)
+    read = with_manager(NodeLabelProvider(), listing(*nodes).manager).read("old/k", OLD_SELF)
     assert (read.id, read.outs) == ("old/k", OLD_SELF)
 
 
 def test_a_node_that_joined_again_is_labelled_by_a_plain_up_unless_it_takes_no_tasks() -> None:
     news = {**LABEL, "nodeId": "new"}
-    manager = Listing(node("a", "down", id_="old", **MINE), node("a", id_="new"))
-    provider = with_manager(NodeLabelProvider(), manager)
+    swarm = listing(node("a", "down", id_="old", **MINE), node("a", id_="new"))
+    provider = with_manager(NodeLabelProvider(), swarm.manager)
     assert provider.check(OLD_SELF, news).inputs == news
     assert provider.diff("old/k", OLD_SELF, news).replaces == ["nodeId"]
-    manager.lists["/nodes"] = [node("a", "ready", "drain", id_="new")]
+    swarm.kinds["nodes"]["new"]["Spec"]["Availability"] = "drain"
     assert "node a is set to drain" in refusal(provider, news, OLD_SELF)
 
 
@@ -694,26 +606,25 @@ def test_a_label_whose_node_is_the_same_or_unknown_stays_and_asks_nothing_of_the
 # Nodes that cannot run a cache
 
 
-@on_a_swarm
 def test_a_missing_node_is_named_in_the_preview_with_those_that_are_there(
-    site: Site, provider: NodeLabelProvider
+    by_hand: ByHand, provider: NodeLabelProvider
 ) -> None:
-    assert refusal(provider, props(site, node="worker-9")) == (
-        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, expected one of: {site.engine.name}"
+    assert refusal(provider, props(by_hand, node="worker-9")) == (
+        f"msr-cache:caches.asia.nodes: node worker-9 is not in the swarm, expected one of: {by_hand.host}"
     )
 
 
-@on_a_swarm
 @pytest.mark.parametrize("availability", ["drain", "pause"])
 def test_a_node_that_takes_no_tasks_is_named_with_the_command_that_repairs_it(
-    site: Site, by_hand: Swarm, provider: NodeLabelProvider, availability: str
+    by_hand: ByHand, provider: NodeLabelProvider, availability: str
 ) -> None:
-    by_hand.docker("node", "update", "--availability", availability, site.engine.name)
-    told, _, command = refusal(provider, props(site)).partition(": docker ")
-    why = f"node {site.engine.name} is set to {availability}, so the swarm runs no new task there"
-    assert told == f"msr-cache:caches.asia.nodes: {why}"
-    by_hand.docker(*command.split())
-    assert provider.check({}, props(site)).failures == []
+    by_hand.change({"Availability": availability})
+    assert refusal(provider, props(by_hand)) == (
+        f"msr-cache:caches.asia.nodes: node {by_hand.host} is set to {availability}, so the swarm runs no new task "
+        f"there: docker node update --availability active {by_hand.host}"
+    )
+    by_hand.change({"Availability": "active"})
+    assert provider.check({}, props(by_hand)).failures == []
 
 
 @pytest.mark.parametrize("state", ["down", "unknown", "disconnected"])
@@ -721,16 +632,16 @@ def test_a_node_that_is_down_is_named(state: str) -> None:
     with pytest.raises(
         Refusal, match=f"^msr-cache:caches.asia.nodes: node a is {state}: start it, or name another in `nodes`$"
     ):
-        node_label.find(Listing(node("a", state), node("b")), LABEL)
+        node_label.find(listing(node("a", state), node("b")).manager, LABEL)
 
 
 def test_a_node_that_left_and_joined_again_is_found_by_its_new_self() -> None:
-    assert node_label.find(Listing(node("a", "down", id_="old"), node("a", id_="new")), LABEL)["ID"] == "new"
+    assert node_label.find(listing(node("a", "down", id_="old"), node("a", id_="new")).manager, LABEL)["ID"] == "new"
 
 
 def test_a_host_name_that_two_nodes_share_is_refused() -> None:
     with pytest.raises(Refusal, match="node a is the host name of 2 nodes"):
-        node_label.find(Listing(node("a", id_="one"), node("a", id_="other")), LABEL)
+        node_label.find(listing(node("a", id_="one"), node("a", id_="other")).manager, LABEL)
 
 
 def test_a_label_that_is_there_already_asks_nothing_of_the_swarm() -> None:

@@ -37,7 +37,6 @@ PROVIDERS = [
 STORED = {
     "NodeLabel": "msr_cache.resources.node_label.NodeLabelProvider",
     "HttpSecret": "msr_cache.resources.http_secret.HttpSecretProvider",
-    "SwarmConfig": "msr_cache.resources.swarm_file.ConfigProvider",
     "SwarmSecret": "msr_cache.resources.swarm_file.SecretProvider",
     "Image": "msr_cache.resources.image.ImageProvider",
     "MsrCa": "msr_cache.resources.msr_ca.MsrCaProvider",
@@ -65,6 +64,11 @@ def test_the_state_names_a_provider_by_module_and_class_in_the_clear(kind: str, 
         found = type(dill.loads(base64.b64decode(serialized)))  # noqa: S301 - our own
         assert f"{found.__module__}.{found.__qualname__}" == stored
     assert declared().of(kind)
+
+
+def test_states_of_earlier_versions_find_the_provider_of_their_swarm_config() -> None:
+    stored = b"cmsr_cache.resources.swarm_file\nConfigProvider\n)\x81."
+    assert isinstance(dill.loads(stored), ConfigProvider)  # noqa: S301 - our own
 
 
 @pytest.mark.parametrize("value", [Unknown(), rpc.UNKNOWN])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pulumi.runtime import rpc
 
 from msr_cache.https import Unanswered, Untrusted
-from msr_cache.msr.api import Entry
+from msr_cache.msr.api import Entry, MsrError
 from msr_cache.refusal import Refusal
 from msr_cache.resources import registration
 from msr_cache.resources.cache_user import CacheUserProvider, FormerCacheProvider
@@ -19,37 +20,54 @@ WANTED = {"url": "https://msr", "name": "asia", "host": HOST, "adopt": False}
 
 
 class Msr:
-    """An MSR that can be cut off: `lose` loses the answer to the next POST, `error` is what any other call gives."""
+    """An MSR that can be cut off: `lose` loses the answer to the next POST, `error` is what all else gives."""
 
     def __init__(self, *known: Entry) -> None:
         self.known = {entry.id: entry for entry in known}
         self.settings = {"alice": ""}
         self.lose = False
+        self.lost: Exception = Unanswered("no answer")
         self.error: Exception | None = None
 
     def entries(self) -> list[Entry]:
-        if self.error:
-            raise self.error
+        self._ask()
         return list(self.known.values())
 
     def entry(self, id_: str) -> Entry | None:
         return next((entry for entry in self.entries() if entry.id == id_), None)
 
+    def _ask(self) -> None:
+        if self.error:
+            raise self.error
+
     def add(self, name: str, host: str) -> Entry:
         made = Entry(f"id{len(self.known)}", name, host)
         self.known[made.id] = made
         if self.lose:
-            raise Unanswered("no answer")
+            raise self.lost
         return made
 
     def remove(self, id_: str) -> None:
+        self._ask()
         self.known.pop(id_, None)
 
     def cache_of(self, user: str) -> str | None:
+        self._ask()
         return self.settings.get(user)
 
     def point(self, user: str, id_: str) -> None:
+        self._ask()
         self.settings[user] = id_
+
+
+class Refuser(Msr):
+    """An MSR that loses requests before they reach it."""
+
+    def __init__(self, msr: Msr) -> None:
+        super().__init__(*msr.entries())
+
+    def add(self, name: str, host: str) -> Entry:
+        raise Unanswered(f"no answer about {name} at {host}")
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +93,8 @@ def test_a_lost_answer_of_an_msr_that_is_gone_then_is_an_error_and_the_next_run_
     msr = Msr()
     provider = provider_of(RegistrationProvider, msr)
     msr.lose = True
-    entries, calls = msr.entries, []
+    calls: list[None] = []
+    entries = msr.entries
 
     def down_after_the_first() -> list[Entry]:
         calls.append(None)
@@ -140,29 +159,37 @@ def test_another_name_of_the_same_msr_changes_nothing_in_it_and_another_msr_is_r
         provider.update("asia", olds, elsewhere)
 
 
-@pytest.mark.parametrize("error", [Unanswered("down"), Refusal("no JSON")])
-def test_an_msr_that_cannot_be_asked_is_an_error_and_not_a_reason_to_forget(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [Unanswered("down"), Untrusted("rotated"), MsrError(502, "proxy"), Refusal("no JSON")]
+)
+def test_while_msr_cant_be_asked_a_refresh_keeps_what_is_known_and_all_else_is_an_error(error: Exception) -> None:
+    """An MSR that is down must not keep an operator from repairing the swarm."""
     msr = Msr()
-    provider = provider_of(RegistrationProvider, msr)
-    outs = provider.create(WANTED).outs
+    provider, user = (provider_of(kind, msr) for kind in (RegistrationProvider, CacheUserProvider))
+    outs, account = provider.create(WANTED).outs, user_of(msr, "id0", before="")
     msr.error = error
-    with pytest.raises(type(error)):
-        provider.read("asia", outs)
-
-
-def test_a_rotated_ca_keeps_what_is_known_until_the_new_one_is_trusted() -> None:
-    msr = Msr()
-    provider = provider_of(RegistrationProvider, msr)
-    outs = provider.create(WANTED).outs
-    msr.error = Untrusted("rotated")
-    assert provider.read("asia", outs).outs == outs
+    for read in (provider.read("asia", outs), user.read("alice", account)):
+        assert read.outs.pop("unchecked") == str(error)
+        assert read.outs in (outs, account)
+        assert "unchecked" not in read.inputs
+    moved = {**WANTED, "host": "https://moved"}
+    for act in (
+        lambda: provider.update("asia", outs, moved),
+        lambda: provider.delete("asia", outs),
+        lambda: user.update("alice", account, {**account, "cache": "other"}),
+        lambda: user.delete("alice", account),
+    ):
+        with pytest.raises(type(error), match=str(error)):
+            act()
+    msr.error = None
+    assert provider.read("asia", {**outs, "unchecked": "a reason"}).outs["unchecked"] is None
 
 
 def user_of(msr: Msr, cache: str, before: str) -> dict[str, Any]:
     msr.settings["alice"] = before
-    return (
-        provider_of(CacheUserProvider, msr).create({"url": "u", "user": "alice", "cache": cache, "before": before}).outs
-    )
+    props = {"url": "u", "user": "alice", "cache": cache, "before": before}
+    outs: dict[str, Any] = provider_of(CacheUserProvider, msr).create(props).outs
+    return outs
 
 
 def test_a_user_is_put_back_to_the_cache_that_they_had() -> None:
@@ -217,3 +244,94 @@ def test_a_user_who_is_gone_is_no_hindrance() -> None:
     provider.delete("alice", outs)
     with pytest.raises(Refusal, match=r"^at\.users: found alice, expected an account"):
         provider.create({"url": "u", "user": "alice", "cache": "new", "at": "at.users"})
+
+
+# Drift, and the first preview
+
+
+def test_what_was_changed_in_msr_by_hand_is_seen_and_repaired() -> None:
+    msr = Msr()
+    entry, user = provider_of(RegistrationProvider, msr), provider_of(CacheUserProvider, msr)
+    outs, account = entry.create(WANTED).outs, user_of(msr, "id0", before="")
+    assert entry.read("asia", outs).inputs == {**WANTED, "ca": None}
+    assert not entry.diff("asia", outs, WANTED).changes
+    msr.known = {"id0": Entry("id0", "moved", "https://moved")}
+    seen = entry.read("asia", outs)
+    assert (seen.inputs["name"], seen.inputs["host"]) == ("moved", "https://moved")
+    assert entry.diff("asia", seen.outs, WANTED).changes
+    repaired = entry.update("asia", seen.outs, WANTED).outs
+    assert (repaired["former"], msr.known[repaired["entry"]].host) == (["id0"], HOST)
+    msr.settings["alice"] = "theirs"
+    seen = user.read("alice", account)
+    assert (seen.outs["cache"], seen.inputs["cache"]) == ("theirs", "theirs")
+    assert user.diff("alice", seen.outs, account).changes
+    assert user.update("alice", seen.outs, account).outs == account
+    assert msr.settings["alice"] == "id0"
+    msr.known, msr.settings = {}, {}
+    assert entry.read("asia", outs).id is None
+    assert user.read("alice", account).id is None
+
+
+@pytest.mark.parametrize("key", ["url", "ca", "cache"])
+@pytest.mark.parametrize("value", ["another", rpc.UNKNOWN])
+def test_an_account_is_pointed_again_if_its_entry_or_the_way_to_msr_differs(key: str, value: str) -> None:
+    olds = {"url": "u", "user": "alice", "cache": "id0", "ca": "CA"}
+    assert CacheUserProvider().diff("alice", olds, {**olds, key: value}).changes
+    assert not CacheUserProvider().diff("alice", olds, {**olds, "at": "elsewhere"}).changes
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "problem"),
+    [
+        (RegistrationProvider, WANTED, "found the entry asia"),
+        (CacheUserProvider, {"url": "u", "user": "bob", "at": "at.users"}, "^at.users: found bob, expected an account"),
+    ],
+)
+def test_a_conflict_is_reported_by_the_first_preview_that_can_ask_msr(
+    kind: type[Any], wanted: dict[str, Any], problem: str
+) -> None:
+    provider = provider_of(kind, Msr(Entry("left", "asia", HOST)))
+    with pytest.raises(Refusal, match=problem):
+        provider.check({}, dict(wanted))
+    assert provider.check({}, {**wanted, "ca": rpc.UNKNOWN}).inputs["ca"] == rpc.UNKNOWN
+    assert provider.check(wanted, dict(wanted)).inputs == wanted
+
+
+@pytest.mark.parametrize(("status", "found"), [(499, False), (500, True), (502, True)])
+def test_after_an_error_of_msrs_own_the_entry_is_looked_for(status: int, found: bool) -> None:
+    msr = Msr()
+    msr.lost = MsrError(status, "no")
+    msr.lose = True
+    provider = provider_of(RegistrationProvider, msr)
+    if found:
+        assert provider.create(WANTED).outs["entry"] == "id0"
+    else:
+        with pytest.raises(MsrError):
+            provider.create(WANTED)
+
+
+def test_an_equal_entry_from_before_is_not_taken_for_the_one_whose_answer_was_lost() -> None:
+    msr = Msr(Entry("theirs", "europe", "https://theirs"))
+    with pytest.raises(Unanswered):
+        registration.add(cast("Any", Refuser(msr)), {"name": "europe", "host": "https://theirs"}, msr.entries())
+
+
+@pytest.mark.parametrize(("last", "kept"), [("https://third", "id2"), (HOST, "id0")], ids=["moved on", "moved back"])
+def test_a_cache_moves_once_more_though_a_run_was_interrupted_before_it_removed_the_former_entry(
+    last: str, kept: str
+) -> None:
+    msr = Msr()
+    provider, cleaner = provider_of(RegistrationProvider, msr), provider_of(FormerEntriesProvider, msr)
+    outs = provider.create(WANTED).outs
+    cleaned = {key: outs[key] for key in ("entry", "former")}
+    assert not cleaner.diff("", cleaned, dict(cleaned)).changes
+    assert cleaner.diff("", cleaned, {"entry": rpc.UNKNOWN, "former": rpc.UNKNOWN}).changes
+    for host in ("https://second", last):
+        assert provider.diff("asia", outs, {**WANTED, "host": host}).changes
+        outs = provider.update("asia", outs, {**WANTED, "host": host}).outs
+    assert outs["entry"] == kept
+    assert cleaner.diff("", cleaned, outs).changes
+    cleaner.update("", cleaned, outs)
+    assert [(entry.id, entry.host) for entry in msr.entries()] == [(kept, last)]
+    provider.delete("asia", outs)
+    assert msr.known == {}

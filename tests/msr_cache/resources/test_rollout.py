@@ -2,57 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from lab import images
-from lab.site import Site
 from msr_cache.refusal import Refusal
 from msr_cache.resources.rollout import RolloutProvider
 from msr_cache.swarm.manager import EngineError
 from msr_cache.swarm.ownership import Owner
-from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, STATE_ID, Refusing, configured, with_manager
+from tests.msr_cache.by_hand import ByHand
+from tests.msr_cache.conftest import NOWHERE, STATE_ID, configured, refusing, with_manager
 
 ASIA = Owner("msr-cache", "unit", "asia", STATE_ID)
 THEIRS = Owner("msr-cache", "unit", "europe", STATE_ID)
 GONE = "0123456789abcdefghijklmno"
-on_a_swarm = pytest.mark.swarm
 Service = Callable[..., str]
 
 
 @pytest.fixture
-def provider(site: Site, by_hand: Swarm) -> Iterator[RolloutProvider]:
-    """Give a provider on the site's swarm; what these tests have made is removed at the end."""
-    before = by_hand.listing()
-    yield configured(RolloutProvider(), site.engine.docker_host)
-    for made in ("service", "config", "secret"):
-        for name in by_hand.names(made) - before[made]:
-            by_hand.docker(made, "rm", name)
+def provider(by_hand: ByHand) -> RolloutProvider:
+    return with_manager(RolloutProvider(), by_hand.manager)
 
 
 @pytest.fixture
-def service(site: Site, by_hand: Swarm) -> Service:
+def service(by_hand: ByHand) -> Service:
     """Make a service and return its id; without `replicas` there is nothing to wait for."""
 
-    def create(
-        *command: str,
-        replicas: int = 0,
-        owner: Owner = ASIA,
-        part: str = "service",
-        image: str = site.cache_image,
-        constraint: str = "node.role == manager",
-    ) -> str:
-        labels = [f"--label={key}={value}" for key, value in owner.labels(part).items()]
-        options = ("--detach", f"--replicas={replicas}", "--restart-delay=100ms", f"--constraint={constraint}")
-        # As the cache's own: a task that has only just started does not count.
-        health = ("--health-cmd=exit 0", "--health-interval=1s")
-        name = f"unit-{owner.cache}-{part}"
-        return by_hand.docker("service", "create", *options, *health, *labels, "--name", name, image, *command)
+    def create(replicas: int = 0, owner: Owner = ASIA, part: str = "service", **more: Any) -> str:
+        return by_hand.service(f"unit-{owner.cache}-{part}", owner.labels(part), replicas, **more)
 
     return create
 
@@ -62,35 +42,32 @@ def props(service_id: str, **changes: Any) -> dict[str, Any]:
     return {**known, "labels": ASIA.labels("rollout"), **changes}
 
 
-def config(by_hand: Swarm, name: str, owner: Owner = ASIA) -> None:
-    labels = [f"--label={key}={value}" for key, value in owner.labels("config.yml").items()]
-    by_hand.docker("config", "create", *labels, name, "-", stdin="x")
+def config(by_hand: ByHand, name: str, owner: Owner = ASIA) -> None:
+    by_hand.create("config", name, "x", owner.labels("config.yml"))
 
 
 # Seen through
 
 
-@on_a_swarm
 def test_a_service_that_runs_is_seen_through_and_all_leftovers_of_its_own_are_cleared_away(
-    by_hand: Swarm, provider: RolloutProvider, service: Service
+    by_hand: ByHand, provider: RolloutProvider, service: Service
 ) -> None:
-    id_ = service("/bin/sleep", "60", replicas=1)
+    id_ = service(replicas=1)
     service(part="trial")
     config(by_hand, "unit-former")
     config(by_hand, "unit-theirs", THEIRS)
     created = provider.create(props(id_))
     assert (created.id, created.outs) == (id_, props(id_))
-    assert by_hand.task_ids(id_)
+    assert by_hand.running(id_)
     assert "unit-asia-trial" not in by_hand.names("service")
     assert by_hand.names("config") & {"unit-former", "unit-theirs"} == {"unit-theirs"}
     assert not provider.diff(id_, created.outs, props(id_)).changes
 
 
-@on_a_swarm
 def test_a_service_that_crashes_is_told_with_the_last_words_of_its_log(
-    site: Site, provider: RolloutProvider, service: Service
+    by_hand: ByHand, provider: RolloutProvider, service: Service
 ) -> None:
-    id_ = service("/start.sh", replicas=1, image=site.image(images.CRASH_TAG))
+    id_ = service(replicas=1, Image=by_hand.crash, Command=["/start.sh"])
     with pytest.raises(Refusal) as caught:
         provider.create(props(id_))
     told = str(caught.value)
@@ -101,42 +78,37 @@ def test_a_service_that_crashes_is_told_with_the_last_words_of_its_log(
     assert provider.diff(id_, props(id_), props(id_)).changes
 
 
-@on_a_swarm
 def test_a_service_that_was_removed_is_told_with_the_command_that_puts_it_back(provider: RolloutProvider) -> None:
     for act in (lambda: provider.create(props(GONE)), lambda: provider.update(GONE, props(GONE), props(GONE))):
         with pytest.raises(Refusal, match="was removed outside Pulumi: restore it with pulumi up --refresh"):
             act()
 
 
-@on_a_swarm
 def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
-    by_hand: Swarm, provider: RolloutProvider, service: Service
+    by_hand: ByHand, provider: RolloutProvider, service: Service
 ) -> None:
-    id_ = service("/bin/sleep", "60", replicas=1)
+    id_ = service(replicas=1)
     known = props(id_, replicas=1)
     provider.delete(id_, known)
-    assert not by_hand.task_ids(id_)
+    assert not by_hand.running(id_)
     assert provider.diff(id_, known, known).changes
     provider.create(known)
-    assert len(by_hand.task_ids(id_)) == 1
+    assert len(by_hand.running(id_)) == 1
 
 
 # Whether there is something to do
 
 
-@on_a_swarm
 def test_a_service_that_has_settled_is_nothing_to_do(provider: RolloutProvider, service: Service) -> None:
     id_ = service()
     assert not provider.diff(id_, props(id_), props(id_)).changes
 
 
-@on_a_swarm
 def test_a_service_of_which_too_few_tasks_run_is_work_to_do(provider: RolloutProvider, service: Service) -> None:
     id_ = service(replicas=1, constraint="node.labels.unit.nowhere == true")
     assert provider.diff(id_, props(id_), props(id_)).changes
 
 
-@on_a_swarm
 def test_a_trial_that_a_killed_run_has_left_is_work_to_do(provider: RolloutProvider, service: Service) -> None:
     id_ = service()
     assert not provider.diff(id_, props(id_), props(id_)).changes
@@ -144,8 +116,7 @@ def test_a_trial_that_a_killed_run_has_left_is_work_to_do(provider: RolloutProvi
     assert provider.diff(id_, props(id_), props(id_)).changes
 
 
-@on_a_swarm
-def test_leftovers_of_a_killed_run_are_work_to_do(by_hand: Swarm, provider: RolloutProvider, service: Service) -> None:
+def test_leftovers_of_a_killed_run_are_work_to_do(by_hand: ByHand, provider: RolloutProvider, service: Service) -> None:
     id_ = service()
     config(by_hand, "unit-theirs", THEIRS)
     assert not provider.diff(id_, props(id_), props(id_)).changes
@@ -153,7 +124,6 @@ def test_leftovers_of_a_killed_run_are_work_to_do(by_hand: Swarm, provider: Roll
     assert provider.diff(id_, props(id_), props(id_)).changes
 
 
-@on_a_swarm
 def test_a_service_that_is_gone_is_work_to_do(provider: RolloutProvider) -> None:
     assert provider.diff(GONE, props(GONE), props(GONE)).changes
 
@@ -166,37 +136,42 @@ def test_another_service_spec_or_node_is_work_to_do_which_no_swarm_need_confirm(
 
 
 @pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
-@pytest.mark.parametrize("key", ["service", "specSha256"])
-def test_what_a_preview_does_not_know_yet_is_a_change_and_no_replacement(key: str, unknown: object) -> None:
-    diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", **{key: unknown}))
+def test_a_spec_that_a_preview_does_not_know_yet_is_a_change_and_no_replacement(unknown: object) -> None:
+    diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", specSha256=unknown))
     assert diff.changes
     assert not diff.replaces
+
+
+@pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
+def test_a_service_whose_id_will_be_another_is_refused_before_it_is_replaced(unknown: object) -> None:
+    with pytest.raises(Refusal, match=r"^the cache's service can't be replaced, because the cache would be off"):
+        configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", service=unknown))
 
 
 # Refresh and destroy
 
 
-@on_a_swarm
-def test_a_rollout_is_there_as_long_as_its_service(by_hand: Swarm, provider: RolloutProvider, service: Service) -> None:
+def test_a_rollout_is_there_as_long_as_its_service(
+    by_hand: ByHand, provider: RolloutProvider, service: Service
+) -> None:
     id_ = service()
     read = provider.read(id_, props(id_))
     assert (read.id, read.outs) == (id_, props(id_))
-    by_hand.docker("service", "rm", id_)
+    by_hand.remove("service", id_)
     assert provider.read(id_, props(id_)).id is None
 
 
 @pytest.mark.parametrize("status", [403, 500, 503])
 def test_an_error_is_never_taken_for_gone(status: int) -> None:
-    provider = with_manager(RolloutProvider(), Refusing(status))
+    provider = with_manager(RolloutProvider(), refusing(status))
     for act in (provider.read, provider.delete):
         with pytest.raises(EngineError) as caught:
             act("s", props("s"))
         assert caught.value.status == status
 
 
-@on_a_swarm
 def test_a_service_of_ours_is_let_go_and_no_trial_left_behind(
-    by_hand: Swarm, provider: RolloutProvider, service: Service
+    by_hand: ByHand, provider: RolloutProvider, service: Service
 ) -> None:
     id_ = service()
     service(part="trial")
@@ -204,14 +179,12 @@ def test_a_service_of_ours_is_let_go_and_no_trial_left_behind(
     assert by_hand.names("service") & {"unit-asia-service", "unit-asia-trial"} == {"unit-asia-service"}
 
 
-@on_a_swarm
 def test_a_service_that_has_become_somebody_elses_is_left(provider: RolloutProvider, service: Service) -> None:
     id_ = service(owner=THEIRS)
     with pytest.raises(Refusal, match=f"the cache's service now belongs to msr-cache stack {THEIRS}"):
         provider.delete(id_, props(id_))
 
 
-@on_a_swarm
 def test_destroying_what_was_removed_by_hand_says_what_to_do(provider: RolloutProvider) -> None:
     """pulumi-docker fails to delete a service that is gone, and does not say that a refresh would help."""
     with pytest.raises(Refusal, match="run this command again with --refresh"):

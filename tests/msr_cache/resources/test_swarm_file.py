@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from pulumi.dynamic import CreateResult
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
-from lab.site import Site
 from msr_cache.refusal import Refusal
 from msr_cache.resources.swarm_file import (
     LARGEST,
@@ -23,13 +22,13 @@ from msr_cache.resources.swarm_file import (
 )
 from msr_cache.swarm.manager import EngineError
 from msr_cache.swarm.ownership import Owner
-from tests.end_to_end.swarm import Swarm
-from tests.msr_cache.conftest import NOWHERE, STATE_ID, Refusing, configured, refusal, with_manager
+from tests.msr_cache.by_hand import ByHand
+from tests.msr_cache.conftest import NOWHERE, STATE_ID, configured, refusal, refusing, with_manager
+from tests.msr_cache.engine import Engine
 
 ASIA = Owner("msr-cache", "unit", "asia", STATE_ID)
 THEIRS = Owner("msr-cache", "unit", "europe", STATE_ID)
 PROVIDERS: dict[str, type[SwarmFileProvider]] = {"config": ConfigProvider, "secret": SecretProvider}
-on_a_swarm = pytest.mark.swarm
 
 
 @pytest.fixture(params=["config", "secret"])
@@ -39,13 +38,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def provider(site: Site, by_hand: Swarm, kind: str) -> Iterator[SwarmFileProvider]:
-    """Give a provider on the site's swarm; what these tests have made is removed at the end."""
-    before = by_hand.listing()
-    yield configured(PROVIDERS[kind](), site.engine.docker_host)
-    for made in ("service", "config", "secret"):
-        for name in by_hand.names(made) - before[made]:
-            by_hand.docker(made, "rm", name)
+def provider(by_hand: ByHand, kind: str) -> SwarmFileProvider:
+    return with_manager(PROVIDERS[kind](), by_hand.manager)
 
 
 def inputs(data: str, owner: Owner = ASIA) -> dict[str, Any]:
@@ -61,13 +55,18 @@ def checked(provider: SwarmFileProvider, data: str, owner: Owner = ASIA) -> dict
 
 def without_objects(provider: SwarmFileProvider) -> SwarmFileProvider:
     """Return `provider` with a swarm that has no configs and secrets."""
-    return with_manager(provider, Refusing(404))
+    return with_manager(provider, Engine().manager)
 
 
-def service(by_hand: Swarm, kind: str, name: str, owner: Owner) -> str:
-    labels = [f"--label={key}={value}" for key, value in owner.labels("service").items()]
-    options = ("--detach", "--replicas=0", "--name", f"unit-{owner.cache}", f"--{kind}={name}", *labels)
-    return by_hand.docker("service", "create", *options, by_hand.site.cache_image)
+def service(
+    by_hand: ByHand, provider: SwarmFileProvider, file: CreateResult, owner: Owner, part: str = "service"
+) -> str:
+    """Make one that mounts the file, and return its id."""
+    singular = provider.kind[:-1].capitalize()
+    target = {"Name": "file", "UID": "0", "GID": "0", "Mode": 0o444}
+    mount = {f"{singular}ID": file.id, f"{singular}Name": file.outs["name"], "File": target}
+    mounts: Any = {f"{singular}s": [mount]}
+    return by_hand.service(f"unit-{owner.cache}-{part}", owner.labels(part), **mounts)
 
 
 # Names
@@ -94,7 +93,6 @@ def test_what_is_empty_or_too_large_is_refused_in_the_preview(of: type[SwarmFile
     assert without_objects(of()).check({}, inputs("x" * (size - 1))).failures == []
 
 
-@on_a_swarm
 def test_the_swarm_takes_as_much_as_is_said_and_no_more(provider: SwarmFileProvider) -> None:
     largest = LARGEST[provider.kind]
     created = provider.create(checked(provider, "x" * (largest - 1)))
@@ -106,9 +104,8 @@ def test_the_swarm_takes_as_much_as_is_said_and_no_more(provider: SwarmFileProvi
 # Life
 
 
-@on_a_swarm
 def test_an_object_is_created_with_its_content_and_labels(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
     props = checked(provider, "é: content\n")
     created = provider.create(props)
@@ -119,31 +116,28 @@ def test_an_object_is_created_with_its_content_and_labels(
     assert created.outs == props
 
 
-@on_a_swarm
 def test_an_object_reads_back_without_a_change_and_is_seen_when_it_is_gone(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
     props = checked(provider, "content")
     created = provider.create(props)
     read = provider.read(created.id, created.outs)
     assert (read.id, read.outs) == (created.id, created.outs)
     assert not provider.diff(created.id, read.outs, props).changes
-    by_hand.docker(kind, "rm", props["name"])
+    by_hand.remove(kind, props["name"])
     assert provider.read(created.id, created.outs).id is None
 
 
-@on_a_swarm
 def test_an_object_that_is_gone_is_deleted_without_an_error(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
     created = provider.create(checked(provider, "content"))
-    by_hand.docker(kind, "rm", created.outs["name"])
+    by_hand.remove(kind, created.outs["name"])
     provider.delete(created.id, created.outs)
 
 
-@on_a_swarm
 def test_changed_labels_reach_the_object_itself_even_in_a_run_that_was_killed_before(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
     olds = checked(provider, "content")
     created = provider.create(olds)
@@ -157,9 +151,8 @@ def test_changed_labels_reach_the_object_itself_even_in_a_run_that_was_killed_be
     assert by_hand.inspect(kind, olds["name"])["Spec"]["Labels"] == more["labels"]
 
 
-@on_a_swarm
 def test_labels_of_what_has_become_somebody_elses_are_left(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
     olds = checked(provider, "content", THEIRS)
     created = provider.create(olds)
@@ -169,8 +162,7 @@ def test_labels_of_what_has_become_somebody_elses_are_left(
     assert by_hand.inspect(kind, olds["name"])["Spec"]["Labels"] == olds["labels"]
 
 
-@on_a_swarm
-def test_a_deleted_object_is_gone(by_hand: Swarm, kind: str, provider: SwarmFileProvider) -> None:
+def test_a_deleted_object_is_gone(by_hand: ByHand, kind: str, provider: SwarmFileProvider) -> None:
     created = provider.create(checked(provider, "content"))
     provider.delete(created.id, created.outs)
     assert created.outs["name"] not in by_hand.names(kind)
@@ -184,10 +176,9 @@ def test_new_content_is_a_new_object_and_a_new_owner_is_none() -> None:
         assert (diff.changes, diff.replaces) == (True, replaces)
 
 
-@on_a_swarm
 @pytest.mark.parametrize("key", ["project", "stack", "state"])
 def test_a_renamed_stack_and_a_new_state_id_change_the_labels_of_the_same_object(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider, key: str
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider, key: str
 ) -> None:
     created = provider.create(checked(provider, "content"))
     new = provider.check(created.outs, inputs("content", replace(ASIA, **{key: "a00000000000"}))).inputs
@@ -200,7 +191,7 @@ def test_a_renamed_stack_and_a_new_state_id_change_the_labels_of_the_same_object
 @pytest.mark.parametrize("status", [403, 500, 503])
 @pytest.mark.parametrize("of", PROVIDERS.values())
 def test_an_error_is_never_taken_for_gone(of: type[SwarmFileProvider], status: int) -> None:
-    provider = with_manager(of(), Refusing(status))
+    provider = with_manager(of(), refusing(status))
     for act in (provider.read, provider.delete):
         with pytest.raises(EngineError) as caught:
             act("id", {**inputs("content"), "name": "asia_unit-1"})
@@ -215,29 +206,27 @@ def test_a_manager_that_cant_be_reached_is_never_taken_for_gone() -> None:
 # Owners
 
 
-@on_a_swarm
 def test_an_equal_object_that_an_interrupted_run_has_left_is_taken_up(provider: SwarmFileProvider) -> None:
     props = checked(provider, "content")
     left = provider.create(props)
     assert provider.create(dict(props)).id == left.id
 
 
-@on_a_swarm
 @pytest.mark.parametrize(
     ("labels", "whose"),
     [
-        ([], "an owner that its labels do not name"),
-        (["--label=com.docker.stack.namespace=theirs"], "docker stack theirs"),
-        ([f"--label=msr-cache.owner={THEIRS}"], f"msr-cache stack {THEIRS}"),
-        ([f"--label=msr-cache.owner={ASIA}", "--label=msr-cache.state=f00000000000"], f"msr-cache stack {ASIA}"),
-        ([f"--label=msr-cache.owner={ASIA}"], f"msr-cache stack {ASIA}"),
+        ({}, "an owner that its labels do not name"),
+        ({"com.docker.stack.namespace": "theirs"}, "docker stack theirs"),
+        ({"msr-cache.owner": str(THEIRS)}, f"msr-cache stack {THEIRS}"),
+        ({"msr-cache.owner": str(ASIA), "msr-cache.state": "f00000000000"}, f"msr-cache stack {ASIA}"),
+        ({"msr-cache.owner": str(ASIA)}, f"msr-cache stack {ASIA}"),
     ],
 )
 def test_somebody_elses_object_of_the_name_is_refused_in_previews_too_and_left(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider, labels: list[str], whose: str
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider, labels: dict[str, str], whose: str
 ) -> None:
     props = checked(provider, "content")
-    by_hand.docker(kind, "create", *labels, props["name"], "-", stdin="theirs")
+    by_hand.create(kind, props["name"], "theirs", labels)
     before = by_hand.inspect(kind, props["name"])
     told = f"{kind} {props['name']} already exists and belongs to {whose}"
     assert refusal(provider, inputs("content")).startswith(told)
@@ -246,36 +235,37 @@ def test_somebody_elses_object_of_the_name_is_refused_in_previews_too_and_left(
     assert by_hand.inspect(kind, props["name"]) == before
 
 
-@on_a_swarm
 def test_an_object_that_the_caches_own_service_has_gone_back_to_is_kept(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
     """A rollback of the swarm mounts the former generation again."""
     created = provider.create(checked(provider, "content"))
-    service(by_hand, kind, created.outs["name"], ASIA)
+    service(by_hand, provider, created, ASIA)
     provider.delete(created.id, created.outs)
     assert created.outs["name"] in by_hand.names(kind)
 
 
-@on_a_swarm
 def test_an_object_that_somebody_elses_service_mounts_is_told_as_in_use(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+    by_hand: ByHand, provider: SwarmFileProvider
 ) -> None:
     created = provider.create(checked(provider, "content"))
-    service(by_hand, kind, created.outs["name"], THEIRS)
-    with pytest.raises(EngineError, match="in use by the following service: unit-europe"):
+    service(by_hand, provider, created, THEIRS)
+    with pytest.raises(EngineError, match="in use by the following service: unit-europe-service"):
         provider.delete(created.id, created.outs)
 
 
-@on_a_swarm
-def test_unused_objects_are_the_caches_own_objects_that_no_service_mounts(
-    by_hand: Swarm, kind: str, provider: SwarmFileProvider
+def test_unused_objects_are_the_caches_own_that_no_service_mounts_but_its_trials_which_come_first(
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
 ) -> None:
-    unused, used = (provider.create(checked(provider, data)) for data in ("unused", "used"))
+    """What a trial mounts can be removed only after it."""
+    unused, used, lent = (provider.create(checked(provider, data)) for data in ("unused", "used", "lent"))
     provider.create(checked(provider, "theirs", THEIRS))
-    by_hand.docker(kind, "create", "nobodys", "-", stdin="x")
-    service(by_hand, kind, used.outs["name"], ASIA)
-    assert unused_objects(provider.manager, ASIA.labels("rollout")) == [(provider.kind, unused.id)]
+    by_hand.create(kind, "nobodys", "x", {})
+    service(by_hand, provider, used, ASIA)
+    service(by_hand, provider, lent, THEIRS)
+    trial = service(by_hand, provider, unused, ASIA, "trial-0123456789ab")
+    found = unused_objects(provider.manager, ASIA.labels("rollout"))
+    assert found == [("services", trial), (provider.kind, unused.id)]
 
 
 def test_a_service_without_containers_mounts_nothing() -> None:

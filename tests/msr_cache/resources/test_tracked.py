@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
@@ -11,7 +12,7 @@ from msr_cache.resources import tracked
 from msr_cache.resources.http_secret import HttpSecretProvider
 from msr_cache.resources.provider import SwarmProvider
 from tests.msr_cache.conftest import declared
-from tests.msr_cache.resources.test_provider import PROVIDERS
+from tests.msr_cache.resources.test_provider import STORED
 
 
 def test_a_provider_is_serialized_once_however_many_resources_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,15 +27,16 @@ def test_a_provider_is_serialized_once_however_many_resources_it_has(monkeypatch
     monkeypatch.setattr(tracked, "serialize_provider", serialize)
     caches = {name: {"fqdn": "a.b", "nodes": [name], "label": name, "publishMode": "host"} for name in ("a", "b")}
     program = declared({"caches": caches})
-    assert len(program.of("SwarmSecret")) == 6
-    assert len(kinds) == len(set(kinds)) == len(PROVIDERS)
+    assert len(program.of("SwarmSecret")) == 8
+    assert len(kinds) == len(set(kinds)) == len(STORED)
 
 
 def test_the_sdk_still_wraps_its_pickler_at_each_call_without_which_this_module_can_go(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pickler: Any = pickle._Pickler
     for name in ("_batch_setitems", "save_dict"):
-        monkeypatch.setattr(pickle._Pickler, name, getattr(pickle._Pickler, name))  # type: ignore[attr-defined]
-    before = pickle._Pickler._batch_setitems  # type: ignore[attr-defined]
+        monkeypatch.setattr(pickler, name, getattr(pickler, name))
+    before = pickler._batch_setitems
     serialize_provider(HttpSecretProvider())
-    assert pickle._Pickler._batch_setitems is not before  # type: ignore[attr-defined]
+    assert pickler._batch_setitems is not before

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
-from msr_cache.swarm.manager import EngineError
-from tests.msr_cache.conftest import ScriptedSwarm, task
+from tests.msr_cache.conftest import refusing, task
+from tests.msr_cache.engine import Engine
 
 CRASH = "task: non-zero exit (2)"
 
@@ -24,8 +23,8 @@ def exited(id_: str = "task-1", err: str = CRASH, code: int = 2) -> dict[str, An
     return task(id_, "failed", err, ContainerStatus={"ExitCode": code})
 
 
-def explain(swarm: ScriptedSwarm, failed: dict[str, Any]) -> list[str]:
-    return diagnosis.explain(swarm, failed).splitlines()
+def explain(swarm: Engine, failed: dict[str, Any]) -> list[str]:
+    return diagnosis.explain(swarm.manager, failed).splitlines()
 
 
 # Errors as Docker Engine 20.10's swarm words them.
@@ -53,71 +52,69 @@ def explain(swarm: ScriptedSwarm, failed: dict[str, Any]) -> list[str]:
         ("failed", "task: non-zero exit (2): dockerexec: unhealthy container", "never opened the cache's port"),
     ],
 )
-def test_each_known_error_comes_with_what_to_do(swarm: ScriptedSwarm, state: str, err: str, advice: str) -> None:
+def test_each_known_error_comes_with_what_to_do(swarm: Engine, state: str, err: str, advice: str) -> None:
     first, *_, last = explain(swarm, task("task-1", state, err))
     assert first == f"task task-1 on worker-7 {state}: {err}"
     assert last.startswith("  what to do: ")
     assert advice in last
 
 
-def test_an_unknown_error_is_told_alone(swarm: ScriptedSwarm) -> None:
+def test_an_unknown_error_is_told_alone(swarm: Engine) -> None:
     assert explain(swarm, task("task-1", "rejected", "something new")) == [
         "task task-1 on worker-7 rejected: something new"
     ]
 
 
-def test_a_task_that_ended_without_an_error_is_told_by_its_state(swarm: ScriptedSwarm) -> None:
+def test_a_task_that_ended_without_an_error_is_told_by_its_state(swarm: Engine) -> None:
     assert explain(swarm, task("task-1", "complete")) == [
         "task task-1 on worker-7 complete: the task ended by itself (state complete)"
     ]
 
 
-def test_a_task_that_has_no_node_names_none(swarm: ScriptedSwarm) -> None:
+def test_a_task_that_has_no_node_names_none(swarm: Engine) -> None:
     waiting = task("task-1", "pending", "something")
     del waiting["NodeID"]
     assert explain(swarm, waiting) == ["task task-1 pending: something"]
 
 
-def test_the_log_of_a_task_that_ran_is_shown_as_it_was_written(swarm: ScriptedSwarm) -> None:
+def test_the_log_of_a_task_that_ran_is_shown_as_it_was_written(swarm: Engine) -> None:
     swarm.log = frame("starting\n") + frame("panic: at the disco\n", stream=2)
     lines = explain(swarm, exited())
     assert lines[:3] == [f"task task-1 on worker-7 failed: {CRASH}", "    starting", "    panic: at the disco"]
-    ((path, params),) = swarm.asked
-    assert path == "/tasks/task-1/logs"
-    assert (params["stdout"], params["stderr"]) == ("1", "1")
+    assert ("GET", "/tasks/task-1/logs", {"stdout": "1", "stderr": "1", "tail": "10"}, None) in swarm.asked
 
 
-def test_a_task_whose_container_never_ran_has_no_log(swarm: ScriptedSwarm) -> None:
+def test_a_task_whose_container_never_ran_has_no_log(swarm: Engine) -> None:
     swarm.log = frame("somebody else's\n")
     assert "somebody else's" not in "".join(explain(swarm, task("task-1", "rejected", "No such image: a:b")))
-    assert swarm.asked == []
+    assert not [path for _, path, _, _ in swarm.asked if path.endswith("/logs")]
 
 
-def test_an_exit_code_of_zero_has_a_log_too(swarm: ScriptedSwarm) -> None:
+def test_an_exit_code_of_zero_has_a_log_too(swarm: Engine) -> None:
     swarm.log = frame("bye\n")
     ended = task("task-1", "complete", ContainerStatus={"ExitCode": 0})
     assert explain(swarm, ended)[1] == "    bye"
 
 
-def test_only_the_last_lines_are_shown_and_none_is_too_long(swarm: ScriptedSwarm) -> None:
+def test_only_the_last_lines_are_shown_and_none_is_too_long(swarm: Engine) -> None:
     swarm.log = b"".join(frame(f"line {number} {'x' * 1000}\n") for number in range(40))
     lines = [line.strip() for line in explain(swarm, exited())[1:-1]]
     assert [line.split()[1] for line in lines] == [str(number) for number in range(30, 40)]
     assert {len(line) for line in lines} == {diagnosis.LOG_WIDTH}
 
 
-def test_several_lines_in_one_frame_are_several(swarm: ScriptedSwarm) -> None:
+def test_several_lines_in_one_frame_are_several(swarm: Engine) -> None:
     swarm.log = frame("one\ntwo\r\nthree")
     assert explain(swarm, exited())[1:4] == ["    one", "    two", "    three"]
 
 
 @pytest.mark.parametrize("stream", [b"", b"\x01\x00\x00", frame("whole\n")[:-3], b"\x01\x00\x00\x00\xff\xff\xff\xff"])
-def test_a_stream_that_is_cut_off_does_no_harm(swarm: ScriptedSwarm, stream: bytes) -> None:
+def test_a_stream_that_is_cut_off_does_no_harm(swarm: Engine, stream: bytes) -> None:
     swarm.log = stream
     assert explain(swarm, exited())[0] == f"task task-1 on worker-7 failed: {CRASH}"
 
 
-def test_what_is_no_utf8_does_no_harm(swarm: ScriptedSwarm) -> None:
+def test_what_is_no_utf8_does_no_harm(swarm: Engine) -> None:
     swarm.log = bytes([1, 0, 0, 0, 0, 0, 0, 3]) + b"a\xffb"
     assert explain(swarm, exited())[1] == "    a�b"
 
@@ -129,26 +126,14 @@ def test_what_is_no_utf8_does_no_harm(swarm: ScriptedSwarm) -> None:
         "error unmarshaling response from upstream https://msr: invalid character '-' in numeric literal",
     ],
 )
-def test_a_log_that_tells_another_version_of_msr_is_explained(swarm: ScriptedSwarm, line: str) -> None:
+def test_a_log_that_tells_another_version_of_msr_is_explained(swarm: Engine, line: str) -> None:
     """Docker KB: "Troubleshooting common DTR content cache issues"."""
     swarm.log = frame(line + "\n")
     assert explain(swarm, exited())[-1] == "  what to do: use the image of your MSR's version"
 
 
-class Mute(ScriptedSwarm):
-    """Tells neither logs nor nodes, as one whose worker has gone."""
-
-    def get(self, path: str, **_: list[str]) -> Any:
-        raise EngineError("m", 404, f"{path} not found")
-
-    def text(self, path: str, **params: str) -> bytes:
-        super().text(path, **params)
-        message = "msr-cache:swarm: the manager at m can't be reached (timed out)"
-        raise Refusal(message)
-
-
 def test_a_log_or_node_that_cant_be_read_does_not_hide_the_cause() -> None:
-    first, second, last = explain(Mute(), exited())
+    first, second, last = diagnosis.explain(refusing(0, "timed out"), exited()).splitlines()
     assert first == f"task task-1 on node node-1 failed: {CRASH}"
     assert "can't be read" in second
     assert last.startswith("  what to do: ")

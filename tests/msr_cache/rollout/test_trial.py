@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from itertools import repeat
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,8 @@ from pulumi.runtime import rpc
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import trial
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import STATE_ID, ScriptedSwarm, task
+from tests.msr_cache.conftest import STATE_ID, task
+from tests.msr_cache.engine import Engine
 
 ASIA = Owner("msr-cache", "prod", "asia", STATE_ID)
 FILE = {"fileUid": "0", "fileGid": "0", "fileMode": 0o444}
@@ -36,7 +38,6 @@ INPUTS: dict[str, Any] = {
             "image": "cache:1@sha256:0a",
             "commands": ["/start.sh", "/config.yml"],
             "env": {},
-            "configs": [{"configId": "c1", "configName": "asia_config.yml-1", "fileName": "config.yml", **FILE}],
             "secrets": [{"secretId": "s1", "secretName": "asia_cache.key.pem-1", "fileName": "cache.key.pem", **FILE}],
         },
         "placement": {"constraints": ["node.labels.dtr.cache == true"]},
@@ -64,9 +65,6 @@ SPEC: dict[str, Any] = {
                 "Timeout": 10_000_000_000,
                 "Retries": 300,
             },
-            "Configs": [
-                {"ConfigID": "c1", "ConfigName": "asia_config.yml-1", "File": {"Name": "config.yml", **TARGET}}
-            ],
             "Secrets": [
                 {"SecretID": "s1", "SecretName": "asia_cache.key.pem-1", "File": {"Name": "cache.key.pem", **TARGET}}
             ],
@@ -90,26 +88,30 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def ours(swarm: ScriptedSwarm) -> ScriptedSwarm:
+def ours(swarm: Engine) -> Engine:
     """Give a swarm whose service is ours and publishes host port 443."""
     swarm.service["Spec"]["Labels"] = ASIA.labels("service")
-    swarm.service["Endpoint"] = {"Ports": [{"PublishMode": "host", "PublishedPort": 443, "TargetPort": 443}]}
+    ports = [{"PublishMode": "host", "PublishedPort": 443, "TargetPort": 443}]
+    swarm.service["Spec"]["EndpointSpec"] = {"Ports": ports}
+    for kind, ids in {"configs": ("c1", "c2"), "secrets": ("s1", "s2", "one", "two")}.items():
+        for id_ in ids:
+            swarm.add(kind, {"Name": id_}, ID=id_)
     return swarm.then(0, [task("a", "running")])
 
 
-def before_update(swarm: ScriptedSwarm, new: dict[str, Any], old: dict[str, Any] | None = INPUTS) -> None:
+def before_update(swarm: Engine, new: dict[str, Any], old: dict[str, Any] | None = INPUTS) -> None:
     args = SimpleNamespace(id="service-1", old_inputs=old, old_outputs=old, new_inputs=new)
-    trial.before_update(swarm, cast("pulumi.ResourceHookArgs", args))
+    trial.before_update(swarm.manager, cast("pulumi.ResourceHookArgs", args))
 
 
 # Before a create
 
 
-def refuse_foreign(swarm: ScriptedSwarm, name: str = "asia_cache", state: Any = STATE_ID) -> str | None:
-    return trial.refuse_foreign(swarm, name, replace(ASIA, state=state).labels("service"))
+def refuse_foreign(swarm: Engine, name: str = "asia_cache", state: Any = STATE_ID) -> str | None:
+    return trial.refuse_foreign(swarm.manager, name, replace(ASIA, state=state).labels("service"))
 
 
-def test_a_name_that_nobody_has_is_free(swarm: ScriptedSwarm) -> None:
+def test_a_name_that_nobody_has_is_free(swarm: Engine) -> None:
     assert refuse_foreign(swarm, "europe_cache") is None
 
 
@@ -129,9 +131,7 @@ def test_a_name_that_nobody_has_is_free(swarm: ScriptedSwarm) -> None:
         ),
     ],
 )
-def test_somebody_elses_service_is_refused_by_name(
-    swarm: ScriptedSwarm, labels: dict[str, str] | None, whose: str
-) -> None:
+def test_somebody_elses_service_is_refused_by_name(swarm: Engine, labels: dict[str, str] | None, whose: str) -> None:
     swarm.service["Spec"]["Labels"] = labels
     with pytest.raises(Refusal, match=f"service asia_cache already exists and belongs to {whose}; left"):
         refuse_foreign(swarm)
@@ -140,7 +140,7 @@ def test_somebody_elses_service_is_refused_by_name(
 @pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
 @pytest.mark.parametrize("version", ["this", "an earlier one"])
 def test_while_the_state_has_no_id_yet_every_service_is_somebody_elses(
-    ours: ScriptedSwarm, unknown: object, version: str
+    ours: Engine, unknown: object, version: str
 ) -> None:
     if version != "this":
         del ours.service["Spec"]["Labels"]["msr-cache.state"]
@@ -148,18 +148,18 @@ def test_while_the_state_has_no_id_yet_every_service_is_somebody_elses(
         refuse_foreign(ours, state=unknown)
 
 
-def test_our_own_service_of_which_no_state_knows_is_found(ours: ScriptedSwarm) -> None:
+def test_our_own_service_of_which_no_state_knows_is_found(ours: Engine) -> None:
     assert refuse_foreign(ours) == "service-1"
 
 
 # Before an update
 
 
-def test_a_service_that_has_become_somebody_elses_is_left(ours: ScriptedSwarm) -> None:
+def test_a_service_that_has_become_somebody_elses_is_left(ours: Engine) -> None:
     ours.service["Spec"]["Labels"] = {"com.docker.stack.namespace": "theirs"}
     with pytest.raises(Refusal, match="service asia_cache now belongs to docker stack theirs; left unchanged"):
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
-    assert (ours.created, ours.removed) == ([], [])
+    assert (ours.created, ours.names()) == ([], {"asia_cache"})
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,7 @@ def test_a_service_that_has_become_somebody_elses_is_left(ours: ScriptedSwarm) -
         pytest.param({"msr-cache.owner": str(ASIA)}, id="an earlier version knew no ids"),
     ],
 )
-def test_a_service_with_the_labels_that_the_state_remembers_is_ours(
-    ours: ScriptedSwarm, former: dict[str, str]
-) -> None:
+def test_a_service_with_the_labels_that_the_state_remembers_is_ours(ours: Engine, former: dict[str, str]) -> None:
     ours.service["Spec"]["Labels"] = former
     before_update(ours, INPUTS, changed("labels", [{"label": key, "value": former[key]} for key in former]))
     with pytest.raises(Refusal, match="service asia_cache now belongs to"):
@@ -183,7 +181,7 @@ def test_a_service_with_the_labels_that_the_state_remembers_is_ours(
     ("path", "value"),
     [
         ("taskSpec.containerSpec.image", "cache:2"),
-        ("taskSpec.containerSpec.configs", [{**INPUTS["taskSpec"]["containerSpec"]["configs"][0], "configId": "c2"}]),
+        ("taskSpec.containerSpec.secrets", [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": "s2"}]),
         ("taskSpec.containerSpec.secrets", INPUTS["taskSpec"]["containerSpec"]["secrets"] * 2),
         ("taskSpec.placement.constraints", ["node.labels.rack.cache == true"]),
         ("taskSpec.placement.constraints", []),
@@ -192,10 +190,10 @@ def test_a_service_with_the_labels_that_the_state_remembers_is_ours(
         ("endpointSpec.ports", [{**INPUTS["endpointSpec"]["ports"][0], "publishedPort": 8443, "targetPort": 8443}]),
     ],
 )
-def test_a_change_of_what_runs_is_tried_and_the_trial_removed(ours: ScriptedSwarm, path: str, value: Any) -> None:
+def test_a_change_of_what_runs_is_tried_and_the_trial_removed(ours: Engine, path: str, value: Any) -> None:
     before_update(ours, changed(path, value))
     assert [spec["Name"] for spec in ours.created] == ["asia_cache-trial"]
-    assert ours.removed == ["services/created-1"]
+    assert ours.names() == {"asia_cache"}
 
 
 @pytest.mark.parametrize(
@@ -206,26 +204,26 @@ def test_a_change_of_what_runs_is_tried_and_the_trial_removed(ours: ScriptedSwar
         ("name", "asia_cache"),
     ],
 )
-def test_a_change_that_starts_nothing_new_is_not_tried(ours: ScriptedSwarm, path: str, value: Any) -> None:
+def test_a_change_that_starts_nothing_new_is_not_tried(ours: Engine, path: str, value: Any) -> None:
     before_update(ours, changed(path, value))
     assert ours.created == []
 
 
-def test_a_service_of_no_replicas_is_not_tried(ours: ScriptedSwarm) -> None:
+def test_a_service_of_no_replicas_is_not_tried(ours: Engine) -> None:
     new = changed("taskSpec.containerSpec.image", "cache:2")
     new["mode"]["replicated"]["replicas"] = 0
     before_update(ours, new)
     assert ours.created == []
 
 
-def test_what_the_daemon_has_filled_in_is_no_change(ours: ScriptedSwarm) -> None:
+def test_what_the_daemon_has_filled_in_is_no_change(ours: Engine) -> None:
     old = changed("taskSpec.containerSpec.stopSignal", "SIGTERM")
     old["taskSpec"]["networks"] = ["ingress"]
     before_update(ours, INPUTS | {"taskSpec": {**INPUTS["taskSpec"], "forceUpdate": 0}}, old)
     assert ours.created == []
 
 
-def test_the_order_in_which_the_daemon_lists_files_is_no_change(ours: ScriptedSwarm) -> None:
+def test_the_order_in_which_the_daemon_lists_files_is_no_change(ours: Engine) -> None:
     secrets = [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": id_} for id_ in ("one", "two")]
     before_update(
         ours,
@@ -235,12 +233,12 @@ def test_the_order_in_which_the_daemon_lists_files_is_no_change(ours: ScriptedSw
     assert ours.created == []
 
 
-def test_a_service_whose_old_state_is_unknown_is_tried(ours: ScriptedSwarm) -> None:
+def test_a_service_whose_old_state_is_unknown_is_tried(ours: Engine) -> None:
     before_update(ours, INPUTS, None)
     assert len(ours.created) == 1
 
 
-def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: ScriptedSwarm) -> None:
+def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Engine) -> None:
     ours.then(0, [task("t", "rejected", "No such image: cache:2")])
     with pytest.raises(Refusal) as caught:
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
@@ -248,7 +246,7 @@ def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Scripte
     assert told.startswith("service asia_cache was not changed: a trial task of the new settings did not run.")
     assert "task t on worker-7 rejected: No such image: cache:2" in told
     assert "what to do: check `image`" in told
-    assert ours.removed == ["services/created-1"]
+    assert ours.names() == {"asia_cache"}
 
 
 # The trial itself
@@ -258,14 +256,14 @@ def test_a_trial_is_one_task_of_the_new_spec_that_is_not_restarted_and_reserves_
     assert trial.engine_spec(INPUTS, "asia_cache-trial", ASIA.labels("trial")) == SPEC
 
 
-def test_a_trial_takes_no_port_that_the_service_holds_itself(ours: ScriptedSwarm) -> None:
+def test_a_trial_takes_no_port_that_the_service_holds_itself(ours: Engine) -> None:
     more = {"protocol": "tcp", "targetPort": 444, "publishedPort": 444, "publishMode": "host"}
     before_update(ours, changed("endpointSpec.ports", [*INPUTS["endpointSpec"]["ports"], more]))
     (spec,) = ours.created
     assert [port["PublishedPort"] for port in spec["EndpointSpec"]["Ports"]] == [444]
 
 
-def test_a_port_that_is_published_in_another_way_is_tried(ours: ScriptedSwarm) -> None:
+def test_a_port_that_is_published_in_another_way_is_tried(ours: Engine) -> None:
     ingress = {**INPUTS["endpointSpec"]["ports"][0], "publishMode": "ingress"}
     before_update(ours, changed("endpointSpec.ports", [ingress]))
     (spec,) = ours.created
@@ -278,7 +276,7 @@ def test_a_port_that_is_published_in_another_way_is_tried(ours: ScriptedSwarm) -
 NODE = {"ID": "0123456789abcdefghijklmno", "Description": {"Hostname": "worker-8"}}
 
 
-def serving(ours: ScriptedSwarm) -> dict[str, Any]:
+def serving(ours: Engine) -> dict[str, Any]:
     ports = [{"PublishMode": mode, "PublishedPort": port} for mode, port in (("host", 443), ("ingress", 444))]
     ours.service["Spec"] |= {
         "TaskTemplate": {
@@ -294,9 +292,9 @@ def serving(ours: ScriptedSwarm) -> dict[str, Any]:
     return ours.service
 
 
-def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_port(ours: ScriptedSwarm) -> None:
+def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_port(ours: Engine) -> None:
     """Ports of the ingress are the service's own, on each node of the swarm."""
-    trial.on_node(ours, serving(ours), NODE)
+    trial.on_node(ours.manager, serving(ours), NODE)
     (spec,) = ours.created
     assert spec["Name"] == "asia_cache-trial-0123456789ab"
     assert spec["Labels"] == ASIA.labels("trial-0123456789ab")
@@ -310,60 +308,59 @@ def test_a_node_is_tried_with_a_task_as_the_service_has_it_and_the_hosts_own_por
         "RestartPolicy": {"Condition": "none"},
     }
     assert spec["EndpointSpec"] == {"Ports": [{"PublishMode": "host", "PublishedPort": 443}]}
-    assert ours.removed == ["services/created-1"]
+    assert ours.names() == {"asia_cache"}
 
 
-def test_a_service_of_which_port_and_health_check_were_removed_by_hand_is_tried_as_it_is(ours: ScriptedSwarm) -> None:
+def test_a_service_of_which_port_and_health_check_were_removed_by_hand_is_tried_as_it_is(ours: Engine) -> None:
     service = serving(ours)
     del service["Spec"]["EndpointSpec"]["Ports"], service["Spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
-    trial.on_node(ours, service, NODE)
+    trial.on_node(ours.manager, service, NODE)
     (spec,) = ours.created
     assert spec["EndpointSpec"] == {"Ports": []}
     assert "Test" not in spec["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
 
 
-def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: ScriptedSwarm) -> None:
+def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: Engine) -> None:
     ours.then(0, [task("t", "rejected", "No such image: cache:1")])
     with pytest.raises(Refusal) as caught:
-        trial.on_node(ours, serving(ours), NODE)
+        trial.on_node(ours.manager, serving(ours), NODE)
     told = str(caught.value)
     assert told.startswith("node worker-8 was not labelled: a trial task of service asia_cache did not")
     assert "rejected: No such image: cache:1" in told
-    assert ours.removed == ["services/created-1"]
+    assert ours.names() == {"asia_cache"}
 
 
-def test_nodes_that_are_tried_at_once_do_not_end_each_others_trials(ours: ScriptedSwarm) -> None:
-    parts = ("trial", "trial-0123456789ab", "trial-999999999999")
-    ours.services = [{"ID": part, "Spec": {"Labels": ASIA.labels(part)}} for part in parts]
-    trial.on_node(ours, serving(ours), NODE)
-    assert ours.removed == ["services/trial-0123456789ab", "services/created-1"]
+def with_parts(ours: Engine, *parts: str, owner: Owner = ASIA) -> None:
+    for part in parts:
+        ours.add("services", {"Name": f"{owner.cache}-{part}", "Labels": owner.labels(part), "TaskTemplate": {}})
 
 
-def test_trials_that_a_killed_run_has_left_are_removed_and_nothing_else(ours: ScriptedSwarm) -> None:
-    parts = ("service", "trial", "trial-0123456789ab", "rollout")
-    ours.services = [{"ID": part, "Spec": {"Labels": ASIA.labels(part)}} for part in parts]
-    trial.sweep(ours, ASIA.labels("rollout"))
-    assert ours.removed == ["services/trial", "services/trial-0123456789ab"]
+def test_nodes_that_are_tried_at_once_do_not_end_each_others_trials(ours: Engine) -> None:
+    with_parts(ours, "trial", "trial-0123456789ab", "trial-999999999999")
+    trial.on_node(ours.manager, serving(ours), NODE)
+    assert ours.names() == {"asia_cache", "asia-trial", "asia-trial-999999999999"}
+
+
+def test_trials_that_a_killed_run_has_left_are_removed_and_nothing_else(ours: Engine) -> None:
+    with_parts(ours, "service", "trial", "trial-0123456789ab", "rollout")
+    with_parts(ours, "trial", owner=replace(ASIA, cache="europe"))
+    trial.sweep(ours.manager, ASIA.labels("rollout"))
+    assert ours.names() == {"asia_cache", "asia-service", "asia-rollout", "europe-trial"}
 
 
 @pytest.mark.parametrize("end", [SystemExit(1), Refusal("it would not run")], ids=["an interrupt", "a failure"])
 @pytest.mark.parametrize("removal_fails", [False, True], ids=["", "and the manager is away"])
 def test_a_trial_is_removed_however_it_ends_and_the_cause_is_what_is_reported(
-    ours: ScriptedSwarm, monkeypatch: pytest.MonkeyPatch, end: BaseException, removal_fails: bool
+    ours: Engine, monkeypatch: pytest.MonkeyPatch, end: BaseException, removal_fails: bool
 ) -> None:
-    tried: list[str] = []
-
     def interrupt(*_: object) -> None:
+        if removal_fails:
+            ours.faults = repeat((0, "timed out"))
         raise end
 
-    def remove(kind: str, id_: str) -> None:
-        tried.append(f"{kind}/{id_}")
-        if removal_fails:
-            raise Refusal("the manager can't be reached")
-
     monkeypatch.setattr("msr_cache.rollout.convergence.wait_for_task", interrupt)
-    monkeypatch.setattr(ours, "remove", remove)
     with pytest.raises(type(end)) as caught:
         before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
     assert caught.value is end
-    assert tried == ["services/created-1"]
+    assert ours.asked[-1][0] == "DELETE"
+    assert ours.names() == {"asia_cache"} | ({"asia_cache-trial"} if removal_fails else set())

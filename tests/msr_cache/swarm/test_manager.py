@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from msr_cache.swarm import manager as manager_module
+from msr_cache.refusal import Refusal
+from msr_cache.swarm import connection
+from msr_cache.swarm.connection import Answer
 from msr_cache.swarm.manager import Address, EngineError, Manager, address_from_json
 from tests.msr_cache.conftest import bundle_folder, from_bundle, message
 
@@ -28,68 +33,16 @@ def test_a_host_is_taken_as_it_is(host: str) -> None:
     assert str(address) == host
 
 
-def test_a_context_is_taken_by_its_name() -> None:
-    address = Address.from_config({"host": None, "context": "prod", "clientBundle": None})
-    assert address == Address(context="prod")
-    assert str(address) == "docker context prod"
-
-
 # What the engine hands to providers when no program runs, as on a refresh.
 
 
 def test_the_engines_json_gives_the_same_address() -> None:
-    assert address_from_json('{"context": "prod"}') == Address(context="prod")
     assert address_from_json('{"host": "tcp://m:1"}') == Address(host="tcp://m:1")
 
 
 @pytest.mark.parametrize("text", [None, "", "ssh://ops@manager-1", "{}", "[]", '{"hots": "tcp://m:1"}', '{"host'])
 def test_a_config_that_tells_no_address_is_one_line(text: str | None) -> None:
     assert message(lambda: address_from_json(text)).startswith("msr-cache:swarm: ")
-
-
-# Clients
-
-
-def test_a_bundles_manager_is_spoken_to_by_tls_with_the_bundles_key_and_ca(tmp_path: Path) -> None:
-    client = from_bundle(bundle_folder(tmp_path)).client()
-    assert client.base_url == "https://mke.example.com:443"
-    assert client.cert == (str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
-    assert client.verify == str(tmp_path / "ca.pem")
-
-
-@pytest.fixture
-def docker_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a ~/.docker with context prod, as docker's own client keeps it."""
-    home = tmp_path / ".docker"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    monkeypatch.chdir(tmp_path)
-    place = home / "contexts/meta" / hashlib.sha256(b"prod").hexdigest()
-    place.mkdir(parents=True)
-    endpoint = {"Host": "tcp://10.0.0.1:2375", "SkipTLSVerify": False}
-    meta = {"Name": "prod", "Metadata": {}, "Endpoints": {"docker": endpoint}}
-    (place / "meta.json").write_text(json.dumps(meta))
-    (home / "config.json").write_text("{}")
-    return home
-
-
-@pytest.mark.usefixtures("docker_home")
-def test_a_contexts_manager_is_the_one_that_docker_would_speak_to() -> None:
-    assert Address(context="prod").client().base_url == "http://10.0.0.1:2375"
-
-
-@pytest.mark.usefixtures("docker_home")
-def test_a_context_that_docker_does_not_know_is_one_line() -> None:
-    assert message(Address(context="test").client) == (
-        "msr-cache:swarm.context: found 'test', expected a context that `docker context ls` lists"
-    )
-
-
-def test_a_context_that_the_sdk_does_not_find_without_config_json_is_reported_with_the_way_out(
-    docker_home: Path,
-) -> None:
-    (docker_home / "config.json").unlink()
-    assert "write {} into ~/.docker/config.json" in message(Address(context="prod").client)
 
 
 # The manager's answers
@@ -219,6 +172,78 @@ def test_an_error_that_is_not_the_engines_is_reported_as_it_is(engine: Engine, b
     assert caught.value.message == said
 
 
+ODD = [b"<html>Sign in</html>", b"", b"5", b"true", b"null", b'"x"', b"\xff", b"[" * 100_000]
+
+
+@pytest.mark.parametrize("body", [*ODD, b"[]"])
+def test_an_odd_answer_in_an_objects_place_is_one_line(engine: Engine, body: bytes) -> None:
+    manager = engine.says(200, body)
+    acts = (lambda: manager.get("/nodes/n1"), lambda: manager.find("/nodes/n1"), lambda: manager.create("configs", {}))
+    for act in acts:
+        assert message(act).startswith("msr-cache:swarm.host: found an answer to /")
+
+
+@pytest.mark.parametrize("body", [*ODD, b"{}", b"[5]"])
+def test_an_odd_answer_in_a_lists_place_is_one_line(engine: Engine, body: bytes) -> None:
+    assert message(lambda: engine.says(200, body).get("/nodes")) == (
+        "msr-cache:swarm.host: found an answer to /nodes that is not the Docker Engine API's, "
+        f"expected a swarm manager at {engine.manager.address}"
+    )
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b"null", b"[" * 100_000, b"<html>" * 10_000])
+def test_an_odd_error_is_one_line_that_is_not_too_long(engine: Engine, body: bytes) -> None:
+    assert len(message(lambda: engine.says(500, body).get("/nodes"))) < 700
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["ID", "message", "x"]), inner),
+    max_leaves=6,
+)
+
+
+@given(st.integers(200, 599), st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_manager_answers_is_taken_or_refused_in_one_line(status: int, body: bytes) -> None:
+    manager = Manager(Address("unix:///nowhere"))
+    manager._connection = SimpleNamespace(ask=lambda *_: Answer(status, "Odd", body, 0))  # type: ignore[assignment]
+    with suppress(Refusal):
+        assert all(isinstance(item, dict) for item in manager.get("/nodes"))
+    with suppress(Refusal):
+        assert isinstance(manager.find("/nodes/n1"), dict | None)
+    with suppress(Refusal):
+        assert isinstance(manager.create("configs", {}), str)
+    with suppress(Refusal):
+        manager.remove("configs", "c1")
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(-3600, "3600 s behind"), (90, "90 s ahead of"), (30, ""), (0, "")])
+def test_a_clock_that_differs_from_the_managers_is_a_warning(ahead: float, told: str) -> None:
+    manager = Manager(Address("unix:///nowhere"))
+    answer = Answer(200, "OK", b"[]", ahead)
+    manager._connection = SimpleNamespace(ask=lambda *_: answer)  # type: ignore[assignment]
+    assert manager.get("/nodes") == []
+    warnings = list(manager.warnings())
+    assert len(warnings) == bool(told)
+    assert all(f"this machine's clock is {told} the manager's" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("tcp://10.0.0.1:2375", True),
+        ("tcp://manager-1:2375", True),
+        ("tcp://127.0.0.1:2375", False),
+        ("ssh://ops@manager-1", False),
+        ("unix:///var/run/docker.sock", False),
+    ],
+)
+def test_a_way_to_another_machine_without_tls_is_a_warning(host: str, *, told: bool) -> None:
+    warnings = list(Address(host).warnings())
+    assert len(warnings) == told
+    assert all(each.startswith(f"msr-cache:swarm.host: {host} has no TLS") for each in warnings)
+
+
 # The manager that does not answer
 
 
@@ -238,7 +263,7 @@ def test_a_port_where_nobody_listens_is_one_line() -> None:
 
 
 def test_a_manager_that_hangs_is_one_line_after_the_timeout(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager_module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(connection, "TIMEOUT", 0.2)
     engine.hangs.clear()
     assert_unreachable(engine.manager.address)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import ssl
 import subprocess
@@ -101,14 +100,14 @@ def test_whatever_a_manager_answers_is_for_those_to_judge_who_ask_more(manager: 
 
 def test_a_socket_that_is_not_there_is_reported(tmp_path: Path) -> None:
     host = f"unix://{tmp_path}/docker.sock"
-    assert refused(Address(host=host)) == no_answer(host, "[Errno 2] No such file or directory")
+    assert refused(Address(host=host)) == no_answer(host, "No such file or directory")
 
 
 def test_a_port_where_nobody_listens_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        assert refused(Address(host=host)) == no_answer(host, "[Errno 111] Connection refused")
+        assert refused(Address(host=host)) == no_answer(host, "Connection refused")
 
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:70000", "tcp://nobody.invalid:2375", f"unix:///{'a' * 200}"])
@@ -165,7 +164,7 @@ def mke(tmp_path: Path) -> Iterator[Manager]:
 
 
 def test_a_bundles_manager_is_asked_by_tls_with_the_bundles_key(mke: Manager, bundle: Path) -> None:
-    probe(Address(host=mke.host, cert_path=str(bundle)))
+    probe(Address(host=mke.host, cert_path=str(bundle), key="clientBundle"))
     assert len(mke.asked) == 1
 
 
@@ -188,45 +187,10 @@ def test_a_bundle_that_does_not_fit_is_reported_by_its_key_and_shows_none(
     mke: Manager, bundle: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(bundle)
-    told = refused(Address(host=mke.host, cert_path=str(bundle)))
+    told = refused(Address(host=mke.host, cert_path=str(bundle), key="clientBundle"))
     assert told.startswith(f"msr-cache:swarm.clientBundle: found {mke.host}, expected a manager that answers (")
     assert told.endswith(f"Check it with: cd {bundle} && . ./env.sh && docker node ls")
     assert mke.asked == []
-
-
-# Contexts
-
-
-@pytest.fixture
-def docker_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    place = tmp_path / ".docker/contexts/meta" / hashlib.sha256(b"prod").hexdigest()
-    place.mkdir(parents=True)
-    (place / "meta.json").write_text("{}")
-    (tmp_path / ".docker/config.json").write_text("{}")
-    return tmp_path / ".docker"
-
-
-@pytest.mark.usefixtures("docker_home")
-@pytest.mark.parametrize("context", ["prod", "default"])
-def test_a_context_that_docker_knows_is_taken(context: str) -> None:
-    probe(Address(context=context))
-
-
-def test_a_context_is_looked_for_where_docker_is_reported_to(
-    docker_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moved = docker_home.rename(docker_home.with_name("elsewhere"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(moved))
-    probe(Address(context="prod"))
-
-
-@pytest.mark.usefixtures("docker_home")
-def test_a_context_that_docker_does_not_know_is_reported() -> None:
-    assert refused(Address(context="test")) == (
-        "msr-cache:swarm.context: found 'test', expected a context that `docker context ls` lists"
-    )
 
 
 def test_the_probe_does_not_pay_for_the_docker_sdk() -> None:

@@ -1,0 +1,64 @@
+"""Finds the secrets in a stack's config that everybody who may read its file may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import yaml
+from pulumi.runtime.config import is_config_secret
+
+from msr_cache.config import errors, registry_schema
+from msr_cache.config.errors import Mistake
+from msr_cache.config.field_types import as_map, value_at
+
+
+def stack_file() -> dict[str, Any]:
+    """Return the config as the stack's file has it, where what is encrypted is a map with the key `secure`.
+
+    Empty if the file is elsewhere (`pulumi --config-file`), which the engine tells no program.
+    """
+    try:
+        text = Path(pulumi.get_root_directory(), f"Pulumi.{pulumi.get_stack()}.yaml").read_text("utf-8")
+        return as_map(as_map(yaml.safe_load(text)).get("config"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+
+
+def mistakes(raw: Mapping[str, Any], file: Mapping[str, Any], project: str) -> Iterator[Mistake]:
+    """Yield each secret in plain text.
+
+    If anything below a key such as `caches` is encrypted, the engine says no more than that of all that is below it.
+    So a secret is in plain text if nothing below its key is encrypted, or if it is in `file` as the program has it.
+    """
+    for path, value in _secrets(raw):
+        section, *keys = path
+        in_file = value_at(file.get(f"{project}:{section}"), *keys)
+        if not is_config_secret(f"{project}:{section}") or in_file == value:
+            command = f"pulumi config set --path --secret '{project}:{errors.dotted(path)}'"
+            text = f"found a secret in plain text, expected an encrypted one: {command}"
+            if keys[-1] == "key":
+                text = (
+                    "found a private key in plain text, expected the path of its file, or the key as a secret: "
+                    f"{command} < FILE"
+                )
+            yield Mistake(path, text)
+
+
+def _secrets(raw: Mapping[str, Any]) -> Iterator[tuple[errors.Path, object]]:
+    """Yield the path and value of each secret: what the schema of config.yml marks, passwords, and private keys."""
+    caches = as_map(raw.get("caches"))
+    for key in ("password", "token"):
+        if value := value_at(raw, "msr", key):
+            yield ("msr", key), value
+    keys: list[errors.Path] = [("localCa", "key"), *(("caches", name, "tls", "key") for name in caches)]
+    for path in keys:
+        if "PRIVATE KEY-----" in str(value := value_at(raw, *path)):
+            yield path, value
+    for name, cache in caches.items():
+        given = {"storage": value_at(cache, "storage")}, as_map(value_at(cache, "registryConfig"))
+        for above, config in zip(((), ("registryConfig",)), given, strict=True):
+            for path, value in registry_schema.secrets(config):
+                yield ("caches", name, *above, *path), value

@@ -1,0 +1,72 @@
+"""Three managers: the one that leads may die in the middle of an `up`, which goes on through another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from lab import images
+from lab.engine import Engine
+from lab.process import wait_until
+from lab.site import Site
+from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+
+SERVICE = f"{CACHE}_cache"
+
+
+def status(swarm: Swarm, manager: Engine) -> dict[str, Any]:
+    found: dict[str, Any] = swarm.inspect("node", manager.name).get("ManagerStatus") or {}
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give a site of three managers."""
+    started = Site.start(tmp_path_factory.mktemp("three-managers"))
+    swarm = Swarm(started)
+    for _ in range(2):
+        manager = started.add_worker()
+        swarm.docker("node", "promote", manager.name)
+        wait_until(
+            lambda new=manager: status(swarm, new).get("Reachability") == "reachable",  # type: ignore[misc]
+            f"{manager.name} becomes no manager",
+            seconds=60,
+        )
+    yield started
+    started.stop()
+
+
+def test_an_up_outlives_the_manager_that_leads_and_dies_during_the_rollout(stack: Stack, swarm: Swarm) -> None:
+    (leader,) = (each for each in stack.site.engines if status(swarm, each).get("Leader"))
+    through, serving = (each for each in stack.site.engines if each != leader)
+    wanted = {"nodes": [serving.name], "image": stack.site.image(images.SLOW_TAG)}
+    manager = {"host": through.docker_host}
+    stack.configure(wanted, swarm=manager)
+    stack.deploy()
+
+    def is_rolled_out() -> bool:
+        with closing(through.client()) as docker:
+            service = docker.services.get(SERVICE)
+        return bool(service.attrs.get("UpdateStatus", {}).get("State") == "updating")
+
+    def kill_leader() -> None:
+        wait_until(is_rolled_out, "the rollout does not begin", seconds=60)
+        leader.kill()
+
+    stack.configure(wanted | {"blobTtl": "36h"}, swarm=manager)
+    killer = threading.Thread(target=kill_leader)
+    killer.start()
+    try:
+        stack.deploy()
+    finally:
+        killer.join()
+        leader.start()
+    assert stack.pull_as(stack.outputs(), address=serving.address).blobs
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
