@@ -11,7 +11,7 @@ from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
-POINTS = ["label", "secret", "config", "service", "task"]
+POINTS = ["label", "secret", "service", "task"]
 
 
 def reached(swarm: Swarm, point: str) -> bool:
@@ -35,13 +35,13 @@ def test_a_killed_first_up_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, p
 @pytest.mark.parametrize("milliseconds", [500, 1500, 2500, 4000])
 def test_a_killed_update_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, milliseconds: int) -> None:
     deployed.configure({"blobTtl": "36h"})
-    config = swarm.names("config")
+    files = swarm.names("secret")
     started = time.monotonic()
     # Timed from the first sign of the change, so that a slow machine kills at the same points.
     first_sign: list[float] = []
 
     def now() -> bool:
-        if not first_sign and swarm.names("config") != config:
+        if not first_sign and swarm.names("secret") != files:
             first_sign.append(time.monotonic())
         return (bool(first_sign) and time.monotonic() - first_sign[0] > milliseconds / 1000) or (
             time.monotonic() - started > 60
@@ -53,19 +53,18 @@ def test_a_killed_update_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, 
     converged(deployed, swarm)
 
 
-@pytest.mark.parametrize("kind", ["service", "config", "secret"])
+@pytest.mark.parametrize("kind", ["service", "secret"])
 def test_a_killed_destroy_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, kind: str) -> None:
     full = swarm.names(kind)
     assert deployed.kill("destroy", lambda: swarm.names(kind) != full), "it ended before it was killed"
     deployed.unlock()
     deployed.must(deployed.destroy(refresh=True))
-    assert not [name for each in ("service", "config", "secret") for name in swarm.names(each)]
+    assert not [name for each in ("service", "secret") for name in swarm.names(each)]
     assert swarm.labels() == {}
 
 
 def converged(stack: Stack, swarm: Swarm) -> None:
     assert stack.pull().blobs
     assert swarm.names("service") == {f"{CACHE}_cache"}
-    assert len(swarm.names("config")) == 1
-    assert len(swarm.names("secret")) == 3
+    assert len(swarm.names("secret")) == 4
     stack.must(stack.preview(refresh=True, expect_no_changes=True))

@@ -19,8 +19,8 @@ SERVICE = f"{CACHE}_cache"
 
 def objects(swarm: Swarm) -> dict[str, Any]:
     """Return all that the swarm says of the cache, and its node's labels."""
-    found = {kind: [swarm.inspect(kind, name) for name in sorted(swarm.names(kind))] for kind in ("config", "secret")}
-    return found | {"service": swarm.inspect("service", SERVICE), "labels": swarm.labels()}
+    secrets = [swarm.inspect("secret", name) for name in sorted(swarm.names("secret"))]
+    return {"secrets": secrets, "service": swarm.inspect("service", SERVICE), "labels": swarm.labels()}
 
 
 def state_id(swarm: Swarm) -> str:
@@ -49,17 +49,16 @@ def test_the_setting_of_its_id_recovers_the_caches_of_a_lost_state(stack: Stack,
     lost.deploy()
     shutil.rmtree(lost.folder / "state")
     id_ = state_id(swarm)
-    former = swarm.names("config") | swarm.names("secret")
+    former = swarm.names("secret")
     assert not stack.up().ok
     stack.configure(stateId=id_)
     preview = stack.must(stack.preview())
     assert f"service {SERVICE} exists, but the state does not know it" in preview.text
-    assert {each["Spec"]["Name"] for each in objects(swarm)["config"]} <= former
+    assert {each["Spec"]["Name"] for each in objects(swarm)["secrets"]} <= former
     stack.deploy()
     assert state_id(swarm) == id_
     assert stack.pull().blobs
-    assert len(swarm.names("config")) == 1
-    assert len(swarm.names("secret")) == 3
+    assert len(swarm.names("secret")) == 4
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
     stack.configure()
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
@@ -74,7 +73,7 @@ def test_a_stack_that_an_earlier_version_deployed_gets_an_id_and_restarts_no_tas
     assert swarm.task_ids(SERVICE) == tasks
     found = objects(swarm)
     id_ = state_id(swarm)
-    assert {each["Spec"]["Labels"]["msr-cache.state"] for each in found["config"] + found["secret"]} == {id_}
+    assert {each["Spec"]["Labels"]["msr-cache.state"] for each in found["secrets"]} == {id_}
     assert found["labels"]["msr-cache.state.dtr.cache"] == id_
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
