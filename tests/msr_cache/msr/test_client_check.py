@@ -202,6 +202,18 @@ def test_a_blob_that_comes_as_its_digest_says_passes(certificate: Issued, tmp_pa
         client_check.fetch(target(certificate, port), BLOB, BLOB.path)
 
 
+def test_a_blob_is_waited_for_to_a_limit_of_bytes_and_of_seconds(
+    certificate: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"BLOB_LIMIT": (3, "sent more than 3 bytes"), "BLOB_TIMEOUT": (1e-6, "in time")}
+    with serving(certificate, {BLOB.path: (200, {}, CONTENT)}, tmp_path) as (port, _):
+        seen = target(certificate, port)
+        for name, (value, words) in limits.items():
+            monkeypatch.setattr(client_check, name, value)
+            with pytest.raises(Refusal, match=words):
+                client_check.fetch(seen, BLOB, BLOB.path)
+
+
 SECRET = "hunter2"
 ME = Credentials("admin", SECRET)
 

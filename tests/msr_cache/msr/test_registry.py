@@ -101,6 +101,13 @@ def test_a_redirect_to_no_url_is_one_line() -> None:
     assert message(lambda: registry.location(BLOB)).startswith("MSR's answer is not a redirect to a URL")
 
 
+def test_a_blob_that_msr_serves_itself_is_not_read_to_its_end() -> None:
+    def answer(_: str) -> https.Answer:
+        raise https.TooLarge("sent more than 4194304 bytes")
+
+    assert MsrRegistry(Answering(answer)).location(BLOB) == f"{URL}{BLOB.path}"
+
+
 KEYS = st.sampled_from(
     ["repositories", "tags", "layers", "size", "digest", "token", "errors", "message", "id", "name", "host", "x"]
 )
