@@ -44,7 +44,12 @@ class _Tls(Timed, ssl.SSLSocket):
 
 
 class _Ssh(Timed):
-    process: subprocess.Popen[bytes]  # ends when the socket is closed
+    process: subprocess.Popen[bytes]
+
+    def close(self) -> None:
+        """End ssh too, which does not notice while it still connects."""
+        self.process.terminate()
+        super().close()
 
 
 def connect(host: str, cert_path: str | None) -> Timed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -224,13 +226,24 @@ def test_a_manager_is_reached_by_ssh_with_one_connection_for_all_requests(
     assert ssh.read_text() == f"{[*arguments, 'docker system dial-stdio']!r}\n"
 
 
-def test_an_ssh_that_hangs_or_ends_is_an_error(ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ssh_that_hangs_or_ends_is_an_error_and_does_not_outlive_the_connection(
+    ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
     for script, error in (("exec sleep 60", TimeoutError), ("exit 255", ConnectionError)):
         (ssh.parent / "ssh").write_text(f"#!/bin/sh\n{script}\n")
         manager = Connection("ssh://ops@manager-1", None)
         with pytest.raises(error):
             manager.ask("GET", "/")
+    assert len([process.wait(5) for process in started]) == 2
 
 
 @pytest.mark.parametrize("host", ["ssh://a@b@c", "ssh://ops:hunter2@manager-1", "ssh://[::1", "ssh://"])
