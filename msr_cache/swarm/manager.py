@@ -203,6 +203,6 @@ def address_from_json(text: str | None) -> Address:
     except ValueError:
         swarm = None
     if not isinstance(swarm, dict) or not swarm.keys() & {"host", "context", "clientBundle"}:
-        found = repr(text) if text else "nothing"
+        found = "something else" if text else "nothing"  # not what, which may hold a password
         raise Refusal(f"msr-cache:swarm: found {found}, expected a map with one of host, context and clientBundle")
     return Address.from_config(swarm)

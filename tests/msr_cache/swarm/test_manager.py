@@ -40,9 +40,11 @@ def test_the_engines_json_gives_the_same_address() -> None:
     assert address_from_json('{"host": "tcp://m:1"}') == Address(host="tcp://m:1")
 
 
-@pytest.mark.parametrize("text", [None, "", "ssh://ops@manager-1", "{}", "[]", '{"hots": "tcp://m:1"}', '{"host'])
-def test_a_config_that_tells_no_address_is_one_line(text: str | None) -> None:
-    assert message(lambda: address_from_json(text)).startswith("msr-cache:swarm: ")
+@pytest.mark.parametrize("text", [None, "", "tcp://ops:hunter2@m:1", "{}", "[]", '{"hots": "hunter2"}', '{"host'])
+def test_a_config_that_tells_no_address_is_one_line_without_it(text: str | None) -> None:
+    line = message(lambda: address_from_json(text))
+    assert line.startswith("msr-cache:swarm: found ")
+    assert "hunter2" not in line
 
 
 # The manager's answers

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from msr_cache.x509 import chain as chain_module
 from msr_cache.x509.chain import Given, server_mistakes
 from tests.certificates import HOST, Made, by_openssl, make, rsa_key
 
@@ -181,6 +182,14 @@ STRICTER: dict[str, tuple[Given, str, str]] = {
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_what_dockers_client_accepts_is_accepted(case: str) -> None:
     assert server_mistakes(ACCEPTED[case], SANS) == []
+
+
+def test_a_chain_without_end_is_refused_as_by_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compared with 110 CAs, which take long to verify."""
+    monkeypatch.setattr(chain_module, "_DEEPEST", 3)
+    assert server_mistakes(deep(*[None] * 3), SANS) == []
+    ((_, problem),) = server_mistakes(deep(*[None] * 5), SANS)
+    assert "exceeds max depth" in problem
 
 
 @pytest.mark.parametrize("case", [*REFUSED, *STRICTER])
