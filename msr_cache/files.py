@@ -1,7 +1,5 @@
 """The files that a cache's tasks mount, each a swarm secret: config.yml, too, holds http.secret and storage keys."""
 
-from typing import Any
-
 import pulumi
 
 from msr_cache.certificate import Certificate
@@ -32,7 +30,9 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement) -> Fil
     }
 
     def secret(file: str, data: pulumi.Input[str]) -> SwarmSecret:
-        props: dict[str, Any] = {"prefix": f"{name}_{file}", "data": data, "labels": scope.owner.labels(file)}
+        # The operator's own passwords may be guessed; keys can't, and certificates are no secret.
+        salt = http_secret.value if file == "config.yml" else None
+        props = {"prefix": f"{name}_{file}", "data": data, "salt": salt, "labels": scope.owner.labels(file)}
         return SwarmSecret(f"{name}-{file}-file", props, opts)
 
     return {path: secret(path.removeprefix("/"), data) for path, data in contents.items()}

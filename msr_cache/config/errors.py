@@ -65,8 +65,9 @@ def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
 
 
 def _mistake(details: ErrorDetails, model: type[BaseModel]) -> Mistake:
-    path = tuple(part for part in details["loc"] if part != "[key]")
-    kind, context = details["type"], details.get("ctx", {})
+    path, kind, context = details["loc"], details["type"], details.get("ctx", {})
+    if path[-1] == "[key]" and kind != "extra_forbidden":
+        path = path[:-1]  # pydantic's own mark of a key that is wrong itself
     if kind == "extra_forbidden":
         return Mistake(path, unknown_key(path[-1], _known_keys(model, path[:-1])))
     if kind == "value_error":

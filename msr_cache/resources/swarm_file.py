@@ -73,7 +73,8 @@ class SwarmFileProvider(SwarmProvider):
             raise Refusal(
                 f"msr-cache:caches.{cache}: found {len(data)} bytes in {part}, expected 1 to {limit}, the swarm's limit"
             )
-        named = {**news, "name": f"{news['prefix']}-{hashlib.sha256(data).hexdigest()[:DIGITS]}"}
+        digest = hashlib.sha256((news.get("salt") or "").encode() + data).hexdigest()
+        named = {**news, "name": f"{news['prefix']}-{digest[:DIGITS]}"}
         if not unchanged(olds, named, "name") and (found := self.manager.find(f"/{self.kind}/{named['name']}")):
             self._refuse_other_owner(found, named, EXISTS)
         return CheckResult(named, [])
@@ -132,7 +133,10 @@ class SecretProvider(SwarmFileProvider):
 
 
 class SwarmSecret(Tracked, module="msr", name="SwarmSecret"):
-    """Swarm secret `prefix`-<hash> that holds `data` (text) under `labels`."""
+    """Swarm secret `prefix`-<hash> that holds `data` (text) under `labels`.
+
+    Names can be read by others: a random `salt` in the hash keeps them from trying guesses at the content.
+    """
 
     name: pulumi.Output[str]
 

@@ -174,6 +174,12 @@ def test_config_yml_is_a_secret_too_with_the_real_http_secret() -> None:
     assert config["http"]["host"] == "https://cache.asia.example.com"
 
 
+def test_the_name_of_config_yml_is_salted_with_what_nobody_can_guess() -> None:
+    salts = {each.name: each.inputs["salt"] for each in declared().of("SwarmSecret") if each.inputs.get("salt")}
+    assert plain(salts) == {"asia-config.yml-file": SECRETS["http.secret"]}
+    assert visible(salts) == {"asia-config.yml-file": "[secret]"}
+
+
 @pytest.mark.usefixtures("secret_config")
 def test_an_http_secret_of_the_operators_own_takes_the_random_ones_place() -> None:
     changes = {".registryConfig": {"http": {"secret": "hunter2"}}}

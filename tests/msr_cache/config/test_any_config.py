@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from msr_cache.cache import component_inputs
@@ -167,5 +167,6 @@ def test_any_change_gives_settings_or_lines_and_shows_no_secret(config: dict[str
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=4))
+@example({"[key]": None})
 def test_any_config_at_all_gives_lines(config: dict[str, Any]) -> None:
     assert all(line.startswith(f"{PROJECT}:") for line in shown(config))

@@ -48,6 +48,11 @@ def test_a_misspelt_key_is_named_with_the_nearest_one_at_any_depth(path: str, wr
     assert line == f"msr-cache:{path}.sise: unknown key; did you mean size? (known keys: key, renewDays, size)"
 
 
+@pytest.mark.parametrize("raw", [{"[key]": 1}, {"leaf": {"[key]": 1}}, {"named": {"[key]": {"[key]": 1}}}])
+def test_a_key_may_be_spelt_as_pydantic_marks_one(raw: dict[str, Any]) -> None:
+    assert "[key]: unknown key" in lines(raw)[-1]
+
+
 def test_a_key_forges_no_line() -> None:
     (line,) = lines({"a\nmsr-cache:b\x1b[2K": 1})
     assert line.startswith("msr-cache:a\\nmsr-cache:b\\x1b[2K: unknown key")

@@ -78,6 +78,12 @@ def test_the_name_ends_in_a_hash_of_the_content(of: type[SwarmFileProvider]) -> 
     assert checked(without_objects(of()), "hello\n")["name"] == "asia_unit-5891b5b522"
 
 
+def test_the_name_tells_nobody_who_guesses_the_content_that_the_guess_is_right() -> None:
+    provider = without_objects(SecretProvider())
+    names = {provider.check({}, {**inputs("hunter2"), "salt": salt}).inputs["name"] for salt in (None, "a", "b")}
+    assert len(names) == 3
+
+
 @pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
 def test_the_name_of_what_is_not_known_yet_is_unknown_and_no_hash_of_nothing(unknown: object) -> None:
     assert ConfigProvider().check({}, {**inputs(""), "data": unknown}).inputs["name"] == rpc.UNKNOWN
