@@ -40,8 +40,8 @@ def pull(  # noqa: PLR0913 - what `docker pull` knows of as well
 ) -> PullResult:
     """Pull `repository:reference`, or `@reference` when it is a digest, from the registry at `url`.
 
-    Trusts only `ca_pem`. `address` is where the host of `url` is reached when its name does not resolve here. `user` is
-    a name and a password or token.
+    Trusts only `ca_pem`. `address` is where the host of `url` is reached if its name does not resolve here: of several,
+    with spaces in between, the first that answers. `user` is a name and a password or token.
     """
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -70,7 +70,7 @@ def pull(  # noqa: PLR0913 - what `docker pull` knows of as well
 
 def _command(folder: Path, url: SplitResult, image: str, address: str | None) -> list[str | Path]:
     """Return the command that copies `image` into `folder`, with the files there that `pull` writes."""
-    (folder / "hosts").write_text(f"{address} {url.hostname}\n" if address else "")
+    (folder / "hosts").write_text("".join(f"{each} {url.hostname}\n" for each in (address or "").split()))
     return [
         *(("unshare", "--mount", "sh", "-c", _WITH_HOSTS, folder / "hosts") if address else ()),
         *("skopeo", "copy", "--quiet", "--authfile", folder / "auth.json", "--src-cert-dir", folder / "certs"),

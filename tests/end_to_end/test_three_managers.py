@@ -32,13 +32,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     started = Site.start(tmp_path_factory.mktemp("three-managers"))
     swarm = Swarm(started)
     for _ in range(2):
-        manager = started.add_worker()
-        swarm.docker("node", "promote", manager.name)
-        wait_until(
-            lambda new=manager: status(swarm, new).get("Reachability") == "reachable",  # type: ignore[misc]
-            f"{manager.name} becomes no manager",
-            seconds=60,
-        )
+        swarm.docker("node", "promote", started.add_worker().name)
+    wait_until(
+        lambda: all(status(swarm, each).get("Reachability") == "reachable" for each in started.engines),
+        "a promoted node becomes no manager",
+        seconds=60,
+    )
     yield started
     started.stop()
 
