@@ -6,7 +6,11 @@ import asyncio
 import contextvars
 import hashlib
 import json
+import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum
@@ -203,6 +207,31 @@ def with_manager(provider: P, manager: Manager) -> P:
 def refusal(provider: SwarmProvider, news: Mapping[str, Any], olds: Mapping[str, Any] | None = None) -> str:
     """Return the one line that a check refuses with, as the engine prints it."""
     return message(lambda: provider.check({**(olds or {})}, {**news}))
+
+
+@contextmanager
+def listening(handle: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Give host and port of a server that handles each connection so."""
+
+    def serve_one(plain: socket.socket) -> None:
+        try:
+            with tls.wrap_socket(plain, server_side=True) if tls else plain as connection:
+                handle(connection)
+        except OSError:  # the client has hung up
+            pass
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve_one, args=(plain,), daemon=True).start()
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 NOWHERE = "unix:///nowhere/docker.sock"

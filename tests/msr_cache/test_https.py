@@ -6,11 +6,11 @@ import io
 import json
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import cast
 
 import certifi
 import pytest
@@ -21,7 +21,7 @@ from msr_cache.commands import ca, verify
 from msr_cache.https import Client, DeadlinePassed, TooLarge, Unanswered, Untrusted
 from msr_cache.refusal import Refusal
 from tests.certificates import Made, make
-from tests.msr_cache.conftest import message
+from tests.msr_cache.conftest import listening, message
 
 SERVED = issue("Site CA", address="127.0.0.1", dns_name="localhost")
 OTHER = issue("Other CA", address="127.0.0.1", dns_name="localhost")
@@ -50,26 +50,12 @@ def serving(folder: Path, handle: Handler, tls: Issued = SERVED) -> Iterator[tup
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
     asked: list[bytes] = []
 
-    def serve_one(plain: socket.socket) -> None:
-        try:
-            with context.wrap_socket(plain, server_side=True) as connection:
-                asked.append(connection.recv(4096))
-                handle(connection)
-        except OSError:  # the client has hung up
-            pass
+    def serve(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+        handle(cast("ssl.SSLSocket", connection))
 
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve_one, args=(plain,), daemon=True).start()
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}", asked
-        listener.shutdown(socket.SHUT_RDWR)
+    with listening(serve, context) as host:
+        yield f"https://{host}", asked
 
 
 def test_an_answer_is_returned_with_its_status_and_headers_in_any_case(tmp_path: Path) -> None:

@@ -16,7 +16,21 @@ from msr_cache.config import registry_config
 from msr_cache.config.errors import shown
 from msr_cache.config.settings import LONGEST_CACHE_NAME, GivenCa, read, validate
 from msr_cache.refusal import Refusal
-from tests.msr_cache.conftest import ABSENT, PROJECT, THREE_FACTS, as_engine_gives, load, settings_with, with_changes
+from msr_cache.resources.swarm_file import DIGITS
+from msr_cache.rollout import trial
+from tests.msr_cache.conftest import (
+    ABSENT,
+    PROJECT,
+    THREE_FACTS,
+    as_engine_gives,
+    declared,
+    listing,
+    load,
+    node,
+    plain,
+    settings_with,
+    with_changes,
+)
 from tests.seed import STACK_YAML
 
 CACHE_KEYS = (
@@ -289,8 +303,8 @@ def test_one_port_of_one_node_for_two_caches_is_refused() -> None:
 @pytest.mark.parametrize("modes", [("ingress", "ingress"), ("ingress", "host"), ("host", "ingress")])
 def test_an_ingress_port_is_taken_on_every_node_so_other_nodes_do_not_help(modes: tuple[str, str]) -> None:
     config = two()
-    for cache, mode, node in zip(config["caches"].values(), modes, ("worker-7", "worker-8"), strict=True):
-        cache |= {"publishMode": mode, "nodes": [node]}
+    for cache, mode, name in zip(config["caches"].values(), modes, ("worker-7", "worker-8"), strict=True):
+        cache |= {"publishMode": mode, "nodes": [name]}
     (line,) = mistakes(config)
     assert "found 443, which cache" in line
     assert line.endswith("expected another, or publishMode host for both, on different nodes")
@@ -568,10 +582,15 @@ def test_an_image_that_is_used_as_written_is_a_warning_that_says_what_to_see_to(
 def test_the_longest_cache_name_still_gives_names_that_the_swarm_takes() -> None:
     """swarmkit: 63 characters for a service's name, 64 for a secret's."""
     name = "a" * LONGEST_CACHE_NAME
-    config = {**THREE_FACTS, "caches": {name: THREE_FACTS["caches"]["asia"]}}
-    assert load(as_engine_gives(config)).caches
-    assert len(f"{name}_cache-trial") <= 63
-    assert len(f"{name}_cache.cert.pem-0123456789") <= 64
+    program = declared({"caches": {name: THREE_FACTS["caches"]["asia"]}})
+    service, files = plain(program.one("Service").inputs)["name"], program.of("SwarmSecret")
+    template = {"ContainerSpec": {"Image": "cache:1"}}
+    swarm = listing(node("worker-8", id_="0123456789abcdefghijklmno"))
+    known = swarm.add("services", {"Name": service, "Labels": {}, "EndpointSpec": {}, "TaskTemplate": template})
+    trial.on_node(swarm.manager, known, swarm.manager.get("/nodes")[0])
+    (tried,) = swarm.created
+    assert len(tried["Name"]) <= 63
+    assert max(len(f"{plain(file.inputs)['prefix']}-") + DIGITS for file in files) <= 64
 
 
 def test_the_key_in_these_tests_is_one_to_openssl() -> None:

@@ -16,6 +16,7 @@ from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCaProvider
 from msr_cache.x509 import pem
 from tests.certificates import Made, make
+from tests.msr_cache.test_https import HEAD, answering, serving
 
 CA = make("MSR CA", ca=True)
 REISSUED = CA.again(ca=True)
@@ -50,11 +51,8 @@ class Msr:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.socket = self._context.wrap_socket(self.server.socket, server_side=True)
         self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.url = f"https://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.server.server_address[1]}"
 
     def serve_as(self, made: Made) -> None:
         for file, text in zip(self._files, (made.pem, made.key), strict=True):
@@ -210,6 +208,15 @@ def test_a_server_that_speaks_no_tls_is_reported() -> None:
         with pytest.raises(Refusal, match=rf"^msr-cache:msr\.url: MSR at {url} can't be reached from here \("):
             MsrCaProvider().check({}, {"url": url})
         server.shutdown()
+
+
+def test_a_redirect_at_ca_is_not_followed_and_what_it_leads_to_is_not_shown(msr: Msr, tmp_path: Path) -> None:
+    with serving(tmp_path / "inside", answering(HEAD + b"\r\nan internal server's secret")) as (inside, asked):
+        for target in (inside.encode(), b"http://127.0.0.1:1"):
+            moved = b"HTTP/1.1 302 Found\r\nLocation: " + target + b"/ca\r\nContent-Length: 0\r\n\r\n"
+            with serving(tmp_path / "msr", answering(moved)) as (msr.url, _):
+                assert check(msr)[1].startswith(f"msr-cache:msr.url: {msr.url}/ca answered 302, expected 200. Check")
+    assert asked == []
 
 
 def test_a_certificate_of_the_right_ca_for_another_host_is_refused(msr: Msr) -> None:

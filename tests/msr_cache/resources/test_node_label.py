@@ -453,6 +453,11 @@ def test_a_move_off_a_paused_node_is_refused_since_the_swarm_would_move_nothing_
             "b",
             id="it serves on a paused node too",
         ),
+        pytest.param(
+            listing(node("a", "ready", "pause", **MINE), node("b", **MINE), running_on=("b",), key=KEY),
+            "b",
+            id="it does not serve on the paused node that leaves",
+        ),
     ],
 )
 def test_a_move_that_switches_nothing_off_passes_without_a_word(swarm: Engine, names: str) -> None:

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from msr_cache.swarm import connection as module
 from msr_cache.swarm.connection import Connection
 from tests.certificates import make
+from tests.msr_cache.conftest import listening
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 OK = HEAD + b"Content-Length: 2\r\n\r\n{}"
@@ -30,26 +30,8 @@ Handler = Callable[[socket.socket], None]
 @contextmanager
 def serving(handle: Handler, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Give the address of a manager that handles each connection so."""
-
-    def serve_one(plain: socket.socket) -> None:
-        try:
-            with tls.wrap_socket(plain, server_side=True) if tls else plain as connection:
-                handle(connection)
-        except OSError:  # the client has hung up
-            pass
-
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve_one, args=(plain,), daemon=True).start()
-
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+    with listening(handle, tls) as host:
+        yield f"tcp://{host}"
 
 
 def answering(answer: bytes, *, times: int = 1) -> Handler:
