@@ -68,6 +68,7 @@ ACCEPTED: dict[str, tuple[Given, tuple[str, ...]]] = {
     "no extended usage at all": (server(uses=()), HOSTS),
     "any extended usage": (server(uses=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), HOSTS),
     "renewed beside the expired one": (given(LEAF, again(SUB, days=(-60, -1)), SUB), HOSTS),
+    "a root that ends within the window": (given(LEAF, SUB, root=ROOT.again(ca=True, days=(-9, 9))), HOSTS),
     "one day outside of the window": (server(days=(-300, 31)), HOSTS),
     "in the order of the old openssl format": (
         replace(RIGHT, key=LEAF.key_as(NoEncryption(), PrivateFormat.TraditionalOpenSSL)),
@@ -261,6 +262,14 @@ def test_a_root_that_this_machine_trusts_need_not_be_given(tmp_path: Path, monke
     certificate = given(LEAF, SUB, root=None)
     assert server_mistakes(certificate, HOSTS) == []
     assert chain_of(certificate).root == ROOT.certificate
+
+
+def test_a_given_root_is_the_only_one_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store.pem"
+    store.write_text(ROOT.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    ((_, problem),) = server_mistakes(given(LEAF, SUB, root=OTHER), HOSTS)
+    assert problem.startswith("found CN=Sub, which is signed by CN=Root, which is missing")
 
 
 @pytest.mark.parametrize("key", [ROOT, SUB])

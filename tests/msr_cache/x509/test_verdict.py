@@ -54,6 +54,7 @@ def deep(*lengths: int | None) -> Given:
 
 POLICY = x509.PolicyInformation(x509.ObjectIdentifier("1.3.6.1.4.1.99999.2"), None)
 LISTS = x509.DistributionPoint([x509.UniformResourceIdentifier("http://ca/crl")], None, None, None)
+ISSUER = x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, x509.DNSName("ca"))
 POLICIES = ((x509.CertificatePolicies([POLICY]), True), (x509.CRLDistributionPoints([LISTS]), True))
 SMALL_ROOT = make("Small", ca=True, private=rsa_key(1024))
 ED25519_ROOT = make("Ed25519", ca=True, private=Ed25519PrivateKey.generate())
@@ -149,6 +150,11 @@ REFUSED: dict[str, tuple[Given, str, str]] = {
     ),
     "a critical key identifier of the leaf": (
         under(leaf={"more": ((x509.AuthorityKeyIdentifier(b"1", None, None), True),)}),
+        "certificate",
+        "criticality",
+    ),
+    "a critical place of the issuer's certificate": (
+        under(leaf={"more": ((x509.AuthorityInformationAccess([ISSUER]), True),)}),
         "certificate",
         "criticality",
     ),
