@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from lab.authority import issue
 from msr_cache.x509 import pem
+from tests.certificates import make, rsa_key
 
 TLS = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
 SERVER = x509.load_pem_x509_certificate(TLS.certificate.encode()).subject.rfc4514_string()
@@ -130,6 +131,12 @@ def test_each_of_several_certificates_must_be_a_ca() -> None:
     problem = pem.ca_problem(TLS.ca + TLS.certificate)
     assert problem
     assert problem.startswith(f"found the certificate of {SERVER}, which is no CA")
+
+
+def test_a_ca_whose_key_is_too_small_is_told_with_what_is_allowed() -> None:
+    problem = pem.ca_problem(make("Small", ca=True, private=rsa_key(1024)).pem)
+    assert problem
+    assert problem.startswith("found CN=Small, whose key some clients refuse (RSA of 1024 bits), expected RSA of 2048")
 
 
 def test_a_private_key_is_refused_and_not_shown() -> None:
