@@ -67,7 +67,8 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     wait = pulumi.ResourceHook(f"{name}-wait", _wait(scope))
     move = pulumi.ResourceHook(f"{name}-move", _move(scope))
     hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), move, wait]
-    opts = scope.after(*placement.all, hooks=hooks)
+    # By default, `--replace` deletes the old one last, which would leave the service stopped.
+    opts = scope.after(*placement.all, hooks=hooks, delete_before_replace=True)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
 
 

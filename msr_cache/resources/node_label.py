@@ -296,6 +296,10 @@ class NodeLabelProvider(SwarmProvider):
         """Put the label back, and wait until the cache, if it stays, runs on its remaining nodes."""
         node_id = props["nodeId"]
         service = _service(self.manager, props)
+        if service and [node["ID"] for node in _with_label(self.manager.get("/nodes"), props)] == [node_id]:
+            # A cache that is to go has lost its service before. So this is `pulumi up --replace`, which has just set
+            # the same label anew; or a killed run made the service, which the next `up` takes up.
+            return
         if node_id in (serving := _nodes_of(self.manager, service)):
             self._refuse_outage(serving, props)
         try:
@@ -303,10 +307,7 @@ class NodeLabelProvider(SwarmProvider):
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
-        found = self.manager.get("/nodes") if service else []
-        labelled = {node["ID"] for node in _with_label(found, props)}
-        # Without other nodes the cache itself is being deleted, or a run that was killed made its service.
-        if service and labelled and node_id not in labelled:
+        if service and node_id not in {node["ID"] for node in _with_label(self.manager.get("/nodes"), props)}:
             convergence.wait_off(self.manager, service["ID"], node_id)
 
     def _refuse_outage(self, serving: set[str], props: Props) -> None:

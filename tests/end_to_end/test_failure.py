@@ -194,3 +194,11 @@ def test_a_replacement_of_the_service_is_refused_while_it_serves(deployed: Stack
         must_fail(run, "error: the cache's service can't be replaced, because the cache would be off meanwhile")
     assert (swarm.inspect("service", f"{CACHE}_cache"), swarm.task_ids(f"{CACHE}_cache")) == before
     assert not deployed.deploy().operations
+
+
+@pytest.mark.parametrize("kind", ["NodeLabel", "Rollout"])
+def test_a_replacement_by_the_same_leaves_the_cache_serving(deployed: Stack, kind: str) -> None:
+    (urn,) = (each["urn"] for each in deployed.resources() if each["type"].endswith(f":{kind}"))
+    deployed.must(deployed.up("--replace", urn))
+    assert deployed.pull().blobs
+    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))

@@ -355,10 +355,6 @@ def test_a_label_is_gone_when_the_cache_runs_without_its_node() -> None:
             ),
             id="the label was there before us",
         ),
-        pytest.param(
-            listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY),
-            id="its last node: a killed run made the service, and no state knows of it",
-        ),
     ],
 )
 def test_a_cache_that_need_not_move_is_not_waited_for(swarm: Engine) -> None:
@@ -367,9 +363,15 @@ def test_a_cache_that_need_not_move_is_not_waited_for(swarm: Engine) -> None:
     assert set(labels_of(swarm)) <= {KEY}
 
 
+def test_the_last_label_of_a_cache_that_stays_is_left_because_a_replacement_has_just_set_it_anew() -> None:
+    swarm = listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY)
+    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    assert labels_of(swarm) == MINE
+
+
 def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_nothing_off_it() -> None:
     """swarmkit, constraint enforcer: tasks of a paused node are left."""
-    swarm = listing(node("a", "ready", "pause", **MINE), running_on=("a",), key=KEY)
+    swarm = listing(node("a", "ready", "pause", **MINE), node("b", **MINE), running_on=("a",), key=KEY)
     with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
         with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
     assert labels_of(swarm) == MINE
