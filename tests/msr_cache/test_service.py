@@ -12,13 +12,13 @@ import pulumi
 import pytest
 import yaml
 
-from msr_cache import service
+from msr_cache import placement, service
 from msr_cache.files import Files
 from msr_cache.refusal import Refusal
 from msr_cache.resources.image import Image
 from msr_cache.service import service_args
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import declared, plain, settings_with, task
+from tests.msr_cache.conftest import declared, listing, node, plain, settings_with, task
 from tests.msr_cache.engine import Engine
 from tests.seed import STACK_YAML
 
@@ -184,8 +184,11 @@ MINE = plain(declared().one("Service").inputs)
 
 def hook(monkeypatch: pytest.MonkeyPatch, name: str, swarm: Engine, changes: dict[str, Any] | None = None) -> None:
     """Run a hook of cache asia's as the engine does."""
-    monkeypatch.setattr(service, "Manager", lambda _: swarm.manager)
-    found = declared(changes).hooks[f"asia-{name}"]
+    for module in (service, placement):
+        monkeypatch.setattr(module, "Manager", lambda _: swarm.manager)
+    monkeypatch.setattr(pulumi, "get_project", lambda: OWNER.project)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: OWNER.stack)
+    found = declared(changes, swarm).hooks[f"asia-{name}"]
     assert isinstance(found, pulumi.ResourceHook)
     inputs = {**MINE, "service": "service-1"}
     args = pulumi.ResourceHookArgs("urn", "service-1", "asia", "type", inputs, MINE, None, MINE)
@@ -233,3 +236,14 @@ def test_the_rollouts_hook_waits_until_the_service_runs(monkeypatch: pytest.Monk
 def test_an_update_of_anothers_service_is_refused_by_its_hook(monkeypatch: pytest.MonkeyPatch, swarm: Engine) -> None:
     with pytest.raises(Refusal, match="service asia_cache now belongs to"):
         hook(monkeypatch, "trial", swarm)
+
+
+def test_the_rollouts_hook_tries_the_node_that_stays_before_the_last_one_that_serves_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = {f"{name}.dtr.cache": value for name, value in OWNER.labels("x").items() if name.startswith("msr-cache.")}
+    nodes = (node(name, **labels, **{"dtr.cache": "true"}) for name in ("worker-7", "worker-8"))
+    swarm = listing(*nodes, running_on=("worker-7",))
+    hook(monkeypatch, "move", swarm, {".nodes": ["worker-8"]})
+    assert [spec["Name"] for spec in swarm.created] == ["asia_cache-trial-id-of-worker"]
+    assert swarm.created[0]["TaskTemplate"]["Placement"]["Constraints"] == ["node.id == id-of-worker-8"]
