@@ -12,13 +12,13 @@ import pulumi
 import pytest
 import yaml
 
-from msr_cache import service
+from msr_cache import placement, service
 from msr_cache.files import Files
 from msr_cache.refusal import Refusal
 from msr_cache.resources.image import Image
 from msr_cache.service import service_args
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import declared, plain, settings_with, task
+from tests.msr_cache.conftest import declared, listing, node, plain, settings_with, task
 from tests.msr_cache.engine import Engine
 from tests.seed import STACK_YAML
 
@@ -36,12 +36,8 @@ def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     return service_args(settings_with(changes), "asia", OWNER, cast("Image", image), cast("Files", files))
 
 
-def test_the_service_is_named_and_labelled_as_docker_stack_deploy_would() -> None:
+def test_name_entrypoint_replicas_and_constraint_are_as_docker_stack_deploy_has_the_seeds() -> None:
     assert args()["name"] == "asia_cache"
-    assert {"label": "com.docker.stack.namespace", "value": "asia"} in args()["labels"]
-
-
-def test_entrypoint_replicas_and_constraint_are_the_seeds() -> None:
     task = args()["task_spec"]
     deploy = SEED["deploy"]
     # An entrypoint of a compose file is the Engine API's Command (docker/cli, convert/service.go).
@@ -168,11 +164,10 @@ def test_a_task_has_time_to_finish_and_tasks_are_replaced_one_by_one() -> None:
 
 def test_what_the_daemon_would_fill_in_is_stated() -> None:
     """Unset, each of these comes back with a default and is proposed as a change at every preview."""
-    found = args()
-    task = found["task_spec"]
-    assert {"env", "sysctl", "isolation"} <= task["container_spec"].keys()
-    assert {"force_update", "runtime", "resources"} <= task.keys()
-    assert {"update_config", "rollback_config"} <= found.keys()
+    task = args()["task_spec"]
+    container = task["container_spec"]
+    assert (container["env"], container["sysctl"], container["isolation"]) == ({}, {}, "default")
+    assert (task["force_update"], task["runtime"]) == (0, "container")
 
 
 @pytest.mark.parametrize(("port", "listed"), [(80, "0050"), (443, "01BB"), (5000, "1388"), (65535, "FFFF")])
@@ -189,8 +184,11 @@ MINE = plain(declared().one("Service").inputs)
 
 def hook(monkeypatch: pytest.MonkeyPatch, name: str, swarm: Engine, changes: dict[str, Any] | None = None) -> None:
     """Run a hook of cache asia's as the engine does."""
-    monkeypatch.setattr(service, "Manager", lambda _: swarm.manager)
-    found = declared(changes).hooks[f"asia-{name}"]
+    for module in (service, placement):
+        monkeypatch.setattr(module, "Manager", lambda _: swarm.manager)
+    monkeypatch.setattr(pulumi, "get_project", lambda: OWNER.project)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: OWNER.stack)
+    found = declared(changes, swarm).hooks[f"asia-{name}"]
     assert isinstance(found, pulumi.ResourceHook)
     inputs = {**MINE, "service": "service-1"}
     args = pulumi.ResourceHookArgs("urn", "service-1", "asia", "type", inputs, MINE, None, MINE)
@@ -238,3 +236,14 @@ def test_the_rollouts_hook_waits_until_the_service_runs(monkeypatch: pytest.Monk
 def test_an_update_of_anothers_service_is_refused_by_its_hook(monkeypatch: pytest.MonkeyPatch, swarm: Engine) -> None:
     with pytest.raises(Refusal, match="service asia_cache now belongs to"):
         hook(monkeypatch, "trial", swarm)
+
+
+def test_the_rollouts_hook_tries_the_node_that_stays_before_the_last_one_that_serves_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = {f"{name}.dtr.cache": value for name, value in OWNER.labels("x").items() if name.startswith("msr-cache.")}
+    nodes = (node(name, **labels, **{"dtr.cache": "true"}) for name in ("worker-7", "worker-8"))
+    swarm = listing(*nodes, running_on=("worker-7",))
+    hook(monkeypatch, "move", swarm, {".nodes": ["worker-8"]})
+    assert [spec["Name"] for spec in swarm.created] == ["asia_cache-trial-id-of-worker"]
+    assert swarm.created[0]["TaskTemplate"]["Placement"]["Constraints"] == ["node.id == id-of-worker-8"]

@@ -46,7 +46,7 @@ def mistakes(changes: dict[str, Any]) -> list[str]:
 
 RIGHT: list[dict[str, Any]] = [
     {".tls": {"source": "selfSigned", "keyType": "ecdsaP384", "sans": ["lb.example.com", "192.0.2.7", "2001:db8::7"]}},
-    {".tls": {"source": "localCa", "keyType": "rsa2048"}},
+    {".tls": {"source": "localCa", "keyType": "rsa2048", "validityDays": 3650}},
     {".tls": {"source": "localCa"}, "localCa": LOCAL_CA},
     {".tls": PROVIDED},
     {".tls": PROVIDED | {"sans": ["lb.example.com"]}},
