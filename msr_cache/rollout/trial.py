@@ -62,13 +62,16 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
 
 
 def _try_update(manager: Manager, inputs: Mapping[str, Any], held: list[dict[str, Any]]) -> None:
-    """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it `held`."""
+    """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it `held`.
+
+    The swarm gives such a port to no other service, in the other publish mode neither.
+    """
     labels = with_resource(labels_in(inputs), TRIAL)
     sweep(manager, labels)
     spec = engine_spec(inputs, f"{inputs['name']}-{TRIAL}", labels)
-    taken = {(port["PublishMode"], port["PublishedPort"]) for port in held}
+    taken = {port["PublishedPort"] for port in held}
     ports = spec["EndpointSpec"]["Ports"]
-    spec["EndpointSpec"]["Ports"] = [p for p in ports if (p["PublishMode"], p["PublishedPort"]) not in taken]
+    spec["EndpointSpec"]["Ports"] = [port for port in ports if port["PublishedPort"] not in taken]
     _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
 
 

@@ -256,18 +256,14 @@ def test_a_trial_is_one_task_of_the_new_spec_that_is_not_restarted_and_reserves_
     assert trial.engine_spec(INPUTS, "asia_cache-trial", ASIA.labels("trial")) == SPEC
 
 
-def test_a_trial_takes_no_port_that_the_service_holds_itself(ours: Engine) -> None:
+@pytest.mark.parametrize("mode", ["host", "ingress"])
+def test_a_trial_takes_no_port_that_the_service_holds_itself_in_whichever_mode(ours: Engine, mode: str) -> None:
+    """Swarmkit: "port '443' is already in use by service ... as a host-published port", also as an ingress port."""
     more = {"protocol": "tcp", "targetPort": 444, "publishedPort": 444, "publishMode": "host"}
-    before_update(ours, changed("endpointSpec.ports", [*INPUTS["endpointSpec"]["ports"], more]))
+    held = {**INPUTS["endpointSpec"]["ports"][0], "publishMode": mode}
+    before_update(ours, changed("endpointSpec.ports", [held, more]))
     (spec,) = ours.created
     assert [port["PublishedPort"] for port in spec["EndpointSpec"]["Ports"]] == [444]
-
-
-def test_a_port_that_is_published_in_another_way_is_tried(ours: Engine) -> None:
-    ingress = {**INPUTS["endpointSpec"]["ports"][0], "publishMode": "ingress"}
-    before_update(ours, changed("endpointSpec.ports", [ingress]))
-    (spec,) = ours.created
-    assert [port["PublishMode"] for port in spec["EndpointSpec"]["Ports"]] == ["ingress"]
 
 
 # On a node that is new to the service
