@@ -37,6 +37,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--nothing-left-out", action="store_true", help="fail if no Pulumi ran, or not all of the README")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest modules, each of which one process runs: at the end, all the others would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def left_out(passed: Sequence[pytest.TestReport], skipped: Sequence[pytest.TestReport]) -> list[str]:
     """What a run left out though a change may break it."""
     pulumi = [] if any("engine" in report.keywords for report in passed) else ["all that runs Pulumi"]

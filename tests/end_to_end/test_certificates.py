@@ -19,7 +19,7 @@ from tests.end_to_end.renewal import age, connecting, the_gap
 from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack, key_pieces
 from tests.end_to_end.swarm import Swarm
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 KEYS: dict[str, tuple[str, Callable[[], Any]]] = {
     "rsa2048": ("Public-Key: (2048 bit)", lambda: rsa_key(2048)),

@@ -12,7 +12,7 @@ from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 SERVICE = f"{CACHE}_cache"
 LABEL = "dtr.cache"

@@ -13,7 +13,7 @@ from lab.client import PullError
 from tests.end_to_end.stack import CACHE, PORT, Run, Stack
 from tests.end_to_end.swarm import Swarm
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 LONGEST = 60
 """Seconds until a failing `up` must have said why."""

@@ -17,7 +17,7 @@ from tests.end_to_end.renewal import age, connecting, the_gap
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
