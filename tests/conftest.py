@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,9 @@ from lab.site import Site
 BIN = Path(sys.prefix) / "bin"
 # Last, as make has it, for whoever runs pytest itself.
 os.environ["PATH"] += f"{os.pathsep}{BIN}"
+
+# A shell lets what it runs in the background, and whatever that starts, ignore interrupts: many tests send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `thorough` is for a run by hand (CONTRIBUTING.md); `quick` gives the same inputs each time, so that a failure is news.
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)

@@ -64,7 +64,7 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
 def _try_update(manager: Manager, inputs: Mapping[str, Any], held: list[dict[str, Any]]) -> None:
     """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it `held`.
 
-    The swarm gives such a port to no other service, in the other publish mode neither.
+    The swarm gives such a port to no other service, not even in the other publish mode.
     """
     labels = with_resource(labels_in(inputs), TRIAL)
     sweep(manager, labels)
