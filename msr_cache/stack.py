@@ -10,7 +10,7 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache import placement
 from msr_cache.cache import MsrCache
-from msr_cache.config import plain_text, registry_config
+from msr_cache.config import cache_defaults, plain_text, registry_config
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
@@ -63,10 +63,12 @@ async def declare(config: Mapping[str, str]) -> None:
 def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
     """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
     project = pulumi.get_project()
-    raw = read(config, project)
+    written = read(config, project)
+    raw = cache_defaults.applied(written)
     settings, found = validate(raw)
-    found += [*registry_config.mistakes(raw), *plain_text.mistakes(raw, plain_text.stack_file(), project)]
+    found += [*registry_config.mistakes(raw), *plain_text.mistakes(written, plain_text.stack_file(), project)]
     if settings is None or found:
-        lines = [mistake.line(project) for mistake in found]
+        at_source = dict.fromkeys(cache_defaults.where_written(written, mistake) for mistake in found)
+        lines = [mistake.line(project) for mistake in at_source]
         raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *lines]))
     return settings, Address.from_config(settings.swarm.model_dump(by_alias=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -30,6 +30,15 @@ def value_at(config: object, *path: str | int) -> object:
         entries = dict(enumerate(config)) if isinstance(config, list) else config
         config = entries.get(part) if isinstance(entries, dict) else None
     return config
+
+
+def depth(config: object, path: Sequence[str | int]) -> int:
+    """Return how far `path` leads into the maps of `config`: a mistake was written where that is farther."""
+    for deep, part in enumerate(path):
+        if not isinstance(config, dict) or part not in config:
+            return deep
+        config = config[part]
+    return len(path)
 
 
 def as_map(value: object) -> dict[str, Any]:

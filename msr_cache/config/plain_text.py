@@ -49,16 +49,17 @@ def mistakes(raw: Mapping[str, Any], file: Mapping[str, Any], project: str) -> I
 
 def _secrets(raw: Mapping[str, Any]) -> Iterator[tuple[errors.Path, object]]:
     """Yield the path and value of each secret: what the schema of config.yml marks, passwords, and private keys."""
-    caches = as_map(raw.get("caches"))
+    caches: dict[errors.Path, object] = {("caches", name): cache for name, cache in as_map(raw.get("caches")).items()}
+    caches[("cacheDefaults",)] = raw.get("cacheDefaults")
     for key in ("password", "token"):
         if value := value_at(raw, "msr", key):
             yield ("msr", key), value
-    keys: list[errors.Path] = [("localCa", "key"), *(("caches", name, "tls", "key") for name in caches)]
+    keys: list[errors.Path] = [("localCa", "key"), *((*at, "tls", "key") for at in caches)]
     for path in keys:
         if "PRIVATE KEY-----" in str(value := value_at(raw, *path)):
             yield path, value
-    for name, cache in caches.items():
+    for at, cache in caches.items():
         given = {"storage": value_at(cache, "storage")}, as_map(value_at(cache, "registryConfig"))
         for above, config in zip(((), ("registryConfig",)), given, strict=True):
             for path, value in registry_schema.secrets(config):
-                yield ("caches", name, *above, *path), value
+                yield (*at, *above, *path), value

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from msr_cache.config import registry_schema
-from msr_cache.config.errors import Mistake, Path
-from msr_cache.config.field_types import as_map
+from msr_cache.config.errors import Mistake
+from msr_cache.config.field_types import as_map, depth
 from msr_cache.config.registry_schema import MASK, mask_secrets
 from msr_cache.config.settings import DEFAULT_STORAGE, Settings
 
@@ -89,18 +89,9 @@ def _cache_mistakes(cache: _Map) -> list[Mistake]:
         registry_config=over,
     )
     return [
-        Mistake(path if _depth(given, path) > _depth(over, path) else ("registryConfig", *path), text)
+        Mistake(path if depth(given, path) > depth(over, path) else ("registryConfig", *path), text)
         for path, text in registry_schema.mistakes(config)
     ]
-
-
-def _depth(config: object, path: Path) -> int:
-    """Return how far `path` leads into `config`: a mistake was written where that is farther."""
-    for depth, part in enumerate(path):
-        if not isinstance(config, dict) or part not in config:
-            return depth
-        config = config[part]
-    return len(path)
 
 
 def to_yaml(config: _Map) -> str:

@@ -375,6 +375,8 @@ class Settings(_Section):
     swarm: SwarmAccess
     state_id: StateId | None = None
     local_ca: LocalCa | None = None
+    # Merged under each cache before the settings are read; see cache_defaults.
+    cache_defaults: dict[str, Any] = Field(default_factory=dict)
     caches: Annotated[dict[CacheName, Cache], Field(min_length=1)]
 
     def image_of(self, name: str) -> str:

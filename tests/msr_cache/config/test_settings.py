@@ -33,6 +33,7 @@ from tests.msr_cache.conftest import (
 )
 from tests.seed import STACK_YAML
 
+TOP_KEYS = "cacheDefaults, caches, localCa, msr, stateId, swarm"
 CACHE_KEYS = (
     "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
     "resolveImage, resources, storage, tls, update, upstreams, verify"
@@ -59,11 +60,15 @@ pytestmark = pytest.mark.usefixtures("secret_config")
 # Key path, a wrong value there, and the line; where the line's path is another, it is in full.
 WRONG: list[tuple[str, Any, str]] = [
     # Unknown keys, at each level, with the nearest known one.
-    ("mrs", {}, "msr-cache:mrs: unknown key; did you mean msr? (known keys: caches, localCa, msr, stateId, swarm)"),
+    (
+        "mrs",
+        {},
+        f"msr-cache:mrs: unknown key; did you mean msr? (known keys: {TOP_KEYS})",
+    ),
     (
         "cache",
         {},
-        "msr-cache:cache: unknown key; did you mean caches? (known keys: caches, localCa, msr, stateId, swarm)",
+        f"msr-cache:cache: unknown key; did you mean caches? (known keys: {TOP_KEYS})",
     ),
     ("msr.ulr", "x", "unknown key; did you mean url? (known keys: ca, password, token, url, user, version)"),
     ("swarm.hots", "x", "unknown key; did you mean host? (known keys: clientBundle, context, host)"),
