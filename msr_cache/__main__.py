@@ -4,14 +4,16 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS = ("ca", "verify")
+COMMANDS = ("ca", "status", "verify")
 
 
 def main() -> None:
     """Run the named command with the remaining arguments."""
     parser = argparse.ArgumentParser(prog="python -m msr_cache", description=__doc__)
     parser.add_argument(
-        "command", choices=COMMANDS, help="ca shows MSR's CA and how to pin it; verify checks each cache as a client"
+        "command",
+        choices=COMMANDS,
+        help="ca shows MSR's CA and how to pin it; status shows what needs an operator; verify checks as a client does",
     )
     import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import yaml
 
 from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.msr import MsrPage, register, url_of
-from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_settled import openssl_sha256
 
@@ -31,6 +38,58 @@ def registered(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: st
     MsrPage(site).clear()
 
 
+def status(stack: Stack) -> tuple[int, dict[str, Any], str]:
+    """Return the command's exit code, what it tells a monitor of the cache, and the table for people."""
+    answers = [
+        subprocess.run(
+            [sys.executable, "-P", "-m", "msr_cache", "status", *options],
+            cwd=stack.folder,
+            env=os.environ | stack.environment | {"PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for options in ((), ("--json",))
+    ]
+    stack.printed += [text for answer in answers for text in (answer.stdout, answer.stderr)]
+    assert {answer.stderr for answer in answers} == {""}
+    assert len({answer.returncode for answer in answers}) == 1
+    return answers[0].returncode, json.loads(answers[1].stdout)[CACHE], answers[0].stdout
+
+
+def test_the_status_of_a_cache_that_serves_needs_no_operator(registered: Stack) -> None:
+    code, found, table = status(registered)
+    assert (code, found["problems"]) == (0, [])
+    expires = registered.outputs()["caches"][CACHE]["certificateExpires"][:10]
+    node = registered.site.engine.name
+    assert [re.split("  +", line) for line in table.splitlines()] == [
+        ["CACHE", "TASKS", "NODES", "CERTIFICATE", "MSR CA", "MSR ENTRY"],
+        [CACHE, "1/1", node, f"until {expires}", "as trusted", "2/2 accounts"],
+    ]
+
+
+def test_the_status_names_a_certificate_that_expires_and_a_task_that_is_down(registered: Stack, swarm: Swarm) -> None:
+    expires = registered.outputs()["caches"][CACHE]["certificateExpires"][:10]
+    config = registered.config_file.read_text()
+    in_file = yaml.safe_load(config)
+    in_file["config"]["msr-cache:caches"][CACHE]["tls"] = {"validityDays": 1000, "renewDays": 900}
+    registered.config_file.write_text(yaml.safe_dump(in_file))
+    swarm.docker("service", "scale", f"{SERVICE}=0")
+    try:
+        code, found, table = status(registered)
+    finally:
+        registered.config_file.write_text(config)
+        registered.deploy(refresh=True)
+    assert code == 1
+    assert found["tasks"] == "0/1"
+    assert found["problems"] == [
+        f"0 of 1 tasks run: see docker service ps {SERVICE}",
+        f"the certificate expires on {expires}: run pulumi up, which makes a new one",
+    ]
+    assert [line.removeprefix(f"{CACHE}: ") for line in table.splitlines()[2:]] == found["problems"]
+    assert status(registered)[0] == 0
+
+
 DRIFTS: dict[str, tuple[Callable[[MsrPage], object], str]] = {
     "entry removed": (lambda page: page.remove(page.only_id()), "Registration"),
     "entry renamed": (lambda page: page.edit(page.only_id(), name="other"), "Registration"),
@@ -46,6 +105,9 @@ def test_drift_in_msr_is_seen_and_mended(registered: Stack, drift: str) -> None:
     change(page)
     shown = registered.must(registered.preview(refresh=True))
     assert seen_in in shown.changed(), shown.text
+    code, found, _ = status(registered)
+    assert code == 1
+    assert "MSR" in "".join(found["problems"])
     registered.deploy(refresh=True)
     assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(registered)}}
     assert page.points_at("alice") == page.points_at(ADMIN) == page.only_id()
