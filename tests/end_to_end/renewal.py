@@ -44,8 +44,9 @@ class Handshake:
 def connecting(*addresses: str) -> Iterator[list[Handshake]]:
     """Shake hands with the cache 20 times a second, as a client does whose name for it has these addresses.
 
-    It begins with each in turn, and goes on to the next where nobody takes the connection; a handshake that was begun
-    and then failed is a failure.
+    It begins with each in turn, and goes on to the next where nobody takes the connection, or where it is reset: the
+    kernel takes connections for a registry until that closes its port, and then resets those that wait. The docker
+    engine tries again after any error. Another handshake that was begun and then failed is a failure.
     """
     seen: list[Handshake] = []
     context = ssl.create_default_context()
@@ -63,7 +64,8 @@ def connecting(*addresses: str) -> Iterator[list[Handshake]]:
                 error = repr(refused)
                 continue
             served, error = _served(plain, context)
-            break
+            if "ConnectionResetError" not in error:
+                break
         seen.append(Handshake(began, time.monotonic(), address, served, error))
 
     with repeatedly(shake_hands, PERIOD):
