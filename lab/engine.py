@@ -18,6 +18,9 @@ from lab.process import Process, children, end, wait_until
 
 _MACHINE = Path(__file__).parent / "machine.sh"
 _CGROUPS = Path("/sys/fs/cgroup")
+TLS_PORT = 2376
+_TLS_FILES = {"cacert": "ca", "cert": "cert", "key": "key"}
+"""The name of each file, by dockerd's option for it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,14 @@ class Engine:
     def is_running(self) -> bool:
         return self._machine.pid() is not None
 
+    def serve_tls(self, ca: str, certificate: str, key: str) -> None:
+        """Start it again, to serve those with a certificate of `ca` (all PEM) at TLS_PORT too."""
+        self.stop()
+        self._keys.mkdir(mode=0o700, exist_ok=True)
+        for file, text in zip(_TLS_FILES.values(), (ca, certificate, key), strict=True):
+            (self._keys / f"{file}.pem").write_text(text)
+        self.start()
+
     def trust(self, registry: str, ca_pem: str) -> None:
         """Let its docker trust `ca_pem` for `registry` (host:port) and for whom that redirects to, until it ends."""
         folder = Path(f"/proc/{self._dockerd_pid()}/root/etc/docker/certs.d/{registry}")
@@ -124,7 +135,16 @@ class Engine:
             "--exec-opt=native.cgroupdriver=cgroupfs",
             f"--cgroup-parent=/{self._card}",
             f"--insecure-registry={self.insecure_registry}",
+            *(self._tls() if self._keys.exists() else ()),
         )
+
+    def _tls(self) -> tuple[str, ...]:
+        files = (f"--tls{key}={self._keys}/{file}.pem" for key, file in _TLS_FILES.items())
+        return (f"--host=tcp://{self.address}:{TLS_PORT}", "--tlsverify", *files)
+
+    @property
+    def _keys(self) -> Path:
+        return self.data / "tls"
 
     def _dockerd_pid(self) -> int | None:
         """The process under the first one of the machine's own, which is under the one recorded."""

@@ -18,6 +18,8 @@ _PACKAGES = {
     "/usr/sbin/ip": "iproute2",
     "/usr/bin/unshare": "util-linux",
     "/usr/bin/skopeo": "skopeo",
+    "/usr/sbin/sshd": "openssh-server",
+    "/usr/bin/ssh": "openssh-client",
 }
 
 # What maintainer scripts call to start or enable a service.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -325,19 +326,30 @@ def _resolve(client: APIClient, task: Props) -> None:
 def _connect(name: str, news: Props) -> Props:
     """Refuse options that are not known, and every swarm but a lab's."""
     where = f"docker provider {name}"
-    refuse_unknown(where, news, {"host", "version"})
-    host = news.get("host")
-    if not _LAB_DAEMON.fullmatch(host or ""):
+    refuse_unknown(where, news, {"host", "certPath", "version"})
+    host = str(news.get("host") or "no host")
+    if not _LAB_DAEMON.fullmatch(_socket(host, news.get("certPath"))):
         raise StepError(
-            f"{where}: found {host or 'no host'}, expected a lab's docker host (unix:///run/msr-cache-lab...): "
+            f"{where}: found {host}, expected a lab's docker host (unix:///run/msr-cache-lab...): "
             "this is the lab's stand-in for pulumi-docker's plugin; any other swarm needs the real one, "
             "which `pulumi plugin install resource docker` installs"
         )
     return news
 
 
+def _socket(host: str, cert_path: str | None) -> str:
+    """Return the socket of the daemon at `host`, which docker's own client reaches as the real plugin does."""
+    if host.startswith("unix:"):
+        return host
+    tls = [f"--tls{key}={cert_path}/{file}.pem" for key, file in (("cacert", "ca"), ("cert", "cert"), ("key", "key"))]
+    command = ["docker", f"--host={host}", *(["--tlsverify", *tls] if cert_path else []), "info", "--format=json"]
+    found = subprocess.run(command, capture_output=True, check=False, timeout=_PATIENCE).stdout
+    data = str(json.loads(found or "{}").get("DockerRootDir"))
+    return f"unix://{data.replace('/var/lib/', '/run/')}/docker.sock"
+
+
 def _find(type_: str, config: Props) -> Provider | None:
-    return Service(config["host"]) if type_ == Service.type else None
+    return Service(_socket(config["host"], config.get("certPath"))) if type_ == Service.type else None
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def stood_in(project: Project) -> Project:
             "docker.Provider('other', host='unix:///run/msr-cache-lab/../docker.sock')",
             "docker provider other: found unix:///run/msr-cache-lab/../docker.sock, expected a lab's docker host",
         ),
-        ("docker.Provider('other', cert_path='/c')", f"docker provider other: {UNKNOWN} certPath"),
+        ("docker.Provider('other', context='c')", f"docker provider other: {UNKNOWN} context"),
         ("tls.PrivateKey('k', algorithm='ED25519')", f"tls:index/privateKey:PrivateKey: {UNKNOWN} ED25519 keys"),
         (
             "tls.SelfSignedCert('c', private_key_pem='', allowed_uses=['code_signing'], validity_period_hours=1)",
