@@ -20,6 +20,7 @@ _PACKAGES = {
     "/usr/bin/skopeo": "skopeo",
     "/usr/sbin/sshd": "openssh-server",
     "/usr/bin/ssh": "openssh-client",
+    "/usr/bin/tinyproxy": "tinyproxy",
 }
 
 # What maintainer scripts call to start or enable a service.

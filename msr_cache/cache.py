@@ -38,11 +38,15 @@ class MsrCache(pulumi.ComponentResource):
         self.register_outputs({"url": scope.cache.url})
 
 
+_SHOWN_APART = {"environment", "registry_config", "storage", "tls"}
+
+
 def component_inputs(settings: Settings, name: str, config_yaml: str) -> dict[str, Any]:
     """Return the settings and config.yml, secrets masked, whose changes `pulumi preview --diff` shows."""
     cache = settings.caches[name]
-    return cache.model_dump(by_alias=True, exclude={"registry_config", "storage", "tls"}, exclude_none=True) | {
+    return cache.model_dump(by_alias=True, exclude=_SHOWN_APART, exclude_none=True) | {
         "tls": cache.tls.preview_fields(),
+        **({"environment": service.environment(cache, name)} if cache.environment else {}),
         "verify": settings.verify_of(name),
         "image": settings.image_of(name),
         "label": settings.label_of(name),

@@ -12,7 +12,8 @@ import pulumi
 import pulumi_docker as docker
 
 from msr_cache.certificate import Certificate, renewal_hook
-from msr_cache.config.settings import ResourceAmount, Settings, memory_bytes
+from msr_cache.config import plain_text
+from msr_cache.config.settings import Cache, ResourceAmount, Settings, memory_bytes
 from msr_cache.files import Files
 from msr_cache.placement import Placement, try_move
 from msr_cache.resources.image import Image, refuse_resolvable
@@ -109,6 +110,9 @@ def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
             await in_thread(Manager(address).remove, "services", found)
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
+        # The SDK hands over a property with a secret inside as an Output.
+        for properties in ("old_inputs", "old_outputs", "new_inputs"):
+            setattr(args, properties, await pulumi.Output.from_input(getattr(args, properties)).future())
         await in_thread(trial.before_update, Manager(address), args)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
@@ -127,7 +131,7 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {
-            "container_spec": _container(image, files, port),
+            "container_spec": _container(image, files, port, environment(cache, name)),
             "placement": {
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
                 "platforms": image.platforms,
@@ -150,11 +154,22 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
     }
 
 
-def _container(image: Image, files: Files, port: int) -> dict[str, Any]:
+def environment(cache: Cache, name: str) -> dict[str, pulumi.Input[str]]:
+    """Return the container's environment; what is encrypted in the stack's file is a Pulumi secret here, too."""
+    file, project = plain_text.stack_file() if cache.environment else {}, pulumi.get_project()
+
+    def protected(key: str, value: str) -> pulumi.Input[str]:
+        paths = (("caches", name, "environment", key), ("cacheDefaults", "environment", key))
+        return value if plain_text.is_plain(value, file, project, *paths) else pulumi.Output.secret(value)
+
+    return {key: protected(key, value) for key, value in cache.environment.items()}
+
+
+def _container(image: Image, files: Files, port: int, env: dict[str, pulumi.Input[str]]) -> dict[str, Any]:
     return {
         "image": image.reference,
         "commands": ["/start.sh", "/config.yml"],
-        "env": {},
+        "env": env,
         "sysctl": {},
         "isolation": "default",
         "stop_grace_period": f"{convergence.GRACE_PERIOD}s",  # the provider's default is 0, which cuts pulls off

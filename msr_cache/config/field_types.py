@@ -69,6 +69,11 @@ def go_duration(value: object) -> object:
     raise ValueError(mismatch(value, expected))
 
 
+def holds_credentials(key: str, value: str) -> bool:
+    """Whether a variable has a login in a URL, also in one without a scheme, or a name that speaks of a secret."""
+    return bool(re.search(r"(//|:)[^\s/]*@", value) or re.search(r"(?i)(passw|secret|token)(?!.*_file$)", key))
+
+
 def secret_text(value: object) -> object:
     """Return `value` if it is text that is not empty; no error shows it."""
     if not isinstance(value, str) or not value:

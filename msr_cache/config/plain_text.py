@@ -12,7 +12,7 @@ from pulumi.runtime.config import is_config_secret
 
 from msr_cache.config import errors, registry_schema
 from msr_cache.config.errors import Mistake
-from msr_cache.config.field_types import as_map, value_at
+from msr_cache.config.field_types import as_map, holds_credentials, value_at
 
 
 def stack_file() -> dict[str, Any]:
@@ -28,18 +28,12 @@ def stack_file() -> dict[str, Any]:
 
 
 def mistakes(raw: Mapping[str, Any], file: Mapping[str, Any], project: str) -> Iterator[Mistake]:
-    """Yield each secret in plain text.
-
-    If anything below a key such as `caches` is encrypted, the engine says no more than that of all that is below it.
-    So a secret is in plain text if nothing below its key is encrypted, or if it is in `file` as the program has it.
-    """
+    """Yield each secret in plain text."""
     for path, value in _secrets(raw):
-        section, *keys = path
-        in_file = value_at(file.get(f"{project}:{section}"), *keys)
-        if not is_config_secret(f"{project}:{section}") or in_file == value:
+        if is_plain(value, file, project, path):
             command = f"pulumi config set --path --secret '{project}:{errors.dotted(path)}'"
             text = f"found a secret in plain text, expected an encrypted one: {command}"
-            if keys[-1] == "key":
+            if path[-1] == "key":
                 text = (
                     "found a private key in plain text, expected the path of its file, or the key as a secret: "
                     f"{command} < FILE"
@@ -47,8 +41,21 @@ def mistakes(raw: Mapping[str, Any], file: Mapping[str, Any], project: str) -> I
             yield Mistake(path, text)
 
 
+def is_plain(value: object, file: Mapping[str, Any], project: str, *paths: errors.Path) -> bool:
+    """Whether `value`, which is at one of `paths`, is in plain text.
+
+    If anything below a key such as `caches` is encrypted, the engine says no more than that of all that is below it.
+    So a value is in plain text if nothing below its key is encrypted, or if it is in `file` as the program has it.
+    """
+    in_file = any(value_at(file.get(f"{project}:{section}"), *keys) == value for section, *keys in paths)
+    return in_file or not any(is_config_secret(f"{project}:{section}") for section, *_ in paths)
+
+
 def _secrets(raw: Mapping[str, Any]) -> Iterator[tuple[errors.Path, object]]:
-    """Yield the path and value of each secret: what the schema of config.yml marks, passwords, and private keys."""
+    """Yield the path and value of each secret.
+
+    These are what the schema of config.yml marks, passwords, private keys, and credentials in an environment.
+    """
     caches: dict[errors.Path, object] = {("caches", name): cache for name, cache in as_map(raw.get("caches")).items()}
     caches[("cacheDefaults",)] = raw.get("cacheDefaults")
     for key in ("password", "token"):
@@ -59,6 +66,9 @@ def _secrets(raw: Mapping[str, Any]) -> Iterator[tuple[errors.Path, object]]:
         if "PRIVATE KEY-----" in str(value := value_at(raw, *path)):
             yield path, value
     for at, cache in caches.items():
+        for key, value in as_map(value_at(cache, "environment")).items():
+            if isinstance(value, str) and holds_credentials(key, value):
+                yield (*at, "environment", key), value
         given = {"storage": value_at(cache, "storage")}, as_map(value_at(cache, "registryConfig"))
         for above, config in zip(((), ("registryConfig",)), given, strict=True):
             for path, value in registry_schema.secrets(config):

@@ -26,6 +26,7 @@ from msr_cache.config.field_types import (
     Port,
     as_map,
     ascii_only,
+    holds_credentials,
     is_host,
     secret_text,
     swarm_host,
@@ -105,6 +106,10 @@ ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name t
 StateId = Annotated[
     str,
     _matching(r"[a-f][0-9a-f]{11}", "a state's id: 12 lower-case hexadecimal digits, the first a letter"),
+]
+# The registry takes REGISTRY_HTTP_ADDR for http.addr, whatever config.yml says (distribution, configuration/parser.go).
+Variable = Annotated[
+    str, _matching(r"(?!REGISTRY_)[A-Za-z_][A-Za-z0-9_]*", "a variable's name; for REGISTRY_..., use registryConfig")
 ]
 Account = Annotated[str, _matching(r"[^\s:/]+", "the name of an MSR account, with no blank, colon or slash")]
 
@@ -327,6 +332,7 @@ class Cache(_Section):
     blob_ttl: GoDuration = "24h"
     log_level: Literal["error", "warn", "info", "debug"] = "info"
     storage: dict[str, Any] = Field(default_factory=lambda: deepcopy(DEFAULT_STORAGE))
+    environment: dict[Variable, str] = Field(default_factory=dict)
     tls: Tls = Tls()
     upstreams: Annotated[list[HttpOrigin], Field(min_length=1)] | None = None
     resources: Resources = Resources()
@@ -500,6 +506,11 @@ class Settings(_Section):
                 yield (
                     f"msr-cache:caches.{name}.tls: the cache runs on a self-signed certificate of the same key, until "
                     "you have the stack output certificateRequestPem signed, and set the result as tls.certificate"
+                )
+            if credentials := [key for key, value in cache.environment.items() if holds_credentials(key, value)]:
+                yield (
+                    f"msr-cache:caches.{name}.environment: {' and '.join(credentials)}: everybody who can run "
+                    "docker service inspect in the swarm can read these credentials"
                 )
             if not cache.resolve_image:
                 yield (

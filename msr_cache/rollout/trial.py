@@ -55,7 +55,12 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     After a refresh, lists have the daemon's order.
     """
     if isinstance(new, dict):
-        return all(_covers((old or {}).get(key), value) for key, value in new.items())
+        old = old or {}
+        # The daemon adds no variables, so one that is missing is removed.
+        return all(
+            (old.get(key) or {}) == value if key == "env" else _covers(old.get(key), value)
+            for key, value in new.items()
+        )
     if isinstance(new, list) and old:
         return len(old) == len(new) and all(any(_covers(was, item) for was in old) for item in new)
     return old == new or not (old or new)
@@ -117,6 +122,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
         "ContainerSpec": {
             "Image": container["image"],
             "Command": container["commands"],
+            "Env": [f"{key}={value}" for key, value in (container.get("env") or {}).items()],
             "Healthcheck": {"Test": container["healthcheck"]["tests"]},
             "Secrets": [
                 {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}

@@ -16,9 +16,10 @@ from msr_cache import placement, service
 from msr_cache.files import Files
 from msr_cache.refusal import Refusal
 from msr_cache.resources.image import Image
+from msr_cache.rollout import trial
 from msr_cache.service import service_args
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import declared, listing, node, plain, settings_with, task
+from tests.msr_cache.conftest import declared, listing, node, plain, settings_with, task, visible
 from tests.msr_cache.engine import Engine
 from tests.seed import STACK_YAML
 
@@ -95,6 +96,46 @@ def test_ownership_labels_are_on_the_service_and_not_on_its_tasks() -> None:
     """On the task template a changed label would restart tasks for nothing."""
     assert {entry["label"]: entry["value"] for entry in args()["labels"]} == OWNER.labels("service")
     assert "labels" not in args()["task_spec"]["container_spec"]
+
+
+PROXY = "http://proxy.example.com:3128"
+LOGIN = "http://ops:hunter2@proxy.example.com:3128"
+
+
+def test_the_environment_is_the_containers_and_shown_in_previews_where_it_is_plain() -> None:
+    program = declared({".environment": {"HTTPS_PROXY": PROXY, "NO_PROXY": ".example.com"}})
+    wanted = {"HTTPS_PROXY": PROXY, "NO_PROXY": ".example.com"}
+    assert visible(program.one("MsrCache").inputs)["environment"] == wanted
+    assert visible(program.one("Service").inputs)["taskSpec"]["containerSpec"]["env"] == wanted
+    assert not [text for text in program.warnings if "environment" in text]
+
+
+@pytest.mark.usefixtures("secret_config")
+def test_an_encrypted_variable_is_a_secret_all_the_way_and_docker_service_inspect_is_warned_of() -> None:
+    program = declared({".environment": {"HTTPS_PROXY": LOGIN, "NO_PROXY": ".example.com"}})
+    shown = [visible(each.inputs) for each in program.resources]
+    assert "hunter2" not in str((shown, program.visible_outputs, program.warnings))
+    assert plain(program.one("Service").inputs)["taskSpec"]["containerSpec"]["env"]["HTTPS_PROXY"] == LOGIN
+    # Its hash would let a password be guessed.
+    assert {visible(program.one(kind).inputs)["specSha256"] for kind in ("Rollout",)} == {"[secret]"}
+    (warning,) = [text for text in program.warnings if "environment" in text]
+    assert warning.startswith("msr-cache:caches.asia.environment: HTTPS_PROXY: everybody who can run")
+    assert "docker service inspect" in warning
+
+
+def test_a_trial_knows_the_environment_that_the_state_holds_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK hands a hook the whole of such a property as an Output."""
+    seen: list[Any] = []
+    monkeypatch.setattr(trial, "before_update", lambda _, args: seen.append(args.new_inputs))
+    inputs = {"name": "asia_cache", "taskSpec": {"env": {"HTTPS_PROXY": LOGIN}}}
+
+    async def run() -> None:
+        args = pulumi.ResourceHookArgs("urn", "id", "asia", "type")
+        args.new_inputs = {**inputs, "taskSpec": pulumi.Output.secret(inputs["taskSpec"])}
+        await declared().hooks["asia-trial"].callback(args)
+
+    asyncio.run(run())
+    assert seen == [inputs]
 
 
 @pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])

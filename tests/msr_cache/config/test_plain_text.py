@@ -128,7 +128,39 @@ def test_a_url_is_a_secret_if_it_may_hold_a_password_or_a_token(url: str, secret
     assert mask_secrets(config) == ({"notifications": {"endpoints": [{"url": "[secret]"}]}} if secret else config)
 
 
-@pytest.mark.parametrize("cache", [None, "text", {"storage": "text"}, {"registryConfig": [1]}, {"tls": "text"}])
+@pytest.mark.parametrize(
+    ("key", "value", "secret"),
+    [
+        ("HTTPS_PROXY", "http://ops:hunter2@proxy:3128", True),
+        ("HTTPS_PROXY", "ops:hunter2@proxy:3128", True),
+        ("HTTPS_PROXY", "http://hunter2@proxy:3128", True),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2", True),
+        ("HTTPS_PROXY", "http://proxy:3128", False),
+        ("NO_PROXY", "10.0.0.0/8,.example.com", False),
+        ("CONTACT", "ops@example.com", False),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/run/secrets/token", False),
+    ],
+)
+def test_a_variable_is_a_secret_if_it_has_a_login_in_a_url_or_the_name_of_one(
+    key: str, value: str, secret: bool
+) -> None:
+    command = f"pulumi config set --path --secret '{at(f'.environment.{key}')}'"
+    line = f"{at(f'.environment.{key}')}: found a secret in plain text, expected an encrypted one: {command}"
+    assert lines(with_changes({".environment": {key: value}})) == [line] * secret
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [
+        None,
+        "text",
+        {"environment": "text"},
+        {"environment": {"A": 1}},
+        {"storage": "text"},
+        {"registryConfig": [1]},
+        {"tls": "text"},
+    ],
+)
 def test_what_has_another_form_holds_no_secret(cache: object) -> None:
     assert lines({"msr": None, "localCa": 1, "caches": {"asia": cache}}) == []
     assert lines({"caches": cache}) == []

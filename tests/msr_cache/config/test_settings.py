@@ -35,8 +35,8 @@ from tests.seed import STACK_YAML
 
 TOP_KEYS = "cacheDefaults, caches, localCa, msr, stateId, swarm"
 CACHE_KEYS = (
-    "blobTtl, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, replicas, "
-    "resolveImage, resources, storage, tls, update, upstreams, verify"
+    "blobTtl, environment, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, "
+    "replicas, resolveImage, resources, storage, tls, update, upstreams, verify"
 )
 ORIGIN = "expected https://host[:port] with no path, user or blank"
 HTTP_ORIGIN = "expected https://host[:port] or http://host[:port] with no path, user or blank"
@@ -51,6 +51,7 @@ MEMORY = "expected a number and a unit (k, m, g), such as 512m"
 NODE = "expected a node's host name, as `docker node ls` shows it"
 CACHE_NAME = f"expected a-z, 0-9 and - inside, {LONGEST_CACHE_NAME} characters at most"
 TEXT_FOR_MAP = "expected a map, found text"
+VARIABLE = "expected a variable's name; for REGISTRY_..., use registryConfig"
 MISSING = "missing; set it, because it has no default"
 STATE_ID = "expected a state's id: 12 lower-case hexadecimal digits, the first a letter"
 NO_ENTRY = "must have at least one entry"
@@ -169,6 +170,11 @@ WRONG: list[tuple[str, Any, str]] = [
     (".blobTtl", "24 h", f"found '24 h', {DURATION}"),
     (".blobTtl", True, f"found true, {DURATION}"),
     (".logLevel", "verbose", "found 'verbose', expected 'error', 'warn', 'info' or 'debug'"),
+    (".environment", ["A=1"], "expected a map, found a list"),
+    (".environment.HTTP PROXY", "x", f"found 'HTTP PROXY', {VARIABLE}"),
+    (".environment.DEBUG", 1, "found 1, expected text"),
+    # It would change http.addr behind config.yml's back.
+    (".environment.REGISTRY_HTTP_ADDR", ":5000", f"found 'REGISTRY_HTTP_ADDR', {VARIABLE}"),
     (".upstreams", [], NO_ENTRY),
     (
         ".upstreams",

@@ -37,7 +37,7 @@ INPUTS: dict[str, Any] = {
             },
             "image": "cache:1@sha256:0a",
             "commands": ["/start.sh", "/config.yml"],
-            "env": {},
+            "env": {"HTTPS_PROXY": "http://proxy:3128"},
             "secrets": [{"secretId": "s1", "secretName": "asia_cache.key.pem-1", "fileName": "cache.key.pem", **FILE}],
         },
         "placement": {"constraints": ["node.labels.dtr.cache == true"]},
@@ -58,6 +58,7 @@ SPEC: dict[str, Any] = {
         "ContainerSpec": {
             "Image": "cache:1@sha256:0a",
             "Command": ["/start.sh", "/config.yml"],
+            "Env": ["HTTPS_PROXY=http://proxy:3128"],
             "StopGracePeriod": 1_000_000_000,
             "Healthcheck": {
                 "Test": ["CMD-SHELL", "exit 0"],
@@ -182,6 +183,8 @@ def test_a_service_with_the_labels_that_the_state_remembers_is_ours(ours: Engine
     [
         ("taskSpec.containerSpec.image", "cache:2"),
         ("taskSpec.containerSpec.secrets", [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": "s2"}]),
+        ("taskSpec.containerSpec.env", {}),
+        ("taskSpec.containerSpec.env", {"HTTPS_PROXY": "http://other:3128"}),
         ("taskSpec.containerSpec.secrets", INPUTS["taskSpec"]["containerSpec"]["secrets"] * 2),
         ("taskSpec.placement.constraints", ["node.labels.rack.cache == true"]),
         ("taskSpec.placement.constraints", []),
