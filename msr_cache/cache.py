@@ -3,6 +3,7 @@
 | step | resources | when |
 |---|---|---|
 | certificate | PrivateKey, CertRequest, SelfSignedCert, LocallySignedCert or SignedCertificate | changes nothing |
+| upstreams | UpstreamCa for each next hop whose CA the config gives | changes nothing |
 | placement | Image, NodeLabel for each node | first, because the swarm may refuse it |
 | files | HttpSecret, SwarmSecret for each file | created beside the files in use |
 | service | docker.Service, Rollout | tried, rolled out; then the former files are removed |
@@ -13,12 +14,12 @@ from typing import Any
 
 import pulumi
 
-from msr_cache import certificate, clients, files, placement, service
+from msr_cache import certificate, clients, files, placement, service, upstreams
 from msr_cache.certificate import Certificate
 from msr_cache.config import registry_config
 from msr_cache.config.settings import Settings
 from msr_cache.placement import Placement
-from msr_cache.scope import Scope, Site
+from msr_cache.scope import Ready, Scope, Site
 from msr_cache.service import RunningService
 
 
@@ -30,10 +31,11 @@ class MsrCache(pulumi.ComponentResource):
         super().__init__("msr:cache:MsrCache", name, component_inputs(site.settings, name, config_yaml), opts)
         scope = Scope(name, site, self)
         served = certificate.declare(scope)
-        placed = placement.declare(scope, served)
-        mounted = files.declare(scope, served, placed)
+        hops = upstreams.declare(scope)
+        placed = placement.declare(scope, served, hops)
+        mounted = files.declare(scope, served, placed, hops)
         running = service.declare(scope, served, placed, mounted)
-        clients.declare(scope, served, running)
+        site.ready[name] = Ready(served.trust, clients.declare(scope, served, running))
         self.outputs = stack_outputs(scope, served, placed, running, config_yaml)
         self.register_outputs({"url": scope.cache.url})
 

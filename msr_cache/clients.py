@@ -12,8 +12,8 @@ from msr_cache.scope import Scope
 from msr_cache.service import RunningService
 
 
-def declare(scope: Scope, certificate: Certificate, running: RunningService) -> None:
-    """Declare what the settings ask for, in this order; deletes run the other way.
+def declare(scope: Scope, certificate: Certificate, running: RunningService) -> pulumi.Resource:
+    """Declare what the settings ask for, in this order, and return the last; deletes run the other way.
 
     Verification, Registration, FormerCache and CacheUser for each account, FormerEntries, PullVerification.
     """
@@ -38,7 +38,9 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
         last = _assign(scope, msr, registration, wanted.users)
     if verify == "pull":
         redirected = wanted is not None and scope.settings.msr.user in wanted.users
-        PullVerification(f"{name}-pull", checked | msr | {"redirected": redirected, "entry": entry}, scope.after(last))
+        checked |= msr | {"redirected": redirected, "entry": entry}
+        last = PullVerification(f"{name}-pull", checked, scope.after(last))
+    return last
 
 
 def _assign(scope: Scope, msr: dict[str, Any], registration: Registration, users: list[str]) -> FormerEntries:

@@ -8,14 +8,15 @@ from msr_cache.placement import Placement
 from msr_cache.resources.http_secret import HttpSecret
 from msr_cache.resources.swarm_file import SwarmSecret
 from msr_cache.scope import Scope
+from msr_cache.upstreams import Upstreams
 
 Files = dict[str, SwarmSecret]
 """By the path in the container; without a slash, it is below /run/secrets. The names are MSR's documentation's."""
 
 
-def declare(scope: Scope, certificate: Certificate, placement: Placement) -> Files:
+def declare(scope: Scope, certificate: Certificate, placement: Placement, upstreams: Upstreams) -> Files:
     """Declare HttpSecret, and one SwarmSecret for each file."""
-    name, settings, msr_ca = scope.name, scope.settings, scope.site.msr_ca
+    name, settings = scope.name, scope.settings
     opts = scope.after(*placement.all)
 
     def config_yml(http_secret: str) -> str:
@@ -24,7 +25,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement) -> Fil
     http_secret = HttpSecret(f"{name}-http.secret", opts)
     contents: dict[str, pulumi.Input[str]] = {
         "/config.yml": http_secret.value.apply(config_yml),
-        **({registry_config.ca_file(settings): msr_ca.pem} if msr_ca else {}),
+        **upstreams.cas,
         "cache.cert.pem": certificate.served,
         "cache.key.pem": certificate.key,
     }

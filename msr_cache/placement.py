@@ -15,6 +15,7 @@ from msr_cache.swarm import nodes
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.nodes import Nodes
 from msr_cache.swarm.ownership import Owner
+from msr_cache.upstreams import Upstreams
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ def try_move(scope: Scope, state_id: str | None) -> None:
     node_label.try_move(Manager(scope.site.address), scope.site.nodes, scope.cache.nodes, label)
 
 
-def declare(scope: Scope, certificate: Certificate) -> Placement:
+def declare(scope: Scope, certificate: Certificate, upstreams: Upstreams) -> Placement:
     """Declare Image and one NodeLabel for each node."""
     name, settings, msr_ca = scope.name, scope.settings, scope.site.msr_ca
-    checks = (*certificate.checks, *([msr_ca] if msr_ca else []))
+    checks = (*certificate.checks, *upstreams.checks, *([msr_ca] if msr_ca else []))
     props = {
         "image": settings.image_of(name),
         "at": f"msr-cache:caches.{name}.image",

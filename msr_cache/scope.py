@@ -15,10 +15,18 @@ from msr_cache.swarm.nodes import Nodes
 from msr_cache.swarm.ownership import Owner
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A cache for others to fetch from: the root that they trust, as PEM, and the last of its resources to be made."""
+
+    trust: pulumi.Output[str]
+    last: pulumi.Resource
+
+
 class Site:
     """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA.
 
-    `nodes` are the swarm's, as the run found them at its start.
+    `nodes` are the swarm's, as the run found them at its start; `ready` grows by each cache that is declared.
     """
 
     def __init__(
@@ -29,6 +37,7 @@ class Site:
         self.address = address
         self.nodes = nodes
         self.msr_ca = msr_ca
+        self.ready: dict[str, Ready] = {}
         # Never `context`, of which the provider reads the host alone: see swarm/docker_context.py.
         self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path)
         self.tls = tls.Provider("tls")

@@ -47,6 +47,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     args = service_args(scope.settings, name, owner, placement.image, files)
     opts = scope.after(
         *placement.labels,
+        *(scope.site.ready[cache].last for cache in scope.settings.upstream_caches(name)),
         provider=scope.site.docker,
         hooks=_hooks(scope),
         # So Rollout's diff can refuse a replacement before it begins.

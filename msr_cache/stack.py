@@ -52,7 +52,7 @@ async def declare(config: Mapping[str, str]) -> None:
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
     site = Site(settings, state_id, address, nodes, msr_ca)
-    caches = {name: MsrCache(name, site) for name in settings.caches}
+    caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
     pulumi.export("caches", {name: cache.outputs for name, cache in caches.items()})

@@ -81,6 +81,8 @@ def _known_keys(model: type[BaseModel], path: Path) -> list[str]:
     """Return the keys of the map at `path`, which follows fields of models, and names in a map of models."""
     parts = iter(path)
     for part in parts:
+        if isinstance(part, int):  # an item of a list of models
+            continue
         annotation = next(field.annotation for field in model.model_fields.values() if field.alias == part)
         model = next(_models_in(annotation))
         if get_origin(annotation) is dict:

@@ -11,23 +11,30 @@ from msr_cache.config import registry_schema
 from msr_cache.config.errors import Mistake
 from msr_cache.config.field_types import as_map, depth
 from msr_cache.config.registry_schema import MASK, mask_secrets
-from msr_cache.config.settings import DEFAULT_STORAGE, Settings
+from msr_cache.config.settings import DEFAULT_STORAGE, HopCa, Settings, Upstream
 
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
 
 
-def ca_file(settings: Settings) -> str:
-    """Name of the secret that holds MSR's CA (`dtr.cert.pem`, `msr.cert.pem` from 3.x)."""
-    return f"{settings.msr.generation}.cert.pem"
+def ca_file(settings: Settings, number: int, hop: Upstream) -> str | None:
+    """Name of the secret that holds the CA of upstream `number`; None if the cache needs none to trust it.
+
+    That of MSR's CA is MSR's documentation's: `dtr.cert.pem`, and `msr.cert.pem` from 3.x.
+    """
+    if hop.cache or isinstance(hop.ca, HopCa):
+        return f"upstream-{number}.pem"
+    trusted = hop.ca or settings.msr.ca
+    return f"{settings.msr.generation}.cert.pem" if hop.needs_ca and trusted != "system" else None
 
 
 def render(settings: Settings, name: str, http_secret: str = MASK) -> dict[str, Any]:
     """Return config.yml of cache `name` (MSR cache configuration reference)."""
     cache = settings.caches[name]
     options: dict[str, Any] = {"blobttl": cache.blob_ttl, "upstreams": settings.upstreams_of(name)}
-    if settings.msr.ca != "system":
-        options["cas"] = [f"{SECRETS}/{ca_file(settings)}"]
+    files = (ca_file(settings, number, hop) for number, hop in enumerate(settings.next_hops(name)))
+    if cas := [f"{SECRETS}/{file}" for file in dict.fromkeys(files) if file]:
+        options["cas"] = cas
     return _config(
         log={"level": cache.log_level},
         storage=cache.storage,

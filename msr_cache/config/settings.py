@@ -9,8 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from graphlib import CycleError, TopologicalSorter
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
@@ -27,9 +29,11 @@ from msr_cache.config.field_types import (
     as_map,
     ascii_only,
     holds_credentials,
+    http_origin,
     is_host,
     secret_text,
     swarm_host,
+    value_at,
 )
 from msr_cache.x509.pem import ca_problem
 
@@ -41,6 +45,8 @@ LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
 _EVERY_NODE = "every node"
 _IMAGES = {"dtr": "mirantis/dtr-content-cache", "msr": "registry.mirantis.com/msr/msr-content-cache"}
+_LEVELS = 2
+"""DTR 2.2's documentation on chained caches: more may cost more than they save."""
 _SHIFTS = {"k": 10, "m": 20, "g": 30}
 DEFAULT_STORAGE = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
 
@@ -162,6 +168,17 @@ class GivenCa(_OneKey):
     @classmethod
     def _is_ca(cls, text: str | None) -> str | None:
         if text is not None and (problem := ca_problem(text)):
+            raise ValueError(problem)
+        return text and ascii_only(text)
+
+
+class HopCa(GivenCa):
+    """The same of a next hop that is not MSR, whose certificate may be self-signed."""
+
+    @field_validator("pem")
+    @classmethod
+    def _is_ca(cls, text: str | None) -> str | None:
+        if text is not None and (problem := ca_problem(text, of_hop=True)):
             raise ValueError(problem)
         return text and ascii_only(text)
 
@@ -318,6 +335,47 @@ class Register(_Section):
     adopt: bool = False
 
 
+class Upstream(_Section):
+    """Where a cache fetches blobs: another cache of the stack, or a URL; a URL as text is that of MSR's own host."""
+
+    cache: CacheName | None = None
+    url: HttpOrigin | None = None
+    ca: Literal["system"] | HopCa | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_alone(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"url": http_origin(value)}
+        if not isinstance(value, Mapping):
+            raise ValueError(mismatch(value, "a URL, or a map with cache, or with url and ca"))  # noqa: TRY004 - or pydantic raises it
+        return value
+
+    @field_validator("ca", mode="before")
+    @classmethod
+    def _ca_form(cls, ca: object) -> object:
+        if isinstance(ca, Mapping):
+            return HopCa.model_validate(ca)
+        if ca != "system":
+            raise ValueError(mismatch(ca, "system, or a map with sha256 or pem"))
+        return ca
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Upstream:
+        found = [key for key in ("cache", "url") if getattr(self, key)]
+        if len(found) != 1:
+            raise ValueError(errors.exactly_one(found, ("cache", "url")))
+        if self.ca and not self.needs_ca:
+            of = f"cache {self.cache}, whose CA the stack knows" if self.cache else f"{self.url}, which has no TLS"
+            raise ValueError(f"found ca for {of}, expected none")
+        return self
+
+    @property
+    def needs_ca(self) -> bool:
+        """Whether there must be a reason to trust it that is not the stack's own."""
+        return (self.url or "").startswith("https:")
+
+
 class Cache(_Section):
     """One cache; only `fqdn` and `nodes` have no default."""
 
@@ -334,7 +392,7 @@ class Cache(_Section):
     storage: dict[str, Any] = Field(default_factory=lambda: deepcopy(DEFAULT_STORAGE))
     environment: dict[Variable, str] = Field(default_factory=dict)
     tls: Tls = Tls()
-    upstreams: Annotated[list[HttpOrigin], Field(min_length=1)] | None = None
+    upstreams: Annotated[list[Upstream], Field(min_length=1)] | None = None
     resources: Resources = Resources()
     update: Update = Update()
     register_in_msr: Register | None = None
@@ -393,9 +451,24 @@ class Settings(_Section):
         """The node label that places cache `name`."""
         return self.caches[name].label or f"{self.msr.generation}.cache"
 
-    def upstreams_of(self, name: str) -> list[str]:
+    def next_hops(self, name: str) -> list[Upstream]:
         """Where cache `name` fetches what it does not have."""
-        return self.caches[name].upstreams or [self.msr.url]
+        return self.caches[name].upstreams or [Upstream(url=self.msr.url)]
+
+    def upstreams_of(self, name: str) -> list[str]:
+        """The URLs of the next hops."""
+        return [self.caches[hop.cache].url if hop.cache else str(hop.url) for hop in self.next_hops(name)]
+
+    def upstream_caches(self, name: str) -> list[str]:
+        """Which of the next hops are caches of this stack."""
+        return [hop.cache for hop in self.next_hops(name) if hop.cache and hop.cache in self.caches]
+
+    def upstreams_first(self) -> list[str]:
+        """Return the names of all caches, those that others fetch from before these; CycleError if there is no end."""
+        return [*TopologicalSorter({name: self.upstream_caches(name) for name in self.caches}).static_order()]
+
+    def _level(self, name: str) -> int:
+        return 1 + max(map(self._level, self.upstream_caches(name)), default=0)
 
     def verify_of(self, name: str) -> str:
         """How far cache `name` is verified.
@@ -413,6 +486,7 @@ class Settings(_Section):
             *self._shared_accounts(),
             *self._shared_ports(),
             *self._served_elsewhere(),
+            *self._chain_mistakes(),
             *self._missing_account(),
             *self._needed_though_stopped(),
             *self._unproven_msr(),
@@ -452,6 +526,26 @@ class Settings(_Section):
             if isinstance(host := http.get("host"), str) and host != cache.url:
                 text = mismatch(host, f"{cache.url}, the cache's URL; `fqdn` and `port` change both")
                 yield Mistake((*path, "host"), text)
+
+    def _chain_mistakes(self) -> Iterator[Mistake]:
+        for name in self.caches:
+            for number, hop in enumerate(self.next_hops(name)):
+                path, host = ("caches", name, "upstreams", number), urlsplit(hop.url or "").hostname
+                if hop.cache and hop.cache not in self.caches:
+                    text = mismatch(hop.cache, f"a cache of this stack ({', '.join(self.caches)})")
+                    yield Mistake((*path, "cache"), text)
+                elif hop.needs_ca and not hop.ca and host != urlsplit(self.msr.url).hostname:
+                    text = (
+                        f"found {hop.url} without ca, expected one, because it is not MSR ({self.msr.url}): set "
+                        "url, and ca to {sha256: ...}, {pem: ...} or system; for a cache of this stack, {cache: NAME}"
+                    )
+                    yield Mistake(path, text)
+        try:
+            self.upstreams_first()
+        except CycleError as error:
+            _, *names = reversed(error.args[1])
+            text = f"found a circle ({' from '.join([names[-1], *names])}), expected a chain that ends at MSR"
+            yield Mistake(("caches", names[-1], "upstreams"), text)
 
     def _missing_account(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():
@@ -512,6 +606,11 @@ class Settings(_Section):
                     f"msr-cache:caches.{name}.environment: {' and '.join(credentials)}: everybody who can run "
                     "docker service inspect in the swarm can read these credentials"
                 )
+            if (level := self._level(name)) > _LEVELS:
+                yield (
+                    f"msr-cache:caches.{name}.upstreams: this cache is {level} caches away from MSR. Each adds its "
+                    f"round trips to the first pull of a layer, so {_LEVELS} at most are advised"
+                )
             if not cache.resolve_image:
                 yield (
                     f"msr-cache:caches.{name}.resolveImage: image {self.image_of(name)} is used as written. Each node "
@@ -567,6 +666,7 @@ def validate(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
         sound = {name: cache for name, cache in as_map(raw.get("caches")).items() if name not in broken}
         if broken and sound:
             # A mistake in one cache hides none that two others make together.
-            found += validate({**raw, "caches": sound})[1]
+            more = validate({**raw, "caches": sound})[1]
+            found += [each for each in more if value_at(raw, *each.path) not in list(broken)]  # which others name
         return None, list(dict.fromkeys(found))
     return settings, settings.mistakes()

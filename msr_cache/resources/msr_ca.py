@@ -63,10 +63,10 @@ def trusted(url: str, text: str, pins: Pins) -> Props:
         raise Refusal(f"msr-cache:msr.ca: the CA of {url}: {problem}")
     certificates = pem.certificates(text)
     pins = _listed(pins)
-    if pins and (strangers := [certificate for certificate in certificates if not _covered(certificate, pins)]):
+    if pins and (strangers := [certificate for certificate in certificates if not covered(certificate, pins)]):
         # Each must match: a man in the middle could add a CA to MSR's.
         raise Refusal(
-            f"msr-cache:msr.ca.sha256: found {' and '.join(map(_described, strangers))} at {url}/ca, "
+            f"msr-cache:msr.ca.sha256: found {' and '.join(map(described, strangers))} at {url}/ca, "
             f"expected {' or '.join(pins)}. If MSR's CA was rotated, set the new pin; if not, another server answers "
             "in MSR's place"
         )
@@ -79,7 +79,8 @@ def trusted(url: str, text: str, pins: Pins) -> Props:
     }
 
 
-def _covered(certificate: x509.Certificate, pins: Pins) -> bool:
+def covered(certificate: x509.Certificate, pins: Pins) -> bool:
+    """Whether a pin is that of the certificate, or of its key."""
     return bool({pem.sha256(certificate), pem.key_sha256(certificate)} & set(_listed(pins)))
 
 
@@ -87,7 +88,8 @@ def _listed(pins: Pins) -> list[str]:
     return [pins] if isinstance(pins, str) else pins or []
 
 
-def _described(certificate: x509.Certificate) -> str:
+def described(certificate: x509.Certificate) -> str:
+    """Return the certificate's name, and what to pin."""
     return f"{pem.name(certificate)} (SHA-256 {pem.sha256(certificate)}, of its key {pem.key_sha256(certificate)})"
 
 
@@ -133,7 +135,7 @@ class MsrCaProvider(SwarmProvider):
         url, pins = props["url"], props.get("pin")
         certificates = certificates_of(props.get("given") or fetch(url), url)
         offered = ", ".join(map(pem.sha256, certificates))
-        if offered == props["sha256"] or all(_covered(certificate, pins) for certificate in certificates):
+        if offered == props["sha256"] or all(covered(certificate, pins) for certificate in certificates):
             return {**props, **trusted(url, pem.text(*certificates), pins), "offered": None}
         return {**props, "offered": offered}
 

@@ -56,15 +56,19 @@ def _damage(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def ca_problem(pem: str) -> str | None:
-    """Return why `pem` is not text of CA certificates that can be trusted now, or None."""
+def ca_problem(pem: str, *, of_hop: bool = False) -> str | None:
+    """Return why `pem` is not text of CA certificates that can be trusted now, or None.
+
+    `of_hop`: a self-signed server certificate is its own CA, as Go has it.
+    """
     try:
         found = certificates(pem)
     except ValueError as error:
         return str(error)
     for certificate in found:
-        if not may_sign(certificate):
-            return f"found the certificate of {name(certificate)}, which is no CA, expected that of MSR's CA"
+        if not may_sign(certificate) and not (of_hop and certificate.issuer == certificate.subject):
+            expected = "a CA's, or one that is self-signed" if of_hop else "that of MSR's CA"
+            return f"found the certificate of {name(certificate)}, which is no CA, expected {expected}"
         if problem := life_problem(certificate) or key_problem(certificate):
             return problem
     return None

@@ -356,6 +356,7 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
                 "expires": "2034",
                 **self.msr_ca,
             },
+            "UpstreamCa": {"pem": inputs.get("given") or MSR_TLS.ca},
             "HttpSecret": {"value": SECRETS["http.secret"]},
             "StateId": {"value": STATE_ID},
             "Registration": {"entry": "e1", "former": ["e0"]},

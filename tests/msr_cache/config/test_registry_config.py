@@ -57,10 +57,10 @@ def test_a_port_is_listened_on_and_told_to_clients() -> None:
 
 
 def test_each_setting_reaches_its_place() -> None:
-    config = rendered({".blobTtl": "1h30m", ".logLevel": "debug", ".upstreams": ["https://a.example.com"]})
+    config = rendered({".blobTtl": "1h30m", ".logLevel": "debug", ".upstreams": ["http://a.example.com"]})
     assert downstream(config)["blobttl"] == "1h30m"
     assert config["log"]["level"] == "debug"
-    assert downstream(config)["upstreams"] == ["https://a.example.com"]
+    assert downstream(config)["upstreams"] == ["http://a.example.com"]
 
 
 def test_another_storage_takes_the_place_of_the_container_and_may_still_delete() -> None:

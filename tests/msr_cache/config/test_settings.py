@@ -539,13 +539,13 @@ def test_what_is_stated_takes_the_place_of_each_default() -> None:
         {
             ".image": "localhost:5000/cache:2.9.1",
             ".label": "rack.cache",
-            ".upstreams": ["https://leaf.example.com:444", "http://10.0.0.1:5000"],
+            ".upstreams": ["https://msr.example.com:444", "http://10.0.0.1:5000"],
             ".update.order": "stop-first",
         }
     )
     assert settings.image_of("asia") == "localhost:5000/cache:2.9.1"
     assert settings.label_of("asia") == "rack.cache"
-    assert settings.upstreams_of("asia") == ["https://leaf.example.com:444", "http://10.0.0.1:5000"]
+    assert settings.upstreams_of("asia") == ["https://msr.example.com:444", "http://10.0.0.1:5000"]
     assert settings.caches["asia"].update_order == "stop-first"
 
 

@@ -34,6 +34,7 @@ STORED = {
     "SignedCertificate": "msr_cache.resources.signed_certificate.SignedCertificateProvider",
     "StateId": "msr_cache.resources.state_id.StateIdProvider",
     "SwarmSecret": "msr_cache.resources.swarm_file.SecretProvider",
+    "UpstreamCa": "msr_cache.resources.upstream_ca.UpstreamCaProvider",
     "Verification": "msr_cache.resources.verification.VerificationProvider",
 }
 PROVIDERS = [
@@ -46,6 +47,7 @@ EVERYTHING = {
     "msr.ca": {"sha256": "0a" * 32},
     ".registerInMsr": {"users": ["ops"]},
     ".verify": "pull",
+    ".upstreams": [{"url": "https://msr2.example.com", "ca": {"sha256": "0a" * 32}}],
     ".tls": {"source": "csr", "certificate": make(HOST, sans=(HOST,)).pem},
 }
 
