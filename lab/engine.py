@@ -32,7 +32,7 @@ class Engine:
     network: Network
     run: Path
     data: Path
-    insecure_registry: str
+    insecure_registries: str
 
     @property
     def docker_host(self) -> str:
@@ -134,7 +134,7 @@ class Engine:
             # The systemd driver would ask this machine's systemd for a unit per container.
             "--exec-opt=native.cgroupdriver=cgroupfs",
             f"--cgroup-parent=/{self._card}",
-            f"--insecure-registry={self.insecure_registry}",
+            f"--insecure-registry={self.insecure_registries}",
             *(self._tls() if self._keys.exists() else ()),
         )
 

@@ -114,7 +114,7 @@ class Site:
             self.network,
             self.run / folder,
             self.data / folder,
-            self.image_registry.address,
+            str(self.network.subnet),
         )
 
     @property

@@ -8,6 +8,7 @@ import pulumi_docker as docker
 import pulumi_tls as tls
 
 from msr_cache import certificate
+from msr_cache.config import image_registries
 from msr_cache.config.settings import Cache, Settings
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.swarm.manager import Address
@@ -39,9 +40,26 @@ class Site:
         self.msr_ca = msr_ca
         self.ready: dict[str, Ready] = {}
         # Never `context`, of which the provider reads the host alone: see swarm/docker_context.py.
-        self.docker = docker.Provider("swarm", host=address.host, cert_path=address.cert_path)
+        self.docker = docker.Provider(
+            "swarm", host=address.host, cert_path=address.cert_path, registry_auth=_logins(settings, address)
+        )
         self.tls = tls.Provider("tls")
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
+
+
+def _logins(settings: Settings, address: Address) -> list[docker.ProviderRegistryAuthArgs] | None:
+    """Return the logins of the caches' images, as the provider looks them up: by the text before the first slash."""
+    found = {
+        image.partition("/")[0]: login
+        for image in map(settings.image_of, settings.caches)
+        if (login := image_registries.login(address.registries, image))
+    }
+    return [
+        docker.ProviderRegistryAuthArgs(
+            address=start, username=login.username, password=pulumi.Output.secret(login.password)
+        )
+        for start, login in found.items()
+    ] or None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Every field that the daemon fills in is set: otherwise pulumi-docker proposes to
 """
 
 import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import pulumi
 import pulumi_docker as docker
 
 from msr_cache.certificate import Certificate, renewal_hook
-from msr_cache.config import plain_text
+from msr_cache.config import image_registries, plain_text
 from msr_cache.config.settings import Cache, ResourceAmount, Settings, memory_bytes
 from msr_cache.files import Files
 from msr_cache.placement import Placement, try_move
@@ -55,6 +56,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         # MKE sets some, and the provider would replace the service to remove them.
         ignore_changes=["taskSpec.containerSpec.labels"],
     )
+    args["labels"] += _login_label(scope, certificate)
     service = docker.Service(f"{name}-service", **args, opts=opts)
     spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
     props = {
@@ -72,6 +74,19 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     # By default, `--replace` deletes the old one last, which would leave the service stopped.
     opts = scope.after(*placement.all, hooks=hooks, delete_before_replace=True)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
+
+
+def _login_label(scope: Scope, certificate: Certificate) -> list[dict[str, Any]]:
+    """Return a label that changes with the login for the image's registry: only an update hands it to the nodes."""
+    login = image_registries.login(scope.site.address.registries, scope.settings.image_of(scope.name))
+    if login is None:
+        return []
+
+    def digest(key: str) -> str:
+        # By a key that nobody has: else passwords could be guessed.
+        return hmac.digest(key.encode(), ":".join(login).encode(), "sha256").hex()[:12]
+
+    return [{"label": "msr-cache.login", "value": pulumi.Output.unsecret(certificate.key.apply(digest))}]
 
 
 def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:

@@ -10,7 +10,7 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache import placement
 from msr_cache.cache import MsrCache
-from msr_cache.config import cache_defaults, plain_text, registry_config
+from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
@@ -71,4 +71,4 @@ def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
         at_source = dict.fromkeys(cache_defaults.where_written(written, mistake) for mistake in found)
         lines = [mistake.line(project) for mistake in at_source]
         raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *lines]))
-    return settings, Address.from_config(settings.swarm.model_dump(by_alias=True))
+    return settings, Address.from_config(settings.swarm.model_dump(by_alias=True), raw.get(image_registries.KEY))

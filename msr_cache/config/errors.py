@@ -55,7 +55,7 @@ class Mistake(NamedTuple):
 
 def dotted(path: Path) -> str:
     """Return `path` as `pulumi config set --path` takes it."""
-    keys = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    keys = (f"[{part}]" if isinstance(part, int) else f'["{part}"]' if "." in part else f".{part}" for part in path)
     return "".join(keys).removeprefix(".")
 
 

@@ -10,7 +10,7 @@ import pulumi
 import yaml
 from pulumi.runtime.config import is_config_secret
 
-from msr_cache.config import errors, registry_schema
+from msr_cache.config import errors, image_registries, registry_schema
 from msr_cache.config.errors import Mistake
 from msr_cache.config.field_types import as_map, holds_credentials, value_at
 
@@ -58,9 +58,11 @@ def _secrets(raw: Mapping[str, Any]) -> Iterator[tuple[errors.Path, object]]:
     """
     caches: dict[errors.Path, object] = {("caches", name): cache for name, cache in as_map(raw.get("caches")).items()}
     caches[("cacheDefaults",)] = raw.get("cacheDefaults")
-    for key in ("password", "token"):
-        if value := value_at(raw, "msr", key):
-            yield ("msr", key), value
+    hosts = as_map(raw.get(image_registries.KEY))
+    passwords: list[errors.Path] = [(image_registries.KEY, host, "password") for host in hosts]
+    for path in (("msr", "password"), ("msr", "token"), *passwords):
+        if value := value_at(raw, *path):
+            yield path, value
     keys: list[errors.Path] = [("localCa", "key"), *((*at, "tls", "key") for at in caches)]
     for path in keys:
         if "PRIVATE KEY-----" in str(value := value_at(raw, *path)):

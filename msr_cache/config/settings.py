@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
-from msr_cache.config import errors
+from msr_cache.config import errors, image_registries
 from msr_cache.config.errors import Mistake, mismatch, shown
 from msr_cache.config.field_types import (
     GoDuration,
@@ -96,6 +96,9 @@ ImageName = Annotated[
         r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
         "an image with a tag or digest, such as mirantis/dtr-content-cache:2.9.0",
     ),
+]
+RegistryHost = Annotated[
+    str, _matching(r"[A-Za-z0-9.-]+(:[0-9]+)?", "host[:port] as an image's name begins with it, or docker.io")
 ]
 LabelKey = Annotated[
     str, _matching(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", "a node label's name, such as dtr.cache")
@@ -432,6 +435,21 @@ class Cache(_Section):
         return f"https://{host}" + ("" if self.port == 443 else f":{self.port}")  # noqa: PLR2004 - https
 
 
+class ImageRegistry(_Section):
+    """Who may pull from a registry of images: the login itself, or the file where `docker login` has put it."""
+
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password: Password | None = None
+    config_file: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_login(self) -> ImageRegistry:
+        found = [key for key, value in self.model_dump(by_alias=True).items() if value is not None]
+        if found not in (["username", "password"], ["configFile"]):
+            raise ValueError(f"found {' and '.join(found) or 'none'}; set username and password, or configFile")
+        return self
+
+
 class Settings(_Section):
     """A whole stack's config."""
 
@@ -439,6 +457,7 @@ class Settings(_Section):
     swarm: SwarmAccess
     state_id: StateId | None = None
     local_ca: LocalCa | None = None
+    image_registries: dict[RegistryHost, ImageRegistry] = Field(default_factory=dict)
     # Merged under each cache before the settings are read; see cache_defaults.
     cache_defaults: dict[str, Any] = Field(default_factory=dict)
     caches: Annotated[dict[CacheName, Cache], Field(min_length=1)]
@@ -487,6 +506,7 @@ class Settings(_Section):
             *self._shared_ports(),
             *self._served_elsewhere(),
             *self._chain_mistakes(),
+            *self._missing_logins(),
             *self._missing_account(),
             *self._needed_though_stopped(),
             *self._unproven_msr(),
@@ -546,6 +566,13 @@ class Settings(_Section):
             _, *names = reversed(error.args[1])
             text = f"found a circle ({' from '.join([names[-1], *names])}), expected a chain that ends at MSR"
             yield Mistake(("caches", names[-1], "upstreams"), text)
+
+    def _missing_logins(self) -> Iterator[Mistake]:
+        for host, registry in self.image_registries.items():
+            try:
+                _ = registry.config_file and image_registries.in_file(registry.config_file, host)
+            except ValueError as error:
+                yield Mistake((image_registries.KEY, host, "configFile"), str(error))
 
     def _missing_account(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():

@@ -22,8 +22,10 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
     Raises Refusal, with the config key `at`, if the registry does not answer and `image` has no digest.
     """
     try:
-        found = manager.get(f"/distribution/{image}/json")
+        found = manager.distribution(image)
     except EngineError as error:
+        if re.search("unauthorized|no basic auth|access denied|denied: ", error.message):
+            raise Refusal(f"{at}: {_needs_login(image)}: {error.message}") from None
         if "@" in image:
             return as_written(image)
         raise Refusal(
@@ -41,6 +43,18 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
     return {"reference": reference, "platforms": platforms}
 
 
+def _needs_login(image: str) -> str:
+    from msr_cache.config import image_registries  # as in swarm/manager.py
+    from msr_cache.config.errors import dotted
+
+    at = dotted((image_registries.KEY, host := image_registries.registry_of(image)))
+    return (
+        f"registry {host} asks for a login to pull image {image}. Set one for the manager and all nodes: pulumi config "
+        f"set --path 'msr-cache:{at}.username' USER, and pulumi config set --path --secret 'msr-cache:{at}.password'. "
+        "It said"
+    )
+
+
 def as_written(image: str) -> Props:
     """Return `reference` and `platforms` of an image that no registry is asked for."""
     return {"reference": _familiar(image), "platforms": []}
@@ -54,7 +68,7 @@ def _familiar(image: str) -> str:
 def refuse_resolvable(manager: Manager, image: str, at: str) -> None:
     """Before a create: refuse to use `image` as written if its registry answers, because pulumi-docker pins it then."""
     try:
-        manager.get(f"/distribution/{image}/json")
+        manager.distribution(image)
     except Refusal:
         return
     raise Refusal(

@@ -46,14 +46,14 @@ class SwarmProvider(ResourceProvider):
         `refresh` and `destroy` pass the config of the last `up`, unless run with --run-program.
         """
         plain_refusals.install()
-        self._swarm_config = req.config.get("swarm")
+        self._swarm_config = req.config.get("swarm"), req.config.get("imageRegistries")
         self._local = threading.local()
 
     @property
     def manager(self) -> Manager:
         """The swarm's manager, one for each thread: threads must not share an HTTP session."""
         if not hasattr(self._local, "manager"):
-            self._local.manager = Manager(address_from_json(self._swarm_config))
+            self._local.manager = Manager(address_from_json(*self._swarm_config))
         manager: Manager = self._local.manager
         return manager
 

@@ -17,7 +17,8 @@ LOG_WIDTH = 200
 
 _ADVICE = {
     "No such image|manifest unknown|pull access denied": (
-        "check `image`, and that the node reaches its registry, or has the image (docker load)"
+        "check `image`, and that the node reaches its registry, or has the image (docker load); if the registry asks "
+        "for a login, set msr-cache:imageRegistries"
     ),
     "host-mode port already in use": "another service publishes that port on this node: choose another `port`",
     "address already in use|port is already allocated": "a process on the node holds that port: choose another `port`",

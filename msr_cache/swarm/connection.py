@@ -97,21 +97,23 @@ class Connection(HTTPConnection):
         self._way = host, cert_path
         self.sock: Timed | None = None
 
-    def ask(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Send one request; errors are OSError, ValueError or HTTPException."""
+    def ask(
+        self, method: str, url: str, body: Mapping[str, Any] | None = None, more: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send one request, with `more` headers; errors are OSError, ValueError or HTTPException."""
         try:
-            return self._ask(method, url, body)
+            return self._ask(method, url, body, more or {})
         except BaseException:
             self.close()
             raise
 
-    def _ask(self, method: str, url: str, body: Mapping[str, Any] | None) -> Answer:
+    def _ask(self, method: str, url: str, body: Mapping[str, Any] | None, more: Mapping[str, str]) -> Answer:
         if self.sock and _is_readable(self.sock):  # closed by the manager, meanwhile
             self.close()
         self.sock = self.sock or connect(*self._way)
         self.sock.settimeout(TIMEOUT)
         self.sock.deadline = time.monotonic() + DEADLINE
-        headers = {"Host": urlsplit(self._way[0]).netloc.rpartition("@")[2] or "docker"}
+        headers = {"Host": urlsplit(self._way[0]).netloc.rpartition("@")[2] or "docker", **more}
         if body is not None:
             headers["Content-Type"] = "application/json"
         self.request(method, url, None if body is None else json.dumps(body), headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
@@ -29,17 +29,19 @@ _SKEW = 60
 
 @dataclass(frozen=True)
 class Address:
-    """A manager's address; `cert_path` is a folder with ca.pem, cert.pem and key.pem; `key` is where the config has it.
+    """A manager's address; `registries` are the logins that it pulls with (config/image_registries.py).
 
+    `cert_path` is a folder with ca.pem, cert.pem and key.pem; `key` is where the config has it.
     It is a path because the provider stores key material in clear text in the state (pulumi-docker issue 643).
     """
 
     host: str
     cert_path: str | None = None
     key: str = "host"
+    registries: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def from_config(cls, swarm: Mapping[str, Any]) -> Address:
+    def from_config(cls, swarm: Mapping[str, Any], registries: Mapping[str, Any] | None = None) -> Address:
         """Read `msr-cache:swarm`, and unpack the zip file of a new bundle. Refusal: the environment contradicts it."""
         address = cls._read(swarm)
         if address.key != "host":  # a host was checked with the rest of the config
@@ -50,7 +52,7 @@ class Address:
             except ValueError as error:
                 raise Refusal(f"msr-cache:swarm.{address.key}: its address: {error}") from None
         environment.refuse_conflicts(address.key, address.host, address.cert_path)
-        return address
+        return replace(address, registries=registries or {})
 
     @classmethod
     def _read(cls, swarm: Mapping[str, Any]) -> Address:
@@ -119,6 +121,12 @@ class Manager:
             return None
         return found
 
+    def distribution(self, image: str) -> dict[str, Any]:
+        """Return what the registry of `image` tells the manager about it."""
+        path = f"/distribution/{image}/json"
+        found: dict[str, Any] = self._parsed(self._call("GET", path, image=image), path, dict)
+        return found
+
     def text(self, path: str, **params: str) -> bytes:
         """GET a stream as bytes."""
         return self._call("GET", path, params).body
@@ -126,13 +134,17 @@ class Manager:
     def create(self, kind: str, spec: Mapping[str, Any]) -> str:
         """Create an object of `kind` (services, configs, secrets); return its id."""
         path = f"/{kind}/create"
-        found = self._parsed(self._call("POST", path, body=spec), path, dict)
+        image = spec["TaskTemplate"]["ContainerSpec"]["Image"] if kind == "services" else ""
+        found = self._parsed(self._call("POST", path, body=spec, image=image), path, dict)
         if "ID" not in found:
             raise self._odd_answer(path)
         return str(found["ID"])
 
     def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
-        """Replace the spec of the object `known`, unless it has changed after it was read."""
+        """Replace the spec of the object `known`, unless it has changed after it was read.
+
+        A service keeps the login that its nodes pull with.
+        """
         self._call("POST", f"/{kind}/{known['ID']}/update", {"version": str(known["Version"]["Index"])}, spec)
 
     def remove(self, kind: str, id_: str) -> None:
@@ -154,8 +166,19 @@ class Manager:
             )
 
     def _call(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        image: str = "",
     ) -> Answer:
+        """Send a request, with the login for the registry of `image`."""
+        login: dict[str, str] = {}
+        if image and self.address.registries:
+            from msr_cache.config import image_registries  # its package imports pydantic, which is slow
+
+            login = image_registries.header(self.address.registries, image)
         try:
             if self._connection is None:
                 # Imported here because not every preview needs the swarm.
@@ -163,7 +186,7 @@ class Manager:
 
                 self._connection = Connection(self.address.host, self.address.cert_path)
             url = f"/v{API_VERSION}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
-            answer = self._connection.ask(method, url, body)
+            answer = self._connection.ask(method, url, body, login)
         except (OSError, ValueError, HTTPException) as error:
             at = f"msr-cache:swarm: the manager at {self.address}"
             raise Refusal(f"{at} can't be reached ({reason(error)})") from None
@@ -195,8 +218,8 @@ def _message(answer: Answer) -> str:
         return answer.body.decode(errors="replace").strip() or answer.reason
 
 
-def address_from_json(text: str | None) -> Address:
-    """Return the address from the JSON that the engine passes to providers."""
+def address_from_json(text: str | None, registries: str | None = None) -> Address:
+    """Return the address from the JSON that the engine passes to providers: `swarm`, and `imageRegistries`."""
     # Checked here too: refresh and destroy do not run the program.
     try:
         swarm = json.loads(text or "null")
@@ -205,4 +228,4 @@ def address_from_json(text: str | None) -> Address:
     if not isinstance(swarm, dict) or not swarm.keys() & {"host", "context", "clientBundle"}:
         found = "something else" if text else "nothing"  # not what, which may hold a password
         raise Refusal(f"msr-cache:swarm: found {found}, expected a map with one of host, context and clientBundle")
-    return Address.from_config(swarm)
+    return Address.from_config(swarm, json.loads(registries or "{}"))

@@ -94,7 +94,9 @@ def settings_with(changes: Mapping[str, Any] | None = None) -> Settings:
 @pytest.fixture
 def secret_config() -> Iterator[None]:
     """As after `pulumi config set --path --secret` of a key in each section."""
-    token = pulumi_config._SECRET_KEYS.set({f"{PROJECT}:{section}" for section in ("caches", "localCa", "msr")})
+    token = pulumi_config._SECRET_KEYS.set(
+        {f"{PROJECT}:{section}" for section in ("caches", "localCa", "msr", "imageRegistries")}
+    )
     yield
     pulumi_config._SECRET_KEYS.reset(token)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from typing import Any
@@ -56,6 +57,8 @@ class Engine(BaseAdapter):
         self.log = b""
         self.faults: Iterator[tuple[int, str]] = iter(())
         """The next answers, errors."""
+        self.login: Object = {}
+        """The login for a registry in the last request."""
         self.conflicts = 0
         """How many updates others come before, by a label of their own."""
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
@@ -107,11 +110,12 @@ class Engine(BaseAdapter):
 
     # What the engine does
 
-    def ask(self, method: str, url: str, body: Object | None = None) -> Answer:
+    def ask(self, method: str, url: str, body: Object | None = None, more: Mapping[str, str] | None = None) -> Answer:
         """In the place of the product's connection."""
         parts = urlsplit(url)
         path, query = unquote(parts.path).removeprefix("/v1.41"), dict(parse_qsl(parts.query))
         with self._lock:
+            self.login = json.loads(b64decode((more or {}).get("X-Registry-Auth", "e30=")))
             self.asked.append((method, path, query, deepcopy(body)))
             try:
                 status, found = 200, self._answer(method, path.split("/")[1:], query, body)

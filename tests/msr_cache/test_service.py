@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import subprocess
 from types import SimpleNamespace
@@ -136,6 +137,45 @@ def test_a_trial_knows_the_environment_that_the_state_holds_as_a_secret(monkeypa
 
     asyncio.run(run())
     assert seen == [inputs]
+
+
+CORP = {"username": "deploy", "password": "hunter2-of-corp"}
+
+
+@pytest.mark.usefixtures("secret_config")
+@pytest.mark.parametrize(
+    ("image", "host", "start"),
+    [
+        ("registry.corp.example.com:5000/msr/cache:2.9.0", "registry.corp.example.com:5000", None),
+        # Not docker.io: the provider knows no default registry.
+        ("mirantis/dtr-content-cache:2.9.0", "docker.io", "mirantis"),
+    ],
+)
+def test_the_provider_gets_the_login_under_what_stands_before_the_images_first_slash(
+    image: str, host: str, start: str | None
+) -> None:
+    program = declared({".image": image, "imageRegistries": {host: CORP, "other.example.com": CORP}})
+    (provider,) = [each for each in program.resources if each.type == "pulumi:providers:docker"]
+    (login,) = json.loads(plain(provider.inputs)["registryAuth"])
+    assert login == {"address": start or host, **CORP}
+    shown = [visible(each.inputs) for each in program.resources]
+    assert CORP["password"] not in str((shown, program.visible_outputs, program.warnings))
+
+
+@pytest.mark.usefixtures("secret_config")
+def test_a_changed_login_changes_a_label_of_the_service_and_nothing_of_its_tasks() -> None:
+    """Only an update hands it to the swarm, for nodes that join later."""
+
+    def service_with(password: str) -> dict[str, Any]:
+        login = {"username": "deploy", "password": password}
+        program = declared({".image": "r:5000/c:2.9.0", "imageRegistries": {"r:5000": login}})
+        return dict(visible(program.one("Service").inputs))
+
+    one, other = service_with("hunter2"), service_with("hunter3")
+    assert one["labels"] != other["labels"]
+    assert one["taskSpec"] == other["taskSpec"]
+    assert {each["label"] for each in one["labels"]} - OWNER.labels("service").keys() == {"msr-cache.login"}
+    assert "registryAuth" not in next(each for each in declared().resources if each.type.endswith(":docker")).inputs
 
 
 @pytest.mark.parametrize(("mode", "order"), [("ingress", "start-first"), ("host", "stop-first")])

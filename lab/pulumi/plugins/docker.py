@@ -221,8 +221,9 @@ class Service(Provider):
 
     type = "docker:index/service:Service"
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, logins: Props | None = None) -> None:
         self._host = host
+        self._logins = logins or {}
 
     def check(self, name: str, news: Props) -> Props:
         _refuse_unknown_inputs(f"{self.type} {name}", _SERVICE, news)
@@ -240,6 +241,7 @@ class Service(Provider):
     def create(self, news: Props) -> tuple[str, Props]:
         spec = _spec(_SERVICE, _planned(_SERVICE, {}, news))
         with self._client() as client:
+            self._log_in(client, spec)
             _resolve(client, spec["TaskTemplate"])
             id_ = client.create_service(**_arguments(spec))["ID"]
             return id_, self._outputs(client, id_)
@@ -255,7 +257,8 @@ class Service(Provider):
         try:
             with self._client() as client:
                 version = client.inspect_service(id_)["Version"]["Index"]
-                client.update_service(id_, version, **_arguments(_spec(_SERVICE, planned)))
+                self._log_in(client, spec := _spec(_SERVICE, planned))
+                client.update_service(id_, version, **_arguments(spec))
                 return self._outputs(client, id_)
         except StepError as error:
             raise InitError(str(error), outs | planned) from None
@@ -263,6 +266,17 @@ class Service(Provider):
     def delete(self, id_: str) -> None:
         with self._client() as client:
             client.remove_service(id_)
+
+    def _log_in(self, client: APIClient, spec: Props) -> None:
+        """Let the client send the login whose address stands before the image's first slash, and none of its own."""
+        from docker.auth import AuthConfig, resolve_repository_name
+
+        image = spec["TaskTemplate"]["ContainerSpec"]["Image"]
+        start, slash, _ = image.partition("/")
+        login = self._logins.get(start) if slash else None
+        # If there is nothing in it, the client reads the logins of whoever runs this.
+        kept = {"auths": {resolve_repository_name(image)[0] if login else "": login or {}}}
+        client._auth_configs = AuthConfig(kept)  # noqa: SLF001 - it has no other way
 
     def _outputs(self, client: APIClient, id_: str) -> Props:
         deadline = time.monotonic() + _PATIENCE
@@ -326,7 +340,11 @@ def _resolve(client: APIClient, task: Props) -> None:
 def _connect(name: str, news: Props) -> Props:
     """Refuse options that are not known, and every swarm but a lab's."""
     where = f"docker provider {name}"
-    refuse_unknown(where, news, {"host", "certPath", "version"})
+    refuse_unknown(where, news, {"host", "certPath", "registryAuth", "version"})
+    for login in json.loads(news.get("registryAuth") or "[]"):
+        refuse_unknown(f"{where}.registryAuth", login, {"address", "username", "password"})
+        if missing := {"address", "username", "password"} - login.keys():
+            raise StepError(f"{where}.registryAuth: found no {' and no '.join(sorted(missing))}")
     host = str(news.get("host") or "no host")
     if not _LAB_DAEMON.fullmatch(_socket(host, news.get("certPath"))):
         raise StepError(
@@ -349,7 +367,8 @@ def _socket(host: str, cert_path: str | None) -> str:
 
 
 def _find(type_: str, config: Props) -> Provider | None:
-    return Service(_socket(config["host"], config.get("certPath"))) if type_ == Service.type else None
+    logins = {login["address"]: login for login in json.loads(config.get("registryAuth") or "[]")}
+    return Service(_socket(config["host"], config.get("certPath")), logins) if type_ == Service.type else None
 
 
 if __name__ == "__main__":

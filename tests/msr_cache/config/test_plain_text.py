@@ -37,7 +37,7 @@ MARKED = sorted({dotted(path): path for path in schema_paths(SCHEMA)}.items())
 IN_A_CACHE = [
     (*above, *path) for _, path in MARKED for above in ((), ("registryConfig",)) if above or path[0] == "storage"
 ]
-PASSWORDS = [("msr.password", "hunter2"), ("msr.token", "hunter2")]
+PASSWORDS = [(f"{at}", "hunter2") for at in ("msr.password", "msr.token", "imageRegistries.localhost:5000.password")]
 KEYS = [("localCa.key", "-----BEGIN PRIVATE KEY-----"), (".tls.key", "-----BEGIN EC PRIVATE KEY-----")]
 
 

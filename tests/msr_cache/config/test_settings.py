@@ -33,7 +33,7 @@ from tests.msr_cache.conftest import (
 )
 from tests.seed import STACK_YAML
 
-TOP_KEYS = "cacheDefaults, caches, localCa, msr, stateId, swarm"
+TOP_KEYS = "cacheDefaults, caches, imageRegistries, localCa, msr, stateId, swarm"
 CACHE_KEYS = (
     "blobTtl, environment, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, "
     "replicas, resolveImage, resources, storage, tls, update, upstreams, verify"

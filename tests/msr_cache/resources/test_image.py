@@ -65,6 +65,27 @@ def test_another_tag_is_looked_up_and_is_a_change(site: Site) -> None:
     assert provider.update(site.cache_image, old, new).outs == new
 
 
+@pytest.mark.parametrize(
+    "image", ["registry.example.com:5000/msr/cache:2.9.0", f"registry.example.com:5000/c@{DIGEST}"]
+)
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unauthorized: authentication required",
+        "Get https://registry.example.com:5000/v2/: no basic auth credentials",
+        "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n",
+        "pull access denied for a, repository does not exist or may require 'docker login'",
+    ],
+)
+def test_an_image_that_needs_a_login_names_the_key_to_set(image: str, said: str) -> None:
+    """What Docker's engines say; even for a digest, because then no node could pull it."""
+    line = message(lambda: look_up(refusing(500, said), image, AT))
+    at = 'msr-cache:imageRegistries["registry.example.com:5000"]'
+    assert line.startswith(f"{AT}: registry registry.example.com:5000 asks for a login to pull image {image}.")
+    assert f"pulumi config set --path '{at}.username' USER" in line
+    assert f"pulumi config set --path --secret '{at}.password'" in line
+
+
 def test_a_tag_that_is_known_is_not_looked_up_again_even_if_it_has_moved() -> None:
     """Else other bits would start at some later run that changes nothing. The engine drops new inputs that are None."""
     platforms = [{"architecture": "amd64", "os": "linux"}]

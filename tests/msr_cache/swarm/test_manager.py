@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,11 +62,13 @@ class Engine(ThreadingHTTPServer):
         self.body = b"{}"
         self.hangs = threading.Event()
         self.hangs.set()
+        self.login = ""
         self.asked: list[tuple[str, str, dict[str, list[str]], Any]] = []
 
     @property
     def manager(self) -> Manager:
-        return Manager(Address(host=f"tcp://127.0.0.1:{self.server_port}"))
+        registries = {"registry:5000": {"username": "deploy", "password": "hunter2"}}
+        return Manager(Address(host=f"tcp://127.0.0.1:{self.server_port}", registries=registries))
 
     def says(self, status: int, body: object) -> Manager:
         self.status = status
@@ -81,6 +84,7 @@ class Answerer(BaseHTTPRequestHandler):
         sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         asked = (self.command, url.path, parse_qs(url.query), json.loads(sent) if sent else None)
         self.server.asked.append(asked)
+        self.server.login = self.headers.get("X-Registry-Auth", "")
         self.server.hangs.wait(5)
         self.send_response(self.server.status)
         self.send_header("Location", "/elsewhere")
@@ -122,6 +126,26 @@ def test_filters_are_sent_as_the_engine_reads_them(engine: Engine) -> None:
 def test_an_object_is_created_and_its_id_returned(engine: Engine) -> None:
     assert engine.says(201, {"ID": "c1"}).create("configs", {"Name": "a", "Data": "Yg=="}) == "c1"
     assert engine.asked == [("POST", "/v1.41/configs/create", {}, {"Name": "a", "Data": "Yg=="})]
+
+
+@pytest.mark.parametrize(("image", "user"), [("registry:5000/cache:1", "deploy"), ("mirantis/cache:1", None)])
+def test_a_service_and_a_look_up_take_the_login_for_the_images_registry_along(
+    engine: Engine, image: str, user: str | None
+) -> None:
+    manager = engine.says(200, {"ID": "s1"})
+    for ask in (manager.distribution, lambda image: manager.create("services", service_of(image))):
+        ask(image)
+        assert (json.loads(urlsafe_b64decode(engine.login))["username"] if engine.login else None) == user
+    manager.create("secrets", {"Name": "a", "Data": "Yg=="})
+    assert not engine.login
+
+
+def service_of(image: str) -> dict[str, Any]:
+    return {"Name": "a", "TaskTemplate": {"ContainerSpec": {"Image": image}}}
+
+
+def test_an_address_shows_no_login() -> None:
+    assert "hunter2" not in repr(Address("unix:///s", registries={"r": {"password": "hunter2"}}))
 
 
 def test_an_update_is_bound_to_the_version_that_was_read(engine: Engine) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64decode
 from copy import deepcopy
 from typing import Any
 
 import pytest
+from docker import APIClient
+from docker.auth import get_config_header
 
 from lab.pulumi.plugins.docker import Service
 
@@ -72,3 +76,27 @@ def test_the_order_of_what_has_none_is_no_change_and_other_contents_are(outs: di
 def test_durations_are_compared_by_their_length_not_their_spelling(outs: dict[str, Any]) -> None:
     assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "5000ms")).changes is False
     assert service.diff(outs, changed("taskSpec.restartPolicy.delay", "6s")).changes
+
+
+LOGIN = {"address": "r.example.com:5000", "username": "deploy", "password": "hunter2"}
+HUB = LOGIN | {"address": "mirantis"}
+
+
+@pytest.mark.parametrize(
+    ("image", "user"),
+    [
+        ("r.example.com:5000/msr/cache:1", "deploy"),
+        ("mirantis/dtr-content-cache:2.9.0", "deploy"),
+        ("docker.io/mirantis/dtr-content-cache:2.9.0", None),
+        ("other.example.com/msr/cache:1", None),
+        ("r.example.com/msr/cache:1", None),
+        ("cache:1", None),
+    ],
+)
+def test_a_login_is_looked_up_by_what_stands_before_the_images_first_slash(image: str, user: str | None) -> None:
+    """pulumi-docker 5.2: fromRegistryAuth; it reads no config.json of its own."""
+    client = APIClient("tcp://127.0.0.1:1", version="1.41")
+    stood_in = Service("unix:///nowhere", {login["address"]: login for login in (LOGIN, HUB)})
+    stood_in._log_in(client, {"TaskTemplate": {"ContainerSpec": {"Image": image}}})
+    sent = get_config_header(client, "docker.io" if image.startswith("mirantis") else image.partition("/")[0])
+    assert (json.loads(urlsafe_b64decode(sent))["username"] if sent else None) == user

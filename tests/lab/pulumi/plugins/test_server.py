@@ -13,7 +13,8 @@ pytestmark = pytest.mark.engine
 
 HEAD = """
 import pulumi, pulumi_docker as docker, pulumi_tls as tls
-swarm = docker.Provider("swarm", host="unix:///run/msr-cache-lab/engine/docker.sock")
+HOST = "unix:///run/msr-cache-lab/engine/docker.sock"
+swarm = docker.Provider("swarm", host=HOST)
 on = pulumi.ResourceOptions(provider=swarm)
 container = {"image": "a"}
 """
@@ -47,6 +48,14 @@ def stood_in(project: Project) -> Project:
             "docker provider other: found unix:///run/msr-cache-lab/../docker.sock, expected a lab's docker host",
         ),
         ("docker.Provider('other', context='c')", f"docker provider other: {UNKNOWN} context"),
+        (
+            "docker.Provider('other', host=HOST, registry_auth=[{'address': 'r', 'config_file': 'c'}])",
+            f"docker provider other.registryAuth: {UNKNOWN} configFile",
+        ),
+        (
+            "docker.Provider('other', host=HOST, registry_auth=[{'address': 'r', 'username': 'u'}])",
+            "docker provider other.registryAuth: found no password",
+        ),
         ("tls.PrivateKey('k', algorithm='ED25519')", f"tls:index/privateKey:PrivateKey: {UNKNOWN} ED25519 keys"),
         (
             "tls.SelfSignedCert('c', private_key_pem='', allowed_uses=['code_signing'], validity_period_hours=1)",
