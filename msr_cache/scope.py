@@ -39,27 +39,20 @@ class Site:
         self.nodes = nodes
         self.msr_ca = msr_ca
         self.ready: dict[str, Ready] = {}
+        # By what stands before the image's first slash, where the provider looks, also for docker.io.
+        logins = [
+            docker.ProviderRegistryAuthArgs(address=start, username=login[0], password=pulumi.Output.secret(login[1]))
+            for start, image in {
+                each.partition("/")[0]: each for each in map(settings.image_of, settings.caches)
+            }.items()
+            if (login := image_registries.login(address.registries, image))
+        ]
         # Never `context`, of which the provider reads the host alone: see swarm/docker_context.py.
         self.docker = docker.Provider(
-            "swarm", host=address.host, cert_path=address.cert_path, registry_auth=_logins(settings, address)
+            "swarm", host=address.host, cert_path=address.cert_path, registry_auth=logins or None
         )
         self.tls = tls.Provider("tls")
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
-
-
-def _logins(settings: Settings, address: Address) -> list[docker.ProviderRegistryAuthArgs] | None:
-    """Return the logins of the caches' images, as the provider looks them up: by the text before the first slash."""
-    found = {
-        image.partition("/")[0]: login
-        for image in map(settings.image_of, settings.caches)
-        if (login := image_registries.login(address.registries, image))
-    }
-    return [
-        docker.ProviderRegistryAuthArgs(
-            address=start, username=login.username, password=pulumi.Output.secret(login.password)
-        )
-        for start, login in found.items()
-    ] or None
 
 
 @dataclass(frozen=True)

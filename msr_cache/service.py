@@ -3,6 +3,7 @@
 Every field that the daemon fills in is set: otherwise pulumi-docker proposes to change it at each preview.
 """
 
+import functools
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
@@ -56,7 +57,11 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         # MKE sets some, and the provider would replace the service to remove them.
         ignore_changes=["taskSpec.containerSpec.labels"],
     )
-    args["labels"] += _login_label(scope, certificate)
+    if login := image_registries.login(scope.site.address.registries, scope.settings.image_of(name)):
+        # Only an update hands a new login to the nodes. Hashed by a key that nobody has, no password can be guessed.
+        sign = functools.partial(hmac.digest, msg=":".join(login).encode(), digest="sha256")
+        value = pulumi.Output.unsecret(certificate.key.apply(lambda key: sign(key.encode()).hex()[:12]))
+        args["labels"].append({"label": "msr-cache.login", "value": value})
     service = docker.Service(f"{name}-service", **args, opts=opts)
     spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
     props = {
@@ -74,19 +79,6 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     # By default, `--replace` deletes the old one last, which would leave the service stopped.
     opts = scope.after(*placement.all, hooks=hooks, delete_before_replace=True)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
-
-
-def _login_label(scope: Scope, certificate: Certificate) -> list[dict[str, Any]]:
-    """Return a label that changes with the login for the image's registry: only an update hands it to the nodes."""
-    login = image_registries.login(scope.site.address.registries, scope.settings.image_of(scope.name))
-    if login is None:
-        return []
-
-    def digest(key: str) -> str:
-        # By a key that nobody has: else passwords could be guessed.
-        return hmac.digest(key.encode(), ":".join(login).encode(), "sha256").hex()[:12]
-
-    return [{"label": "msr-cache.login", "value": pulumi.Output.unsecret(certificate.key.apply(digest))}]
 
 
 def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
@@ -173,12 +165,11 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
 def environment(cache: Cache, name: str) -> dict[str, pulumi.Input[str]]:
     """Return the container's environment; what is encrypted in the stack's file is a Pulumi secret here, too."""
     file, project = plain_text.stack_file() if cache.environment else {}, pulumi.get_project()
-
-    def protected(key: str, value: str) -> pulumi.Input[str]:
+    env: dict[str, pulumi.Input[str]] = {}
+    for key, value in cache.environment.items():
         paths = (("caches", name, "environment", key), ("cacheDefaults", "environment", key))
-        return value if plain_text.is_plain(value, file, project, *paths) else pulumi.Output.secret(value)
-
-    return {key: protected(key, value) for key, value in cache.environment.items()}
+        env[key] = value if plain_text.is_plain(value, file, project, *paths) else pulumi.Output.secret(value)
+    return env
 
 
 def _container(image: Image, files: Files, port: int, env: dict[str, pulumi.Input[str]]) -> dict[str, Any]:

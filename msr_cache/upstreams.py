@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pulumi
 
 from msr_cache.config import registry_config
-from msr_cache.config.settings import HopCa
+from msr_cache.config.settings import GivenCa
 from msr_cache.resources.upstream_ca import UpstreamCa
 from msr_cache.scope import Scope
 
@@ -22,19 +22,14 @@ def declare(scope: Scope) -> Upstreams:
     """Declare one UpstreamCa for each next hop whose CA the config gives."""
     found = Upstreams({}, [])
     for number, hop in enumerate(scope.settings.next_hops(scope.name)):
-        if (file := registry_config.ca_file(scope.settings, number, hop)) is None:
-            continue
+        file = registry_config.ca_file(scope.settings, number, hop) or ""
         if hop.cache:
             found.cas[file] = scope.site.ready[hop.cache].trust
-        elif isinstance(hop.ca, HopCa):
-            props = {
-                "at": f"msr-cache:caches.{scope.name}.upstreams[{number}]",
-                "url": hop.url,
-                "pins": hop.ca.sha256,
-                "given": hop.ca.pem,
-            }
+        elif isinstance(hop.ca, GivenCa):
+            at = f"msr-cache:caches.{scope.name}.upstreams[{number}]"
+            props = {"at": at, "url": hop.url, "pins": hop.ca.sha256, "given": hop.ca.pem}
             found.checks.append(UpstreamCa(f"{scope.name}-upstream-{number}-ca", props, scope.after()))
             found.cas[file] = found.checks[-1].pem
-        elif scope.site.msr_ca:
+        elif file and scope.site.msr_ca:
             found.cas[file] = scope.site.msr_ca.pem
     return found

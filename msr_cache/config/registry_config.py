@@ -11,7 +11,7 @@ from msr_cache.config import registry_schema
 from msr_cache.config.errors import Mistake
 from msr_cache.config.field_types import as_map, depth
 from msr_cache.config.registry_schema import MASK, mask_secrets
-from msr_cache.config.settings import DEFAULT_STORAGE, HopCa, Settings, Upstream
+from msr_cache.config.settings import DEFAULT_STORAGE, GivenCa, Settings, Upstream
 
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
@@ -22,7 +22,7 @@ def ca_file(settings: Settings, number: int, hop: Upstream) -> str | None:
 
     That of MSR's CA is MSR's documentation's: `dtr.cert.pem`, and `msr.cert.pem` from 3.x.
     """
-    if hop.cache or isinstance(hop.ca, HopCa):
+    if hop.cache or isinstance(hop.ca, GivenCa):
         return f"upstream-{number}.pem"
     trusted = hop.ca or settings.msr.ca
     return f"{settings.msr.generation}.cert.pem" if hop.needs_ca and trusted != "system" else None

@@ -14,7 +14,16 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
@@ -148,7 +157,7 @@ class _OneKey(_Section):
 
 
 class GivenCa(_OneKey):
-    """Trust in MSR from what you know of its CA: the certificate itself, or one or more pins of it."""
+    """Trust in MSR, or in another next hop, from what you know of its CA: the certificate itself, or pins of it."""
 
     sha256: list[str] | None = None
     pem: str | None = None
@@ -169,21 +178,21 @@ class GivenCa(_OneKey):
 
     @field_validator("pem")
     @classmethod
-    def _is_ca(cls, text: str | None) -> str | None:
-        if text is not None and (problem := ca_problem(text)):
+    def _is_ca(cls, text: str | None, info: ValidationInfo) -> str | None:
+        if text is not None and (problem := ca_problem(text, of_hop=bool(info.context))):
             raise ValueError(problem)
         return text and ascii_only(text)
 
 
-class HopCa(GivenCa):
-    """The same of a next hop that is not MSR, whose certificate may be self-signed."""
+def _ca_form(*words: str, of_hop: bool = False) -> BeforeValidator:
+    def check(ca: object) -> object:
+        if isinstance(ca, Mapping):
+            return GivenCa.model_validate(ca, context=of_hop)
+        if ca not in words:
+            raise ValueError(mismatch(ca, f"{', '.join(words)}, or a map with sha256 or pem"))
+        return ca
 
-    @field_validator("pem")
-    @classmethod
-    def _is_ca(cls, text: str | None) -> str | None:
-        if text is not None and (problem := ca_problem(text, of_hop=True)):
-            raise ValueError(problem)
-        return text and ascii_only(text)
+    return BeforeValidator(check)
 
 
 class Msr(_Section):
@@ -193,7 +202,7 @@ class Msr(_Section):
     version: Annotated[
         str, _matching(r"[23](\.[0-9]{1,3}){1,2}", 'MSR\'s version in quotes, such as "2.9" or "2.9.4" (2.x or 3.x)')
     ] = "2.9"
-    ca: Literal["fetch", "system"] | GivenCa = "fetch"
+    ca: Annotated[Literal["fetch", "system"] | GivenCa, _ca_form("fetch", "system")] = "fetch"
     user: Account | None = None
     password: Password | None = None
     token: Password | None = None
@@ -204,15 +213,6 @@ class Msr(_Section):
         if found and not (self.user and len(found) == 2):  # noqa: PLR2004 - user, and password or token
             raise ValueError(f"found {' and '.join(found)}; set user with exactly one of password and token, or none")
         return self
-
-    @field_validator("ca", mode="before")
-    @classmethod
-    def _ca_form(cls, ca: object) -> object:
-        if isinstance(ca, Mapping):
-            return GivenCa.model_validate(ca)
-        if ca not in ("fetch", "system"):
-            raise ValueError(mismatch(ca, "fetch, system, or a map with sha256 or pem"))
-        return ca
 
     @property
     def generation(self) -> str:
@@ -343,7 +343,7 @@ class Upstream(_Section):
 
     cache: CacheName | None = None
     url: HttpOrigin | None = None
-    ca: Literal["system"] | HopCa | None = None
+    ca: Annotated[Literal["system"] | GivenCa, _ca_form("system", of_hop=True)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -354,23 +354,13 @@ class Upstream(_Section):
             raise ValueError(mismatch(value, "a URL, or a map with cache, or with url and ca"))  # noqa: TRY004 - or pydantic raises it
         return value
 
-    @field_validator("ca", mode="before")
-    @classmethod
-    def _ca_form(cls, ca: object) -> object:
-        if isinstance(ca, Mapping):
-            return HopCa.model_validate(ca)
-        if ca != "system":
-            raise ValueError(mismatch(ca, "system, or a map with sha256 or pem"))
-        return ca
-
     @model_validator(mode="after")
     def _one_of_two(self) -> Upstream:
         found = [key for key in ("cache", "url") if getattr(self, key)]
         if len(found) != 1:
             raise ValueError(errors.exactly_one(found, ("cache", "url")))
         if self.ca and not self.needs_ca:
-            of = f"cache {self.cache}, whose CA the stack knows" if self.cache else f"{self.url}, which has no TLS"
-            raise ValueError(f"found ca for {of}, expected none")
+            raise ValueError("found ca, expected it with an https url alone")
         return self
 
     @property

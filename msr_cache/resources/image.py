@@ -44,14 +44,13 @@ def look_up(manager: Manager, image: str, at: str) -> Props:
 
 
 def _needs_login(image: str) -> str:
-    from msr_cache.config import image_registries  # as in swarm/manager.py
-    from msr_cache.config.errors import dotted
+    from msr_cache.config import errors, image_registries  # as in swarm/manager.py
 
-    at = dotted((image_registries.KEY, host := image_registries.registry_of(image)))
+    at = errors.dotted((image_registries.KEY, host := image_registries.registry_of(image)))
+    command, key = "pulumi config set --path", f"'msr-cache:{at}"
     return (
-        f"registry {host} asks for a login to pull image {image}. Set one for the manager and all nodes: pulumi config "
-        f"set --path 'msr-cache:{at}.username' USER, and pulumi config set --path --secret 'msr-cache:{at}.password'. "
-        "It said"
+        f"registry {host} asks for a login to pull image {image}. Set one for the manager and all nodes: {command} "
+        f"{key}.username' USER, and {command} --secret {key}.password'. It said"
     )
 
 

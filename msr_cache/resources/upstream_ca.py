@@ -1,7 +1,7 @@
 """Why a cache trusts a next hop that is neither MSR nor of this stack: the CA that the config gives, or pins."""
 
 import ssl
-from http import HTTPStatus
+from contextlib import suppress
 from typing import Any
 
 import pulumi
@@ -37,13 +37,9 @@ def trusted(props: Props) -> str:
 def _pinned(at: str, url: str, pins: list[str]) -> str:
     """Return what matches a pin of the certificates that the server shows: its own, and at /ca, if it is an MSR."""
     client = Client(url, None, verify=False, largest=LARGEST)
-    own = ssl.DER_cert_to_PEM_cert(client.certificate())
-    answer = client.ask("GET", "/ca", {})
-    more = answer.body.decode("ascii", errors="ignore") if answer.status == HTTPStatus.OK else ""
-    try:
-        shown = pem.certificates(own + more)
-    except ValueError:
-        shown = pem.certificates(own)
+    shown = pem.certificates(ssl.DER_cert_to_PEM_cert(client.certificate()))
+    with suppress(ValueError):
+        shown += pem.certificates(client.ask("GET", "/ca", {}).body.decode("ascii", errors="ignore"))
     if not (matching := [certificate for certificate in shown if covered(certificate, pins)]):
         raise Refusal(
             f"{at}.ca.sha256: found {' and '.join(map(described, shown))} at {url}, expected {' or '.join(pins)}. "

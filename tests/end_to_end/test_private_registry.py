@@ -113,7 +113,7 @@ def test_a_login_is_enough_for_the_look_up_the_trial_and_a_node_that_joins_after
     private.start(NEW)
     configure(stack, private, NEW, image=private.image(OTHER_TAG))
     task = swarm.task_ids(f"{CACHE}_cache")
-    assert {"docker", "Service", "Rollout"} == stack.deploy().changed()
+    assert stack.deploy().changed() == {"docker", "pulumi-python", "Service", "Rollout"}
     assert swarm.task_ids(f"{CACHE}_cache") == task, "a login restarts nothing"
     stack.must(stack.preview(expect_no_changes=True))
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pulumi
 import pytest
 import yaml
+from pulumi.runtime import config
 
 from msr_cache import placement, service
 from msr_cache.files import Files
@@ -122,6 +123,14 @@ def test_an_encrypted_variable_is_a_secret_all_the_way_and_docker_service_inspec
     (warning,) = [text for text in program.warnings if "environment" in text]
     assert warning.startswith("msr-cache:caches.asia.environment: HTTPS_PROXY: everybody who can run")
     assert "docker service inspect" in warning
+
+
+def test_a_variable_that_is_encrypted_in_the_defaults_of_all_caches_is_a_secret_too() -> None:
+    token = config._SECRET_KEYS.set({"msr-cache:cacheDefaults"})
+    program = declared({"cacheDefaults": {"environment": {"HTTPS_PROXY": LOGIN}}})
+    config._SECRET_KEYS.reset(token)
+    assert plain(program.one("Service").inputs)["taskSpec"]["containerSpec"]["env"] == {"HTTPS_PROXY": LOGIN}
+    assert "hunter2" not in str([visible(each.inputs) for each in program.resources])
 
 
 def test_a_trial_knows_the_environment_that_the_state_holds_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
