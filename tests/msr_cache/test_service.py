@@ -163,6 +163,7 @@ CORP = {"username": "deploy", "password": "hunter2-of-corp"}
 def test_the_provider_gets_the_login_under_what_stands_before_the_images_first_slash(
     image: str, host: str, start: str | None
 ) -> None:
+    """kreuzwerker/terraform-provider-docker issue 77; not in plain text (pulumi-docker issue 643)."""
     program = declared({".image": image, "imageRegistries": {host: CORP, "other.example.com": CORP}})
     (provider,) = [each for each in program.resources if each.type == "pulumi:providers:docker"]
     (login,) = json.loads(plain(provider.inputs)["registryAuth"])

@@ -74,6 +74,7 @@ def test_a_cache_that_fetches_from_another_trusts_that_ones_certificate_and_not_
 
 
 def test_each_next_hop_has_a_ca_of_its_own() -> None:
+    """Asked for in distribution issue 1898."""
     ca = {"url": FOREIGN, "ca": {"pem": SELF_SIGNED.pem}}
     program = chained("https://msr.example.com", {"cache": "top"}, ca, {"url": "https://a.example.com", "ca": "system"})
     trust = of(program, "asia", "UpstreamCa")
