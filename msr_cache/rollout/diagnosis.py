@@ -93,8 +93,7 @@ def explain(manager: Manager, task: Task) -> str:
     """Return the swarm's error for `task`, the reason in its log and where all of that is, and what to do."""
     status = task["Status"]
     error = shown(status.get("Err") or "") or f"the task ended by itself (state {status['State']})"
-    where = f" on {_hostname(manager, task['NodeID'])}" if task.get("NodeID") else ""
-    found, kept = [f"task {task['ID'][:12]}{where} {status['State']}: {error}"], ""
+    found, kept = [f"{named(manager, task)} {status['State']}: {error}"], ""
     if status.get("ContainerStatus", {}).get("ExitCode") is not None:
         try:
             log = _log(manager, task)
@@ -107,6 +106,12 @@ def explain(manager: Manager, task: Task) -> str:
     known = ((re.search(pattern, text), advice) for pattern, advice in _KNOWN.items())
     told = next((f"\n  what to do: {match.expand(advice)}" for match, advice in known if match), "")
     return f"{text}{told}{kept}"
+
+
+def named(manager: Manager, task: Task) -> str:
+    """Return the task's id and, once it has one, its node."""
+    where = f" on {_hostname(manager, task['NodeID'])}" if task.get("NodeID") else ""
+    return f"task {task['ID'][:12]}{where}"
 
 
 def _hostname(manager: Manager, node_id: str) -> str:
