@@ -171,7 +171,7 @@ class Msr:
         if status == HTTPStatus.FORBIDDEN:
             return f"{user} lacks the right: set msr-cache:msr.user to an admin, who may change caches and accounts"
         if status == HTTPStatus.CONFLICT:
-            return "an entry with this name or host exists: remove it in MSR, or give the cache another name"
+            return "an entry with this name or host exists: give the cache another name"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return "MSR itself fails: check its health page and logs, then run pulumi up"
         return "check msr-cache:msr.url and msr.version"

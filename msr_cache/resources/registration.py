@@ -36,12 +36,12 @@ def adoptable(entries: Iterable[Entry], props: Props, own: Container[str] = ()) 
     if same and not props["adopt"]:
         raise Refusal(
             f"{at}: found the entry {same} in MSR, expected none. If an interrupted run of this stack created it, or "
-            "to take it over, set registerInMsr.adopt to true; otherwise remove it in MSR"
+            "to take it over, set registerInMsr.adopt to true; otherwise give this cache another name"
         )
     if conflicts and not same:
         raise Refusal(
             f"{at}: found an entry with the same name or host in MSR: {conflicts[0]}, expected none; left unchanged. "
-            "Remove it in MSR, or give this cache another name. You can adopt only an entry with both"
+            "Give this cache another name, or another fqdn or port. You can adopt only an entry with both"
         )
     return same
 
