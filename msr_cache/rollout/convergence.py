@@ -164,11 +164,11 @@ def _looks(manager: Manager, service_id: str, patience: float = PATIENCE) -> Ite
         yield
         if interrupted.is_set():
             raise Refusal("the run was interrupted: run pulumi up again")
-        progress.look(partial(_next_step, manager, service_id))
+        progress.look(partial(next_step, manager, service_id))
         time.sleep(POLL)
 
 
-def _next_step(manager: Manager, service_id: str) -> str:
+def next_step(manager: Manager, service_id: str) -> str:
     """Return what the service waits for, for an operator to read."""
     service = _service(manager, service_id)
     alive = [task for task in _ask(manager, "/tasks", service=[service_id]) if task["Status"]["State"] not in _ENDED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab import images
-from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -40,7 +40,7 @@ def test_somebody_elses_service_of_the_name_is_refused_before_the_first_object_a
 ) -> None:
     name = "europe_cache"
     caches = stack.config()["caches"]
-    caches["europe"] = caches[CACHE] | {"fqdn": "cache.europe.example.com", "label": "dtr.cache.europe"}
+    caches["europe"] = caches[CACHE] | {"fqdn": "cache.europe.example.com", "port": PORT + 1, "label": "dtr.eu"}
     stack.configure(caches=caches)
     swarm.docker("service", "create", "--detach", "--replicas=0", "--name", name, stack.site.cache_image)
     before, listing = swarm.inspect("service", name), swarm.listing()
