@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from msr_cache.foreign import shown
+from msr_cache.progress import slowly
 from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ class Client:
         from urllib3.exceptions import HTTPError
 
         try:
-            yield
+            with slowly(f"{shown(self.url)} to answer"):
+                yield
         except (OSError, HTTPError) as error:  # requests' errors are OSErrors
             cause = root_cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):

@@ -9,7 +9,7 @@ from msr_cache.certificate import Certificate
 from msr_cache.config.settings import Settings
 from msr_cache.resources import node_label
 from msr_cache.resources.image import Image
-from msr_cache.resources.node_label import NodeLabel, check_nodes
+from msr_cache.resources.node_label import NodeLabel, check_nodes, refuse_others
 from msr_cache.scope import Scope
 from msr_cache.swarm import nodes
 from msr_cache.swarm.manager import Manager
@@ -34,13 +34,19 @@ class Placement:
 def check(manager: Manager, found: Nodes, settings: Settings, state_id: str | None) -> list[str]:
     """Return warnings about the swarm's nodes, which are `found`; raise Refusal if a cache would lose its last one.
 
+    Refuse what another stack has under a cache's name, before anything of any cache is declared.
+
     `state_id` is None in the first preview of a state, which then has no id yet.
     """
-    warnings = []
-    for name, cache in settings.caches.items():
-        owner = Owner(pulumi.get_project(), pulumi.get_stack(), name, state_id)
-        warnings += check_nodes(manager, found, cache.nodes, _known_label(settings, owner))
-    return warnings
+    project, stack = pulumi.get_project(), pulumi.get_stack()
+    owners = [(cache.nodes, Owner(project, stack, name, state_id)) for name, cache in settings.caches.items()]
+    for names, owner in owners if not settings.state_id else ():
+        refuse_others(manager, found, names, _label(settings, owner))
+    return [
+        warning
+        for names, owner in owners
+        for warning in check_nodes(manager, found, names, _known_label(settings, owner))
+    ]
 
 
 def try_move(scope: Scope, state_id: str | None) -> None:

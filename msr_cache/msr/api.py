@@ -20,7 +20,7 @@ from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
 
 _CACHES = "/api/v0/content_caches"
-_CONFIG = "pulumi config set --path --secret 'msr-cache:msr.password'"
+_CONFIG = "pulumi config set --path --secret 'msr-cache:msr.{}'"
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Credentials:
 
     user: str
     secret: str = field(repr=False)
+    kind: str = "password"
+    """The key of `msr-cache:msr` that has the secret: `password` or `token`."""
 
     @classmethod
     def from_config(cls, text: str | None) -> Credentials:
@@ -39,9 +41,9 @@ class Credentials:
             raise Refusal(
                 "msr-cache:msr: found no user or no password, expected user and password (or token), which MSR's API "
                 "needs for registerInMsr and for removing an entry: run pulumi config set --path 'msr-cache:msr.user' "
-                f"USER and {_CONFIG}, then pulumi up (pulumi destroy: with --run-program)"
+                f"USER and {_CONFIG.format('password')}, then pulumi up (pulumi destroy: with --run-program)"
             )
-        return cls(msr["user"], secret)
+        return cls(msr["user"], secret, "password" if msr.get("password") else "token")
 
     @property
     def basic(self) -> str:
@@ -159,19 +161,19 @@ class Msr:
         return MsrError(answer.status, text + self._advice(answer.status, reason))
 
     def _advice(self, status: int, reason: str) -> str:
-        user = self.credentials.user
+        user, kind = self.credentials.user, self.credentials.kind
         if re.search(r"x509|certificate", reason):
             return "MSR does not trust the cache: add the stack output certificatePem to the CAs that MSR's hosts trust"
         if status == HTTPStatus.UNAUTHORIZED:
             # Measured on Pulumi 3.260: without --run-program these two pass the config of the last `up` to providers.
             return (
-                f"the password or access token of {user} is wrong or revoked: run {_CONFIG}, then pulumi up. "
+                f"the {kind} of {user} is wrong or revoked: run {_CONFIG.format(kind)}, then pulumi up. "
                 "pulumi destroy and refresh use the one of the last `up`, unless you add --run-program"
             )
         if status == HTTPStatus.FORBIDDEN:
             return f"{user} lacks the right: set msr-cache:msr.user to an admin, who may change caches and accounts"
         if status == HTTPStatus.CONFLICT:
-            return "an entry with this name or host exists: remove it in MSR, or give the cache another name"
+            return "an entry with this name or host exists: give the cache another name"
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return "MSR itself fails: check its health page and logs, then run pulumi up"
         return "check msr-cache:msr.url and msr.version"

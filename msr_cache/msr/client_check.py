@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from msr_cache.foreign import shown
 from msr_cache.https import Client, Failed
+from msr_cache.progress import slowly
 from msr_cache.refusal import Refusal
 
 TIMEOUT = 10
@@ -72,8 +73,8 @@ class Blob:
 
 def tls_steps(target: Target) -> Iterator[Step]:
     """What must hold before MSR redirects clients to the cache."""
-    yield f"the name {target.host} resolves", partial(_resolves, target)
-    yield f"port {target.port} answers", partial(_answers, target)
+    yield f"the name {target.host} resolves", slowly(f"the name {target.host} to resolve")(partial(_resolves, target))
+    yield f"port {target.port} answers", slowly(f"port {target.port} of {target.host}")(partial(_answers, target))
     yield "the certificate is the one deployed", partial(_is_deployed, target)
     yield "TLS verifies with certificatePem", partial(_verifies, target)
     yield "/v2/ answers as a registry does", partial(_is_registry, target)

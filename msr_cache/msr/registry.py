@@ -94,7 +94,7 @@ class MsrRegistry:
         if answer.status != HTTPStatus.OK:
             raise Refusal(
                 f"MSR at {self._msr.url} refused a token to {self._user} with {answer.status}: "
-                "check msr-cache:msr.user and .password (or .token)"
+                f"check msr-cache:msr.user and .{self._msr.credentials.kind}"
             )
         token = _map(answer.body)
         return f"Bearer {token.get('token') or token.get('access_token')}"

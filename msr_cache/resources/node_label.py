@@ -88,6 +88,29 @@ def refuse_other_stack(labels: Labels, props: Props, olds: Props) -> None:
         refuse_other_owner(what, theirs, _owner(props), problem, _owner(olds) if olds else None)
 
 
+def refuse_other_service(manager: Manager, props: Props) -> None:
+    """Raise Refusal if the service of the cache's name belongs to another state, stack or cache."""
+    name = service_name(_cache(props))
+    service = manager.find(f"/services/{name}")
+    theirs = (service["Spec"].get("Labels") or {}) if service else {}
+    # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
+    if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
+        refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)
+
+
+def refuse_others(manager: Manager, found: Nodes, names: list[str], props: Props) -> None:
+    """Refuse another state's service or label; what this state may know, its resources' own checks refuse later.
+
+    Arguments as for `check_nodes`. The program calls this first: before one cache is refused, another would be made.
+    """
+    labels = [(node, of_node_label(nodes.labels(node), props["key"])) for node in found]
+    if not any(theirs and theirs.get(STATE, props["state"]) == props["state"] for _, theirs in labels):
+        refuse_other_service(manager, props)
+    for node, theirs in labels:
+        if nodes.hostname(node) in names and theirs.get(STATE, props["state"]) != props["state"]:
+            refuse_other_stack(nodes.labels(node), {**props, "node": nodes.hostname(node)}, {})
+
+
 def set_label(labels: Labels, props: Props, olds: Props) -> None:
     """Set the label, with more that record its owner and its former value, in case this run is killed."""
     key = props["key"]
@@ -246,19 +269,11 @@ class NodeLabelProvider(SwarmProvider):
         """Refuse a new node that is missing, down, drained, or labelled by another stack; refuse another's service."""
         if not olds:
             # The service's own check comes after the label, which could draw that service to the node.
-            self._refuse_other_service(news)
+            refuse_other_service(self.manager, news)
         joined_again = news.get("nodeId") and olds.get("nodeId") not in (None, news["nodeId"])
         if joined_again or not unchanged(olds, news, "node", "key"):
             refuse_other_stack(nodes.labels(find(self.manager, news)), news, {})
         return CheckResult(news, [])
-
-    def _refuse_other_service(self, props: Props) -> None:
-        name = service_name(_cache(props))
-        service = self.manager.find(f"/services/{name}")
-        theirs = (service["Spec"].get("Labels") or {}) if service else {}
-        # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
-        if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
-            refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)
 
     def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:
         """Keep the label of a node that the swarm does not list, or lists twice, at the moment."""

@@ -36,12 +36,12 @@ def adoptable(entries: Iterable[Entry], props: Props, own: Container[str] = ()) 
     if same and not props["adopt"]:
         raise Refusal(
             f"{at}: found the entry {same} in MSR, expected none. If an interrupted run of this stack created it, or "
-            "to take it over, set registerInMsr.adopt to true; otherwise remove it in MSR"
+            "to take it over, set registerInMsr.adopt to true; otherwise give this cache another name"
         )
     if conflicts and not same:
         raise Refusal(
             f"{at}: found an entry with the same name or host in MSR: {conflicts[0]}, expected none; left unchanged. "
-            "Remove it in MSR, or give this cache another name. You can adopt only an entry with both"
+            "Give this cache another name, or another fqdn or port. You can adopt only an entry with both"
         )
     return same
 
@@ -85,10 +85,22 @@ class RegistrationProvider(MsrProvider):
         return read_or_keep(id_, props, INPUTS, current)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Report a conflict with another entry in previews already."""
-        if not unchanged(olds, news, "name", "host"):
-            adoptable(self.msr(news).entries(), news, (*olds["former"], olds["entry"]))
-        return DiffResult(changes=not unchanged(olds, news, "url", "ca", "name", "host"))
+        """Report a conflict with another entry, or credentials that MSR refuses, in previews already.
+
+        What stays needs no MSR: one that is down must not keep a cache from being repaired.
+        """
+        moved = not unchanged(olds, news, "name", "host")
+        if is_unknown(news.get("ca")):
+            return DiffResult(changes=True)
+        try:
+            known = self.msr(news).entries()
+            if moved:
+                adoptable(known, news, (*olds["former"], olds["entry"]))
+        except Refusal as error:
+            if moved or (isinstance(error, MsrError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR):
+                raise
+            pulumi.log.warn(f"{error}. The credentials in msr-cache:msr are unchecked")
+        return DiffResult(changes=moved or not unchanged(olds, news, "url", "ca"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         """Create another entry if name or host change, and remember the old one."""

@@ -13,7 +13,8 @@ from msr_cache.resources.provider import Props, SwarmProvider, is_unknown
 from msr_cache.resources.swarm_file import unused_objects
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
-from msr_cache.swarm.ownership import LOST, refuse_other_owner
+from msr_cache.swarm import nodes
+from msr_cache.swarm.ownership import LOST, NAMESPACE, refuse_other_owner, service_name
 
 
 class RolloutProvider(SwarmProvider):
@@ -50,9 +51,36 @@ class RolloutProvider(SwarmProvider):
         if is_unknown(news["specSha256"]) or super().diff(id_, olds, news).changes:
             return DiffResult(changes=True)
         service = self.manager.find(f"/services/{olds['service']}")
-        if service is None or _is_stopped(service, news) or not convergence.is_settled(self.manager, service):
+        if problem := self._problem(service, news):
+            pulumi.log.warn(problem)
             return DiffResult(changes=True)
         return DiffResult(changes=bool(unused_objects(self.manager, news["labels"])))
+
+    def _problem(self, service: convergence.Service | None, props: Props) -> str | None:
+        """Return why a service whose settings stay needs an update, and what to do: the update itself shows no line."""
+        name = service_name(props["labels"][NAMESPACE])
+        if service is None:
+            return f"service {name} is gone: run pulumi up --refresh"
+        if _is_stopped(service, props):
+            return f"service {name} was stopped by a pulumi destroy that did not end: pulumi up starts it again"
+        if not convergence.is_settled(self.manager, service):
+            if lost := self._lost_labels(service, props["nodes"]):
+                return f"{lost} is gone or has another value: run pulumi up --refresh"
+            state = convergence.next_step(self.manager, service["ID"])
+            return f"{state}. docker service ps {name} shows more; if it stays so, run pulumi up --refresh"
+        return None
+
+    def _lost_labels(self, service: convergence.Service, names: list[str]) -> str:
+        """Return the labels that the service's constraints ask for and that its nodes, by host name, do not have."""
+        constraints = (service["Spec"]["TaskTemplate"].get("Placement") or {}).get("Constraints") or []
+        wanted = [each.removeprefix("node.labels.").partition(" == ") for each in constraints]
+        found = [node for node in self.manager.get("/nodes") if nodes.hostname(node) in names]
+        return ", ".join(
+            f"label {key} of node {nodes.hostname(node)}"
+            for node in found
+            for (key, _, value), constraint in zip(wanted, constraints, strict=True)
+            if constraint.startswith("node.labels.") and nodes.labels(node).get(key) != value
+        )
 
     def read(self, id_: str, props: Props) -> ReadResult:
         """A rollout goes with its service."""

@@ -6,10 +6,13 @@ pulumi-docker's converge_config also counts tasks of the former spec and does no
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, retry, retry_if_exception, stop_after_delay, wait_exponential
 
+from msr_cache.foreign import shown
+from msr_cache.progress import Progress, tell
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
 from msr_cache.rollout.diagnosis import Task
@@ -39,10 +42,17 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, Refusal) and not (isinstance(error, EngineError) and error.status < INTERNAL_ERROR)
 
 
+def _tell(attempts: RetryCallState) -> None:
+    if attempts.attempt_number == 4:  # noqa: PLR2004 - after three seconds
+        error = attempts.outcome and attempts.outcome.exception()
+        tell(f"the swarm manager, for up to {TOLERANCE:.0f} s: {error}")
+
+
 _patiently = retry(
     retry=retry_if_exception(_may_pass),
     stop=stop_after_delay(TOLERANCE),
     wait=wait_exponential(0.2, max=5),
+    before_sleep=_tell,
     reraise=True,
 )
 
@@ -92,7 +102,7 @@ def wait(manager: Manager, service_id: str) -> None:
     watch = _Watch()
     service = _service(manager, service_id)
     patience = PATIENCE + _monitored(service)
-    for _ in _looks(patience):
+    for _ in _looks(manager, service_id, patience):
         if _has_settled(manager, service, watch):
             return
         service = _service(manager, service_id)
@@ -107,7 +117,7 @@ def stop(manager: Manager, service_id: str) -> None:
     (kreuzwerker/terraform-provider-docker, deleteService).
     """
     scale(manager, manager.get(f"/services/{service_id}"), 0)
-    for _ in _looks(2 * GRACE_PERIOD):
+    for _ in _looks(manager, service_id, 2 * GRACE_PERIOD):
         if all(task["Status"]["State"] in _ENDED for task in _ask(manager, "/tasks", service=[service_id])):
             return
 
@@ -119,7 +129,7 @@ def scale(manager: Manager, service: Service, replicas: int) -> None:
 
 def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
     """Return when the service has left the node and settled on others; raise Refusal as `wait` does."""
-    for _ in _looks():
+    for _ in _looks(manager, service_id):
         tasks = current_tasks(manager, _service(manager, service_id))
         if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
             return wait(manager, service_id)
@@ -131,7 +141,7 @@ def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
 def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str], str]) -> None:
     """Return when the service's one task runs; at its first failure, raise Refusal with on_failure(cause)."""
     watch = _Watch()
-    for _ in _looks():
+    for _ in _looks(manager, service_id):
         tasks = _ask(manager, "/tasks", service=[service_id])
         failed = [task for task in tasks if diagnosis.is_hopeless(task)] or watch.unplaced(tasks)
         if failed:
@@ -147,14 +157,31 @@ def _monitored(service: Service) -> float:
     return monitor * int(service["Spec"]["Mode"]["Replicated"]["Replicas"])
 
 
-def _looks(patience: float = PATIENCE) -> Iterator[None]:
-    """Yield every POLL seconds until patience (in seconds) ends, or the run is interrupted."""
-    deadline = time.monotonic() + patience
+def _looks(manager: Manager, service_id: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Yield every POLL seconds until patience (in seconds) ends, or the run is interrupted; tell what is waited for."""
+    deadline, progress = time.monotonic() + patience, Progress()
     while time.monotonic() < deadline:
         yield
         if interrupted.is_set():
             raise Refusal("the run was interrupted: run pulumi up again")
+        progress.look(partial(next_step, manager, service_id))
         time.sleep(POLL)
+
+
+def next_step(manager: Manager, service_id: str) -> str:
+    """Return what the service waits for, for an operator to read."""
+    service = _service(manager, service_id)
+    alive = [task for task in _ask(manager, "/tasks", service=[service_id]) if task["Status"]["State"] not in _ENDED]
+    name, settled = f"service {service['Spec']['Name']}", running(alive)
+    coming = [task for task in alive if task["ID"] not in settled]
+    # One that stops holds up the one that is to follow.
+    if task := diagnosis.newest(each for each in coming if each["Status"]["State"] == "running"):
+        return f"{name}: {diagnosis.named(manager, task)}, stopping"
+    if task := diagnosis.newest(coming):
+        state, why = task["Status"]["State"], shown(task["Status"].get("Err") or "")
+        doing = "preparing, which includes a pull of the image" if state == "preparing" else state
+        return f"{name}: {diagnosis.named(manager, task)}, {doing}{why and f': {why}'}"
+    return f"{name}: the swarm's update ({_update_state(service) or 'no task yet'})"
 
 
 class _Watch:

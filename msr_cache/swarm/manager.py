@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from msr_cache.foreign import shown
 from msr_cache.https import parsed, reason
+from msr_cache.progress import slowly
 from msr_cache.refusal import Refusal
 from msr_cache.swarm import environment
 
@@ -186,7 +187,8 @@ class Manager:
 
                 self._connection = Connection(self.address.host, self.address.cert_path)
             url = f"/v{API_VERSION}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
-            answer = self._connection.ask(method, url, body, login)
+            with slowly(f"the swarm manager at {self.address} ({method} {path})"):
+                answer = self._connection.ask(method, url, body, login)
         except (OSError, ValueError, HTTPException) as error:
             at = f"msr-cache:swarm: the manager at {self.address}"
             raise Refusal(f"{at} can't be reached ({reason(error)})") from None

@@ -66,8 +66,12 @@ def is_same_owner(theirs: Labels, ours: Labels) -> bool:
     return OWNER in theirs and all(theirs.get(key) == ours.get(key) for key in keys)
 
 
-EXISTS = ("already exists and belongs to", "remove it, or give the cache another name")
-LOST = ("now belongs to", "remove it, then run this command again with --refresh")
+EXISTS = ("already exists and belongs to", "give the cache another name")
+LOST = (
+    "now belongs to",
+    "ask who uses it. Only if nobody does, remove it, then run this command again with --refresh",
+)
+"""Never just to remove what may serve at another site."""
 
 
 def refuse_other_owner(

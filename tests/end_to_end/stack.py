@@ -74,7 +74,8 @@ class Stack:
         for name in ("Pulumi.yaml", "__main__.py", "msr_cache", "requirements.txt"):
             (self.folder / name).symlink_to(CHECKOUT / name)
         (self.folder / ".venv").symlink_to(sys.prefix)
-        (self.folder / "state").mkdir()
+        for name in ("state", "tmp"):
+            (self.folder / name).mkdir()
         self.configure()
         self.ask("stack", "init", NAME)
 
@@ -87,6 +88,7 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_STACK": NAME,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "TMPDIR": str(self.folder / "tmp"),  # where the logs of caches that fail are kept
             "PULUMI_DEBUG_COMMANDS": "true",  # for --event-log
         }
 

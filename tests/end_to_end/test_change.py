@@ -53,7 +53,11 @@ def test_on_an_ingress_port_the_old_task_ends_after_the_new_one_has_opened_its_p
     deployed.deploy()
     old = swarm.container(f"{CACHE}_cache")
     deployed.configure(slow | {"blobTtl": "36h"})
-    deployed.deploy()
+    shown = deployed.deploy().text
+    for service in (f"{CACHE}_cache-trial", f"{CACHE}_cache"):
+        assert re.search(
+            rf"\ninfo: waiting for service {service}: task \w+ on {swarm.site.engine.name}, starting", shown
+        )
     new = swarm.container(f"{CACHE}_cache")
     started = moment(swarm.inspect("container", new)["State"]["StartedAt"])
     (task,) = swarm.task_ids(f"{CACHE}_cache")

@@ -73,6 +73,8 @@ DRIFTS: dict[str, tuple[Callable[[Swarm], object], str]] = {
 def test_drift_is_seen_and_mended(deployed: Stack, swarm: Swarm, drift: str) -> None:
     change, seen_in = DRIFTS[drift]
     change(swarm)
+    if drift == "service removed":
+        assert f"warning: service {SERVICE} is gone: run pulumi up --refresh\n" in deployed.preview().text
     shown = deployed.must(deployed.preview(refresh=True))
     assert seen_in in shown.changed(), shown.text
     deployed.deploy(refresh=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +90,14 @@ BAD: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
         ("No such image", "check `image`"),
     ),
     "crashes": ({"image": "{images}:crash"}, ("non-zero exit (3)", "start.sh: config broken")),
+    "storage without credentials": (
+        {"storage": {"s3": {"region": "eu-central-1", "bucket": "nope"}}},
+        (
+            "failed: task: non-zero exit (2)\n    panic: s3aws: NoCredentialProviders: ",
+            "what to do: the cache has no credentials for the S3 bucket: set `storage.s3.accesskey`",
+            "the whole log: /",
+        ),
+    ),
     "no node has that much memory": (
         {"resources": {"reservations": {"memory": "900g"}}},
         ("insufficient resources", "resources.reservations"),
@@ -174,6 +184,23 @@ def test_a_config_that_ends_the_cache_at_once_leaves_the_old_one_serving(deploye
     with serving(deployed):
         must_fail(deployed.up(), "non-zero exit", "/run/secrets/none.pem: no such file")
     deployed.configure()
+    deployed.deploy()
+
+
+def test_an_msr_that_is_down_is_named_and_the_whole_log_is_kept(deployed: Stack) -> None:
+    url = deployed.site.msr.url
+    deployed.configure({"blobTtl": "36h"})
+    deployed.site.msr.stop()
+    try:
+        run = deployed.up()
+    finally:
+        deployed.site.msr.start()
+    must_fail(
+        run, f'\n    panic: Get "{url}/v2/": dial tcp ', f"what to do: the cache can't reach MSR at {url}: check "
+    )
+    assert ".go:" not in run.text
+    (file,) = re.findall(r"the whole log: (\S+)", run.text)
+    assert "goroutine 1 [running]:" in Path(file).read_text()
     deployed.deploy()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab import images
-from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -35,17 +35,25 @@ def test_destroy_after_a_failed_up_leaves_the_swarm_as_it_was(stack: Stack, swar
     assert swarm.listing() == before
 
 
-def test_somebody_elses_service_of_the_name_is_refused_in_the_preview_and_left_alone(
+def test_somebody_elses_service_of_the_name_is_refused_before_the_first_object_and_left_alone(
     stack: Stack, swarm: Swarm
 ) -> None:
-    name = f"{CACHE}_cache"
+    name = "europe_cache"
+    caches = stack.config()["caches"]
+    caches["europe"] = caches[CACHE] | {"fqdn": "cache.europe.example.com", "port": PORT + 1, "label": "dtr.eu"}
+    stack.configure(caches=caches)
     swarm.docker("service", "create", "--detach", "--replicas=0", "--name", name, stack.site.cache_image)
-    before = swarm.inspect("service", name)
+    before, listing = swarm.inspect("service", name), swarm.listing()
     try:
-        for run in (stack.preview(), stack.up()):
+        for run in (stack.preview(), stack.up()):  # up without a preview
             assert not run.ok
-            assert f"service {name} already exists" in run.text
+            assert (
+                f"error: service {name} already exists and belongs to an owner that its labels do not name; left "
+                "unchanged: give the cache another name\n" in run.text
+            )
         assert swarm.inspect("service", name) == before
+        assert swarm.listing() == listing
+        assert {each["type"].rpartition(":")[2] for each in stack.resources()} <= {"Stack", "StateId", "pulumi-python"}
         stack.must(stack.destroy())
         assert swarm.inspect("service", name) == before
     finally:

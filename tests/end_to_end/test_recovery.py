@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -47,7 +48,8 @@ def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destro
     stack.configure({"image": site.image(images.STUBBORN_TAG), "publishMode": mode, "blobTtl": "36h"})
     stack.deploy()
     container = swarm.container(SERVICE)
-    stack.must(stack.destroy())
+    shown = stack.must(stack.destroy())
+    assert re.search(rf"info: waiting for service {SERVICE}: task \w+ on {site.engine.name}, stopping\n", shown.text)
     assert container not in swarm.docker("ps", "--quiet")
 
 

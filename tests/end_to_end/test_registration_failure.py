@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lab.msr_api import ADMIN
+from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.msr import MsrPage, pinned, register, url_of
@@ -47,7 +47,7 @@ def stop_msr(stack: Stack) -> None:
 BROKEN: dict[str, tuple[Callable[[Stack], None], tuple[str, ...]]] = {
     "wrong credentials (401)": (
         lambda stack: register(stack, USERS, secret="wrong-password-8a61"),
-        ("with 401", f"the password or access token of {ADMIN} is wrong"),
+        ("with 401", f"the password of {ADMIN} is wrong"),
     ),
     "no admin (403)": (
         lambda stack: register(stack, USERS, user="alice"),
@@ -83,6 +83,30 @@ def test_a_failure_of_msr_is_named_and_a_mended_site_converges(served: Stack, ca
     served.deploy()
     assert page.points_at("alice") == page.only_id()
     forget_registration(served)
+
+
+def test_a_token_that_msr_refuses_is_told_by_its_name_while_the_cache_is_registered(served: Stack) -> None:
+    register(served, True, secret=ACCESS_TOKENS[ADMIN], kind="token")
+    served.deploy()
+    register(served, True, secret="revoked-token-5d1b", kind="token")
+    for run in (served.preview(), served.up()):
+        must_fail(
+            run,
+            "error: MSR at ",
+            "with 401",
+            f"the token of {ADMIN} is wrong or revoked: run pulumi config set --path --secret 'msr-cache:msr.token'",
+        )
+    served.site.msr.stop()
+    try:
+        run = served.must(served.preview())
+        assert "can't be reached from here" in run.text
+        assert "The credentials in msr-cache:msr are unchecked" in run.text
+    finally:
+        served.site.msr.start()
+    register(served, True, secret=ACCESS_TOKENS[ADMIN], kind="token")
+    served.must(served.preview(expect_no_changes=True))
+    register(served, wish=False)
+    served.deploy()
 
 
 def test_an_account_that_msr_does_not_know_is_told_in_the_preview(served: Stack) -> None:

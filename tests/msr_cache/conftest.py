@@ -32,7 +32,7 @@ from pulumi.runtime.proto import resource_pb2
 from lab import images
 from lab.authority import issue
 from lab.site import Site
-from msr_cache import stack
+from msr_cache import progress, stack
 from msr_cache.config import plain_text
 from msr_cache.config.settings import Settings, read, validate
 from msr_cache.refusal import Refusal
@@ -105,7 +105,8 @@ def secret_config() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let convergence wait in no time."""
     clock = Clock()
-    monkeypatch.setattr(convergence, "time", clock)
+    for module in (convergence, progress):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 

@@ -84,13 +84,53 @@ def test_a_move_that_would_switch_a_cache_off_ends_the_run_before_more_than_the_
     assert [each.name for each in program.resources] == ["state-id"]
 
 
+THEIRS = {"msr-cache.owner": "msr-cache/prod/europe", "msr-cache.state": "f00000000000"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [
+        ({}, "an owner that its labels do not name"),
+        ({"com.docker.stack.namespace": "theirs"}, "docker stack theirs"),
+        (THEIRS, "msr-cache stack msr-cache/prod/europe (state f00000000000)"),
+    ],
+)
+def test_anothers_service_ends_the_run_before_more_than_the_states_id_is_declared(
+    labels: dict[str, str], whose: str
+) -> None:
+    """The other cache of the stack, which nothing is in the way of, would be made first."""
+    swarm = listing(node("worker-7"), node("worker-8"))
+    swarm.add("services", {"Name": "europe_cache", "Labels": labels, "TaskTemplate": {}})
+    program = declared({"caches.europe": EUROPE}, swarm)
+    told = "left unchanged: "
+    told += "use the backend" if "europe" in whose else "give the cache another name"
+    assert program.error.startswith(f"service europe_cache already exists and belongs to {whose}; {told}")
+    assert [each.name for each in program.resources] == ["state-id"]
+
+
+def test_anothers_label_ends_the_run_before_more_than_the_states_id_is_declared() -> None:
+    theirs = {"eu.cache": "true", **{f"{key}.eu.cache": value for key, value in THEIRS.items()}}
+    program = declared({"caches.europe": EUROPE}, listing(node("worker-7"), node("worker-8", **theirs)))
+    assert program.error.startswith("msr-cache:caches.europe.label: label eu.cache of node worker-8 belongs to msr-cac")
+    assert [each.name for each in program.resources] == ["state-id"]
+
+
+def test_a_service_that_the_state_may_know_under_an_earlier_name_is_left_to_its_own_check() -> None:
+    """As after `pulumi stack rename`: the label on the node names this state."""
+    former = {"msr-cache.owner": "msr-cache/former/asia", "msr-cache.state": STATE_ID}
+    on_node = {"dtr.cache": "true", **{f"{key}.dtr.cache": value for key, value in former.items()}}
+    swarm = listing(node("worker-7", **on_node))
+    swarm.add("services", {"Name": "asia_cache", "Labels": former, "TaskTemplate": {}})
+    assert declared(None, swarm).outputs
+
+
 def test_nodes_that_carry_a_caches_label_by_hand_are_a_warning_and_asked_for_once_for_all_caches() -> None:
     swarm = listing(node("worker-7"), node("worker-8"), node("worker-9", **{"eu.cache": "true"}))
     program = declared({"caches.europe": EUROPE}, swarm)
     assert program.outputs
     (warning,) = program.warnings
     assert warning.startswith("msr-cache:caches.europe.label: node worker-9, which is not in `nodes`, has the label")
-    assert [path for _, path, _, _ in swarm.asked] == ["/nodes"]
+    assert [path for _, path, _, _ in swarm.asked] == ["/nodes", "/services/asia_cache", "/services/europe_cache"]
 
 
 def test_a_manager_that_nobody_can_ask_ends_the_run_before_anything_is_declared() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -49,3 +50,14 @@ def test_an_entry_is_found_by_its_id(msr_with: Callable[[bytes], Msr]) -> None:
     entry = msr_with(ENTRY).entry("1")
     assert entry
     assert (entry.name, entry.host) == ("asia", "https://cache.asia.example.com")
+
+
+@pytest.mark.parametrize("kind", ["password", "token"])
+def test_credentials_that_msr_refuses_are_named_as_the_config_does(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(https.Client, "ask", lambda *_: https.Answer(401, {}, b"{}"))
+    msr = Msr("https://msr", None, Credentials.from_config(json.dumps({"user": "ops", kind: "canary"})))
+    with pytest.raises(Refusal) as caught:
+        msr.entries()
+    told = f"the {kind} of ops is wrong or revoked: run pulumi config set --path --secret 'msr-cache:msr.{kind}', then"
+    assert told in str(caught.value)
+    assert "canary" not in str(caught.value)

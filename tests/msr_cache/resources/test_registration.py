@@ -81,6 +81,46 @@ def provider_of(kind: type[Any], msr: Msr) -> Any:
     return made
 
 
+OLD = {**WANTED, "entry": "id0", "former": []}
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    warnings: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warnings.append)
+    return warnings
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_credentials_that_msr_refuses_are_an_error_also_where_nothing_changes(status: int, warned: list[str]) -> None:
+    msr = Msr()
+    provider = provider_of(RegistrationProvider, msr)
+    assert not provider.diff("asia", OLD, WANTED).changes
+    msr.error = MsrError(status, "the token of ops is wrong or revoked")
+    with pytest.raises(MsrError, match="the token of ops is wrong"):
+        provider.diff("asia", OLD, WANTED)
+    assert not warned
+
+
+@pytest.mark.parametrize("error", [Unanswered("MSR is down"), Untrusted("another CA"), MsrError(503, "busy")])
+def test_an_msr_that_is_down_keeps_nothing_else_from_being_repaired_and_is_a_warning(
+    error: Refusal, warned: list[str]
+) -> None:
+    msr = Msr()
+    msr.error = error
+    provider = provider_of(RegistrationProvider, msr)
+    assert not provider.diff("asia", OLD, WANTED).changes
+    assert warned == [f"{error}. The credentials in msr-cache:msr are unchecked"]
+    with pytest.raises(type(error)):
+        provider.diff("asia", OLD, {**WANTED, "host": "https://elsewhere"})
+
+
+def test_credentials_are_unchecked_as_long_as_msrs_ca_is_unknown() -> None:
+    msr = Msr()
+    msr.error = Unanswered("asked too early")
+    assert provider_of(RegistrationProvider, msr).diff("asia", OLD, {**WANTED, "ca": rpc.UNKNOWN}).changes
+
+
 def test_a_lost_answer_is_looked_after_and_makes_no_twin() -> None:
     msr = Msr()
     msr.lose = True

@@ -37,6 +37,13 @@ def service(by_hand: ByHand) -> Service:
     return create
 
 
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    warnings: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warnings.append)
+    return warnings
+
+
 def props(service_id: str, **changes: Any) -> dict[str, Any]:
     known = {"service": service_id, "specSha256": "0a" * 32, "replicas": 0, "nodes": ["worker-1"]}
     return {**known, "labels": ASIA.labels("rollout"), **changes}
@@ -85,13 +92,14 @@ def test_a_service_that_was_removed_is_told_with_the_command_that_puts_it_back(p
 
 
 def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
-    by_hand: ByHand, provider: RolloutProvider, service: Service
+    by_hand: ByHand, provider: RolloutProvider, service: Service, warned: list[str]
 ) -> None:
     id_ = service(replicas=1)
     known = props(id_, replicas=1)
     provider.delete(id_, known)
     assert not by_hand.running(id_)
     assert provider.diff(id_, known, known).changes
+    assert warned == ["service asia_cache was stopped by a pulumi destroy that did not end: pulumi up starts it again"]
     provider.create(known)
     assert len(by_hand.running(id_)) == 1
 
@@ -99,14 +107,32 @@ def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
 # Whether there is something to do
 
 
-def test_a_service_that_has_settled_is_nothing_to_do(provider: RolloutProvider, service: Service) -> None:
+def test_a_service_that_has_settled_is_nothing_to_do(
+    provider: RolloutProvider, service: Service, warned: list[str]
+) -> None:
     id_ = service()
     assert not provider.diff(id_, props(id_), props(id_)).changes
+    assert not warned
 
 
-def test_a_service_of_which_too_few_tasks_run_is_work_to_do(provider: RolloutProvider, service: Service) -> None:
+def test_a_service_whose_node_has_lost_the_label_is_work_to_do_and_a_warning(
+    by_hand: ByHand, provider: RolloutProvider, service: Service, warned: list[str]
+) -> None:
     id_ = service(replicas=1, constraint="node.labels.unit.nowhere == true")
+    known = props(id_, nodes=[by_hand.host])
+    assert provider.diff(id_, known, known).changes
+    told = f"label unit.nowhere of node {by_hand.host} is gone or has another value: run pulumi up --refresh"
+    assert warned == [told]
+
+
+def test_a_service_of_which_too_few_tasks_run_is_work_to_do_and_a_warning(
+    provider: RolloutProvider, service: Service, warned: list[str]
+) -> None:
+    id_ = service(replicas=1, constraint="node.role == worker")
     assert provider.diff(id_, props(id_), props(id_)).changes
+    (told,) = warned
+    assert told.startswith("service unit-asia-service: ")
+    assert told.endswith(". docker service ps asia_cache shows more; if it stays so, run pulumi up --refresh")
 
 
 def test_a_trial_that_a_killed_run_has_left_is_work_to_do(provider: RolloutProvider, service: Service) -> None:
@@ -124,8 +150,9 @@ def test_leftovers_of_a_killed_run_are_work_to_do(by_hand: ByHand, provider: Rol
     assert provider.diff(id_, props(id_), props(id_)).changes
 
 
-def test_a_service_that_is_gone_is_work_to_do(provider: RolloutProvider) -> None:
+def test_a_service_that_is_gone_is_work_to_do_and_a_warning(provider: RolloutProvider, warned: list[str]) -> None:
     assert provider.diff(GONE, props(GONE), props(GONE)).changes
+    assert warned == ["service asia_cache is gone: run pulumi up --refresh"]
 
 
 @pytest.mark.parametrize("changed", [{"service": "other"}, {"specSha256": "0b" * 32}, {"nodes": ["worker-2"]}])

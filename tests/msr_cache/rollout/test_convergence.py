@@ -75,6 +75,48 @@ def test_no_replicas_have_settled_at_once(swarm_of: SwarmOf) -> None:
     assert swarm.seconds == 0
 
 
+# What is told meanwhile
+
+
+def test_each_state_of_a_task_is_told_with_its_node_after_two_seconds(
+    swarm: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", told.append)
+    old, ending = task("old", "running"), task("old", "running", desired="shutdown")
+    unplaced = task("new", "pending", PORT_IN_USE)
+    del unplaced["NodeID"]
+    swarm.then(0, [old, task("new", "preparing")], "updating").then(9, [ending, task("new", "ready")], "updating")
+    swarm.then(14, [unplaced], "updating").then(20, [task("new", "running")], "updating")
+    swarm.then(25, [task("new", "running")], "completed")
+    convergence.wait(swarm.manager, "service-1")
+    assert told == [
+        "waiting for service asia_cache: task new on worker-7, preparing, which includes a pull of the image",
+        "waiting for service asia_cache: task old on worker-7, stopping",
+        f"waiting for service asia_cache: task new, pending: {PORT_IN_USE}",
+        "waiting for service asia_cache: the swarm's update (updating)",
+    ]
+
+
+def test_a_service_that_settles_within_two_seconds_is_not_told(swarm: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pulumi.log.info", pytest.fail)
+    swarm.then(0, [task("a", "preparing")]).then(1.9, [task("a", "running")])
+    convergence.wait(swarm.manager, "service-1")
+
+
+def test_a_manager_that_does_not_answer_for_three_seconds_is_told(
+    swarm: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", told.append)
+    swarm.then(0, [task("a", "running")])
+    swarm.faults = repeat((503, "no leader"), 6)
+    convergence.wait(swarm.manager, "service-1")
+    (line,) = told
+    assert line.startswith("waiting for the swarm manager, for up to 30 s: ")
+    assert line.endswith("no leader")
+
+
 # One that does not
 
 

@@ -1,7 +1,8 @@
-"""Why a deployment failed: the swarm's own error, the last lines of the task's log, and what to do."""
+"""Why a deployment failed: the swarm's own error, the reason in the task's log, and what to do."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,13 @@ def test_each_known_error_comes_with_what_to_do(swarm: Engine, state: str, err: 
     assert advice in last
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the system's folder for temporary files."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
 def test_an_unknown_error_is_told_alone(swarm: Engine) -> None:
     assert explain(swarm, task("task-1", "rejected", "something new")) == [
         "task task-1 on worker-7 rejected: something new"
@@ -78,10 +86,10 @@ def test_a_task_that_has_no_node_names_none(swarm: Engine) -> None:
 
 
 def test_the_log_of_a_task_that_ran_is_shown_as_it_was_written(swarm: Engine) -> None:
-    swarm.log = frame("starting\n") + frame("panic: at the disco\n", stream=2)
+    swarm.log = frame("starting\n") + frame("giving up\n", stream=2)
     lines = explain(swarm, exited())
-    assert lines[:3] == [f"task task-1 on worker-7 failed: {CRASH}", "    starting", "    panic: at the disco"]
-    assert ("GET", "/tasks/task-1/logs", {"stdout": "1", "stderr": "1", "tail": "10"}, None) in swarm.asked
+    assert lines[:3] == [f"task task-1 on worker-7 failed: {CRASH}", "    starting", "    giving up"]
+    assert ("GET", "/tasks/task-1/logs", {"stdout": "1", "stderr": "1", "tail": "2000"}, None) in swarm.asked
 
 
 def test_a_task_whose_container_never_ran_has_no_log(swarm: Engine) -> None:
@@ -98,7 +106,7 @@ def test_an_exit_code_of_zero_has_a_log_too(swarm: Engine) -> None:
 
 def test_only_the_last_lines_are_shown_and_none_is_too_long(swarm: Engine) -> None:
     swarm.log = b"".join(frame(f"line {number} {'x' * 1000}\n") for number in range(40))
-    lines = [line.strip() for line in explain(swarm, exited())[1:-1]]
+    lines = [line.strip() for line in explain(swarm, exited())[1:-2]]
     assert [line.split()[1] for line in lines] == [str(number) for number in range(30, 40)]
     assert {len(line) for line in lines} == {diagnosis.LOG_WIDTH}
 
@@ -129,7 +137,110 @@ def test_what_is_no_utf8_does_no_harm(swarm: Engine) -> None:
 def test_a_log_that_tells_another_version_of_msr_is_explained(swarm: Engine, line: str) -> None:
     """Docker KB: "Troubleshooting common DTR content cache issues"."""
     swarm.log = frame(line + "\n")
-    assert explain(swarm, exited())[-1] == "  what to do: use the image of your MSR's version"
+    assert "  what to do: use the image of your MSR's version" in explain(swarm, exited())
+
+
+STARTS = """\
+time="2026-11-27T07:13:17.8Z" level=info msg="redis not configured" go.version=go1.19.8 instance.id=de9d version=2.8.2
+time="2026-11-27T07:13:17.9Z" level=error msg="a purge failed" go.version=go1.19.8 instance.id=de9d version=2.8.2
+"""
+STACK = """
+goroutine 1 [running]:
+github.com/docker/distribution/registry/handlers.NewApp({0x11a4b98?, 0xc0004f8c00?}, 0xc000552380)
+\tgithub.com/docker/distribution/registry/handlers/app.go:324 +0x1c0d
+main.main()
+\tgithub.com/docker/distribution/cmd/registry/main.go:22 +0x25
+"""
+S3_NEEDS = (
+    "panic: s3aws: NoCredentialProviders: no valid providers in chain. Deprecated.\n\tFor verbose messaging see aws\n"
+)
+NO_CREDENTIALS = (
+    "the cache has no credentials for the S3 bucket: set `storage.s3.accesskey` and `.secretkey`, or give the node a "
+    "role"
+)
+
+
+def test_the_line_that_names_the_cause_comes_first_and_no_stack_frame_at_all(swarm: Engine) -> None:
+    swarm.log = frame(STARTS) + frame(S3_NEEDS + STACK, stream=2)
+    *told, file = explain(swarm, exited())
+    assert told == [
+        f"task task-1 on worker-7 failed: {CRASH}",
+        "    panic: s3aws: NoCredentialProviders: no valid providers in chain. Deprecated.",
+        "     For verbose messaging see aws",
+        f"  what to do: {NO_CREDENTIALS}",
+    ]
+    assert file.startswith("  the whole log: ")
+
+
+# As Debian's docker-registry 2.8.2 words them.
+@pytest.mark.parametrize(
+    ("line", "means"),
+    [
+        (
+            'panic: Get "https://msr.example.com:8443/v2/": dial tcp 10.0.0.1:8443: connect: connection refused',
+            "the cache can't reach MSR at https://msr.example.com:8443: check that MSR is up",
+        ),
+        (
+            'panic: Get "https://msr.example.com/v2/": dial tcp: lookup msr.example.com on 10.0.0.53:53: no such host',
+            "the cache can't reach MSR at https://msr.example.com: check that MSR is up, and that the node ",
+        ),
+        (
+            'panic: Get "https://msr.example.com/v2/": net/http: TLS handshake timeout',
+            "the cache can't reach MSR at https://msr.example.com: ",
+        ),
+        (
+            'panic: Get "https://msr.example.com/v2/": x509: certificate signed by unknown authority',
+            "the cache does not trust MSR at https://msr.example.com: check `msr.ca`",
+        ),
+        ("panic: s3aws: NoSuchBucket: The specified bucket does not exist", "the S3 bucket refused the cache (NoSuchB"),
+        ("panic: s3aws: AccessDenied: Access Denied", "the S3 bucket refused the cache (AccessDenied): check `storage"),
+        ("panic: s3aws: RequestError: send request failed", "the cache can't reach the S3 storage: check `storage.s3"),
+        ("panic: invalid region provided: eu-central-9", "the cache knows no region eu-central-9: check `storage.s3"),
+        ("panic: StorageDriver not registered: azure", "the image has no storage driver azure: choose another"),
+        ('panic: swift authentication failed: Post "https://swift/v3"', "the Swift storage did not let the cache log"),
+        (
+            'time="2026-11-27T07:13:55Z" level=fatal msg="open /run/secrets/x.pem: no such file or directory"',
+            "config.yml names the file /run/secrets/x.pem, which the container does not have: check `registryConfig`",
+        ),
+        (
+            'time="2026-11-27T07:13:55Z" level=fatal msg="listen tcp :9443: bind: address already in use"',
+            "a process on the node holds that port: choose another `port`",
+        ),
+    ],
+)
+def test_what_a_registry_says_is_told_in_the_words_of_the_config(swarm: Engine, line: str, means: str) -> None:
+    swarm.log = frame(f"{STARTS}{line}\n{STACK}", stream=2)
+    _, first, *_, advice, _ = explain(swarm, exited())
+    assert first == "    " + line.removeprefix('time="2026-11-27T07:13:55Z" ')
+    assert advice.startswith(f"  what to do: {means}")
+
+
+def test_an_error_in_the_log_comes_first_where_nothing_was_fatal(swarm: Engine) -> None:
+    swarm.log = frame(STARTS + "".join(f"line {number}\n" for number in range(20)))
+    lines = explain(swarm, exited())[1:-2]
+    assert lines[0] == '    level=error msg="a purge failed"'
+    assert lines[1:] == [f"    line {number}" for number in range(11, 20)]
+
+
+def test_the_whole_log_is_in_a_file_that_others_cant_read_and_that_shows_no_password(
+    swarm: Engine, folder: Path
+) -> None:
+    swarm.log = frame(f"{STARTS}proxy https://ops:canary@proxy:3128\n{S3_NEEDS}{STACK}")
+    named = Path(explain(swarm, exited())[-1].removeprefix("  the whole log: "))
+    assert [*folder.iterdir()] == [named]
+    assert named.name.startswith("msr-cache-task-1-")
+    assert named.stat().st_mode & 0o777 == 0o600
+    text = named.read_text()
+    assert "canary" not in text
+    assert len(text.splitlines()) == len(f"{STARTS}{S3_NEEDS}{STACK}".splitlines()) + 1
+    assert "level=info" in text
+    assert "main.go:22" in text
+
+
+def test_a_log_that_cant_be_kept_does_not_hide_the_cause(swarm: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    swarm.log = frame(S3_NEEDS)
+    assert explain(swarm, exited())[-1].startswith("  what to do: the cache has no credentials")
 
 
 def test_a_log_or_node_that_cant_be_read_does_not_hide_the_cause() -> None:

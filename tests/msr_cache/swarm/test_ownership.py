@@ -88,10 +88,10 @@ def test_what_another_state_made_is_refused_with_the_setting_that_takes_it_over(
     )
 
 
-def test_what_another_stack_made_is_refused_without_it() -> None:
-    assert refused(Owner("msr-cache", "test", "asia", "f00000000000")).endswith(
-        "left unchanged: remove it, or give the cache another name"
-    )
+def test_what_another_stack_made_is_refused_without_it_and_without_advice_to_remove_it() -> None:
+    told = refused(Owner("msr-cache", "test", "asia", "f00000000000"))
+    assert told.endswith("left unchanged: give the cache another name")
+    assert "remove" not in told
 
 
 def test_a_listing_is_filtered_by_owner_and_state_and_not_by_the_part() -> None:
