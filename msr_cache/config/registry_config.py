@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from msr_cache.config import registry_schema
-from msr_cache.config.errors import Mistake
+from msr_cache.config.errors import Mistake, mismatch
 from msr_cache.config.field_types import as_map, depth
 from msr_cache.config.registry_schema import MASK, mask_secrets
 from msr_cache.config.settings import DEFAULT_STORAGE, HopCa, Settings, Upstream
 
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
+_OBJECT_STORES = {"azure", "gcs", "oss", "s3", "swift"}
+_ROOT_DIRECTORY = "/var/lib/registry"
+"""The registry's own default (storage/driver/filesystem)."""
 
 
 def ca_file(settings: Settings, number: int, hop: Upstream) -> str | None:
@@ -44,12 +47,24 @@ def render(settings: Settings, name: str, http_secret: str = MASK) -> dict[str, 
     )
 
 
+def root_directory(storage: _Map) -> str | None:
+    """Return where the registry keeps blobs in its container; None if it keeps them elsewhere."""
+    if "filesystem" not in storage:
+        return None
+    return str(as_map(storage["filesystem"]).get("rootdirectory") or _ROOT_DIRECTORY)
+
+
 def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_config: _Map) -> dict[str, Any]:
     """Return config.yml, keys in the order of MSR's documentation, registryConfig merged over it."""
     config = {
         "version": 0.1,
         "log": log,
-        "storage": {"delete": {"enabled": True}, **storage},
+        "storage": {
+            "delete": {"enabled": True},
+            # A client of the cache may not reach the bucket.
+            **({"redirect": {"disable": True}} if _OBJECT_STORES & storage.keys() else {}),
+            **storage,
+        },
         "http": {
             **http,
             # Without it the registry ends at once, in the middle of pulls and handshakes; a second less than the
@@ -58,6 +73,8 @@ def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_con
             "tls": {"certificate": f"{SECRETS}/cache.cert.pem", "key": f"{SECRETS}/cache.key.pem"},
         },
         "middleware": {"registry": [{"name": "downstream", "options": options}]},
+        # While the storage fails, every answer is 503, so that clients and load balancers see it.
+        "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
     }
     return _merged(config, registry_config)
 
@@ -96,9 +113,23 @@ def _cache_mistakes(cache: _Map) -> list[Mistake]:
         registry_config=over,
     )
     return [
-        Mistake(path if depth(given, path) > depth(over, path) else ("registryConfig", *path), text)
-        for path, text in registry_schema.mistakes(config)
+        *(
+            Mistake(path if depth(given, path) > depth(over, path) else ("registryConfig", *path), text)
+            for path, text in registry_schema.mistakes(config)
+        ),
+        *_volume_mistakes(as_map(config.get("storage")) if cache.get("volume") else {}),
     ]
+
+
+def _volume_mistakes(storage: _Map) -> Iterator[Mistake]:
+    root = root_directory(storage)
+    if others := sorted((_OBJECT_STORES | {"inmemory"}) & storage.keys()):
+        yield Mistake(
+            ("volume",), f"found a volume with storage {others[0]}, expected storage filesystem, or no volume"
+        )
+    elif (root and not root.startswith("/")) or root == "/":
+        text = mismatch(root, "an absolute path below /, because the volume is mounted there")
+        yield Mistake(("storage", "filesystem", "rootdirectory"), text)
 
 
 def to_yaml(config: _Map) -> str:

@@ -27,7 +27,7 @@ _NANO = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 36
 _PATIENCE = 30.0
 """Seconds for a new service to say how it is reached."""
 _LAB_DAEMON = re.compile(r"unix:///run/msr-cache-lab[^/]*/(?!.*\.\./).+")
-_ZEROS = {"text": "", "number": 0, "texts": [], "map": {}, "list": [], "set": []}
+_ZEROS = {"text": "", "number": 0, "flag": False, "texts": [], "map": {}, "list": [], "set": []}
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ taskSpec            TaskTemplate     block
     platforms       Platforms        set
       architecture  Architecture     text
       os            OS               text
+    maxReplicas     MaxReplicas      number
   restartPolicy     RestartPolicy    block     computed
     condition       Condition        text
     delay           Delay            duration
