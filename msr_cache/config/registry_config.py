@@ -9,7 +9,7 @@ import yaml
 
 from msr_cache.config import registry_schema
 from msr_cache.config.errors import Mistake, mismatch
-from msr_cache.config.field_types import as_map, depth
+from msr_cache.config.field_types import as_map, depth, value_at
 from msr_cache.config.registry_schema import MASK, mask_secrets
 from msr_cache.config.settings import DEFAULT_STORAGE, HopCa, Settings, Upstream
 
@@ -102,7 +102,7 @@ def mistakes(raw: _Map) -> list[Mistake]:
 
 
 def _cache_mistakes(cache: _Map) -> list[Mistake]:
-    given = {"storage": cache["storage"]} if isinstance(cache.get("storage"), dict) else {}
+    given = {key: cache[key] for key in ("storage", "volume") if isinstance(cache.get(key), dict)}
     over = as_map(cache.get("registryConfig"))
     # What other keys add is either right or reported at those keys. Here, it only has to be there.
     config = _config(
@@ -112,24 +112,28 @@ def _cache_mistakes(cache: _Map) -> list[Mistake]:
         options={"blobttl": "24h", "upstreams": ["https://msr"]},
         registry_config=over,
     )
+    found = [*registry_schema.mistakes(config), *_volume_mistakes(cache, as_map(config.get("storage")))]
     return [
-        *(
-            Mistake(path if depth(given, path) > depth(over, path) else ("registryConfig", *path), text)
-            for path, text in registry_schema.mistakes(config)
-        ),
-        *_volume_mistakes(as_map(config.get("storage")) if cache.get("volume") else {}),
+        Mistake(path if depth(given, path) > depth(over, path) else ("registryConfig", *path), text)
+        for path, text in found
     ]
 
 
-def _volume_mistakes(storage: _Map) -> Iterator[Mistake]:
-    root = root_directory(storage)
-    if others := sorted((_OBJECT_STORES | {"inmemory"}) & storage.keys()):
+def _volume_mistakes(cache: _Map, storage: _Map) -> Iterator[Mistake]:
+    root, others = root_directory(storage), sorted((_OBJECT_STORES | {"inmemory"}) & storage.keys())
+    if cache.get("volume") and others:
         yield Mistake(
             ("volume",), f"found a volume with storage {others[0]}, expected storage filesystem, or no volume"
         )
-    elif (root and not root.startswith("/")) or root == "/":
+    elif cache.get("volume") and root and (not root.startswith("/") or root == "/"):
         text = mismatch(root, "an absolute path below /, because the volume is mounted there")
         yield Mistake(("storage", "filesystem", "rootdirectory"), text)
+    shared = cache.get("volume") or _OBJECT_STORES & storage.keys()
+    path = ("cache", "blobdescriptor")
+    if shared and cache.get("replicas", 1) not in (0, 1) and value_at(storage, *path) == "inmemory":
+        # distribution issue 1356: it answers 200 with an empty body.
+        text = "redis or none with several replicas: each would serve nothing for a blob that another has deleted"
+        yield Mistake(("storage", *path), mismatch("inmemory", text))
 
 
 def to_yaml(config: _Map) -> str:

@@ -79,6 +79,17 @@ taskSpec            TaskTemplate     block
       timeout       Timeout          duration  ="0s"
       startPeriod   StartPeriod      duration  ="0s"
       retries       Retries          number
+    mounts          Mounts           set
+      target        Target           text
+      source        Source           text
+      type          Type             text
+      readOnly      ReadOnly         flag
+      bindOptions   BindOptions      block
+        propagation Propagation      text      ="rprivate"
+      volumeOptions VolumeOptions    block
+        noCopy      NoCopy           flag
+        driverName  DriverConfig.Name text
+        driverOptions DriverConfig.Options map
     configs         Configs          set
       configId      ConfigID         text
       configName    ConfigName       text

@@ -36,7 +36,7 @@ def downstream(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def mistakes(changes: dict[str, Any]) -> list[str]:
-    return [each.line("msr-cache") for each in registry_config.mistakes(with_changes(changes))]
+    return [each.line("msr-cache") for each in registry_config.mistakes(with_changes(deepcopy(changes)))]
 
 
 def in_order(value: Any) -> Any:
@@ -107,6 +107,22 @@ def test_a_volume_that_no_blob_would_be_in_is_refused_by_its_key(store: str) -> 
     changes = {".volume": {"bind": "/srv"}, ".storage": {store: STORES[store]}}
     (line,) = mistakes(changes)
     assert line.startswith(f"msr-cache:caches.asia.volume: found a volume with storage {store}, expected storage files")
+
+
+@pytest.mark.parametrize("at", [".storage.cache", ".registryConfig.storage.cache"])
+@pytest.mark.parametrize(
+    "shared", [{".volume": {"bind": "/srv"}, ".storage": {"filesystem": {}}}, {".storage": {"s3": STORES["s3"]}}]
+)
+def test_replicas_that_share_a_storage_do_not_each_remember_which_blobs_it_holds(
+    shared: dict[str, Any], at: str
+) -> None:
+    """distribution issue 1356: one answers 200, without a body, for a blob that has expired at another."""
+    changes = {**shared, ".replicas": 2}
+    (line,) = mistakes({**changes, at: {"blobdescriptor": "inmemory"}})
+    told = "found 'inmemory', expected redis or none with several replicas: each would serve nothing for a blob that "
+    assert line.startswith(f"msr-cache:caches.asia{at}.blobdescriptor: {told}")
+    assert mistakes({**shared, at: {"blobdescriptor": "inmemory"}}) == []
+    assert mistakes({".replicas": 2, ".storage": {"filesystem": {}}, at: {"blobdescriptor": "inmemory"}}) == []
 
 
 @pytest.mark.parametrize("root", ["/", "blobs"])
