@@ -21,6 +21,7 @@ _PACKAGES = {
     "/usr/sbin/sshd": "openssh-server",
     "/usr/bin/ssh": "openssh-client",
     "/usr/bin/tinyproxy": "tinyproxy",
+    "/usr/sbin/haproxy": "haproxy",
 }
 
 # What maintainer scripts call to start or enable a service.

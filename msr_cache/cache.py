@@ -14,7 +14,7 @@ from typing import Any
 
 import pulumi
 
-from msr_cache import certificate, clients, files, placement, service, upstreams
+from msr_cache import certificate, clients, files, placement, service, upstreams, volume
 from msr_cache.certificate import Certificate
 from msr_cache.config import registry_config
 from msr_cache.config.settings import Settings
@@ -61,7 +61,7 @@ def stack_outputs(
     scope: Scope, served: Certificate, placed: Placement, running: RunningService, config_yaml: str
 ) -> dict[str, Any]:
     """Return the cache's entry in the stack output `caches`."""
-    msr_ca = scope.site.msr_ca
+    msr_ca, blobs = scope.site.msr_ca, volume.place(scope.settings, scope.name)
     return {
         "url": scope.cache.url,
         "certificatePem": served.trust,
@@ -72,6 +72,7 @@ def stack_outputs(
         "nodes": scope.cache.nodes,
         "service": running.service.name,
         "image": placed.image.reference,
+        **({"blobs": blobs} if blobs else {}),
         "configYaml": config_yaml,
         "registration": {"name": scope.name, "host": scope.cache.url},
     }

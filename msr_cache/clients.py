@@ -30,7 +30,8 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
     last: pulumi.Resource = running.rollout
     entry = None
     if verify != "off":
-        last = Verification(f"{name}-verification", checked, scope.after(last))
+        behind = {"port": scope.cache.port, "service": running.service.id} if scope.cache.external_port else {}
+        last = Verification(f"{name}-verification", checked | behind, scope.after(last))
     if wanted:
         props = msr | {"name": name, "host": scope.cache.url, "adopt": wanted.adopt}
         registration = Registration(f"{name}-registration", props, scope.after(last))

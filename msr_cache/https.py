@@ -70,7 +70,8 @@ class Answer(NamedTuple):
 class Client:
     """A client of the server at `url` that trusts `ca_pem` alone, or the operating system's CAs if that is None.
 
-    A request ends after `seconds`, even if the server keeps sending, and after `largest` bytes.
+    A request ends after `seconds`, even if the server keeps sending, and after `largest` bytes. `address` (host, port)
+    is where to connect, if not where `url` leads; the server is asked for the name in `url`, and verified by it.
     """
 
     url: str
@@ -78,6 +79,7 @@ class Client:
     verify: bool = True
     seconds: float = TIMEOUT
     largest: int = LARGEST
+    address: tuple[str, int] | None = None
 
     def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, write: _Write | None = None
@@ -85,13 +87,15 @@ class Client:
         """Send one request. The answer's body goes to `write` if you pass it, else into the Answer."""
         from requests import Request
 
-        url = f"https://{urlsplit(self.url).netloc.rpartition('@')[2]}{path}"
+        host = urlsplit(self.url).netloc.rpartition("@")[2]
         received, size = bytearray(), 0
         with (
             self._failures(),
-            closing(_adapter(self._context())) as adapter,
+            closing(_adapter(self._context(), self.address)) as adapter,
             adapter.send(
-                Request(method, url, dict(headers), data=body).prepare(), stream=True, timeout=self._wait
+                Request(method, f"https://{host}{path}", {"Host": host, **headers}, data=body).prepare(),
+                stream=True,
+                timeout=self._wait,
             ) as response,
         ):
             for chunk in response.raw.stream(1 << 16, decode_content=False):
@@ -106,7 +110,7 @@ class Client:
         server = urlsplit(self.url)
         with (
             self._failures(),
-            create_connection((server.hostname, server.port or 443), self._wait) as plain,
+            create_connection(self.address or (server.hostname, server.port or 443), self._wait) as plain,
             self._context().wrap_socket(plain, server_hostname=server.hostname) as secured,
         ):
             return secured.getpeercert(binary_form=True) or b""
@@ -177,7 +181,7 @@ class _Context(ssl.SSLContext):
     sslsocket_class = _Socket
 
 
-def _adapter(context: ssl.SSLContext) -> HTTPAdapter:
+def _adapter(context: ssl.SSLContext, address: tuple[str, int] | None) -> HTTPAdapter:
     from requests.adapters import HTTPAdapter
 
     class Adapter(HTTPAdapter):
@@ -185,7 +189,9 @@ def _adapter(context: ssl.SSLContext) -> HTTPAdapter:
 
         def build_connection_pool_key_attributes(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - requests' own
             server, _ = super().build_connection_pool_key_attributes(*args, **options)
-            return server, {"ssl_context": context}
+            name = server["host"]
+            server |= {"host": address[0], "port": address[1]} if address else {}
+            return server, {"ssl_context": context, "server_hostname": name}
 
         def cert_verify(self, *_: object) -> None:
             pass

@@ -13,6 +13,7 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
+from msr_cache import volume
 from msr_cache.certificate import Certificate, renewal_hook
 from msr_cache.config import image_registries, plain_text
 from msr_cache.config.settings import Cache, ResourceAmount, Settings, memory_bytes
@@ -70,6 +71,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         "replicas": scope.cache.replicas,
         "nodes": scope.cache.nodes,
         "labels": owner.labels("rollout"),
+        "blobs": volume.place(scope.settings, name),
         "certificateExpires": certificate.expires,
     }
     hooks = renewal_hook(name, scope.cache.tls)
@@ -139,10 +141,14 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
         "labels": [{"label": key, "value": value} for key, value in sorted(owner.labels("service").items())],
         "mode": {"replicated": {"replicas": cache.replicas}},
         "task_spec": {
-            "container_spec": _container(image, files, port, environment(cache, name)),
+            "container_spec": {
+                **_container(image, files, port, environment(cache, name)),
+                "mounts": volume.mounts(settings, name),
+            },
             "placement": {
                 "constraints": [f"node.labels.{settings.label_of(name)} == true"],
                 "platforms": image.platforms,
+                "max_replicas": cache.max_replicas_per_node or 0,
             },
             # MSR's documentation has on-failure, but a cache that a reboot ends exits with 0, and would stay off.
             "restart_policy": {"condition": "any", "delay": "5s", "max_attempts": 0, "window": "0s"},

@@ -8,7 +8,7 @@ from types import FrameType
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
-from msr_cache import placement
+from msr_cache import placement, volume
 from msr_cache.cache import MsrCache
 from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config
 from msr_cache.config.settings import Settings, read, validate
@@ -48,7 +48,7 @@ async def declare(config: Mapping[str, str]) -> None:
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for warning in (*settings.warnings(), *manager.warnings(), *about_nodes):
+    for warning in (*settings.warnings(), *volume.warnings(settings), *manager.warnings(), *about_nodes):
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
     site = Site(settings, state_id, address, nodes, msr_ca)

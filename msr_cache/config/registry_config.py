@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from msr_cache.config import registry_schema
-from msr_cache.config.errors import Mistake
-from msr_cache.config.field_types import as_map, depth
+from msr_cache.config.errors import Mistake, mismatch
+from msr_cache.config.field_types import as_map, depth, value_at
 from msr_cache.config.registry_schema import MASK, mask_secrets
 from msr_cache.config.settings import DEFAULT_STORAGE, GivenCa, Settings, Upstream
 
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
+_OBJECT_STORES = {"azure", "gcs", "oss", "s3", "swift"}
+_ROOT_DIRECTORY = "/var/lib/registry"
+"""The registry's own default (storage/driver/filesystem)."""
 
 
 def ca_file(settings: Settings, number: int, hop: Upstream) -> str | None:
@@ -44,12 +47,24 @@ def render(settings: Settings, name: str, http_secret: str = MASK) -> dict[str, 
     )
 
 
+def root_directory(storage: _Map) -> str | None:
+    """Return where the registry keeps blobs in its container; None if it keeps them elsewhere."""
+    if "filesystem" not in storage:
+        return None
+    return str(as_map(storage["filesystem"]).get("rootdirectory") or _ROOT_DIRECTORY)
+
+
 def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_config: _Map) -> dict[str, Any]:
     """Return config.yml, keys in the order of MSR's documentation, registryConfig merged over it."""
     config = {
         "version": 0.1,
         "log": log,
-        "storage": {"delete": {"enabled": True}, **storage},
+        "storage": {
+            "delete": {"enabled": True},
+            # A client of the cache may not reach the bucket.
+            **({"redirect": {"disable": True}} if _OBJECT_STORES & storage.keys() else {}),
+            **storage,
+        },
         "http": {
             **http,
             # Without it the registry ends at once, in the middle of pulls and handshakes; a second less than the
@@ -58,6 +73,8 @@ def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_con
             "tls": {"certificate": f"{SECRETS}/cache.cert.pem", "key": f"{SECRETS}/cache.key.pem"},
         },
         "middleware": {"registry": [{"name": "downstream", "options": options}]},
+        # While the storage fails, every answer is 503, so that clients and load balancers see it.
+        "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
     }
     return _merged(config, registry_config)
 
@@ -85,7 +102,7 @@ def mistakes(raw: _Map) -> list[Mistake]:
 
 
 def _cache_mistakes(cache: _Map) -> list[Mistake]:
-    given = {"storage": cache["storage"]} if isinstance(cache.get("storage"), dict) else {}
+    given = {key: cache[key] for key in ("storage", "volume") if isinstance(cache.get(key), dict)}
     over = as_map(cache.get("registryConfig"))
     # What other keys add is either right or reported at those keys. Here, it only has to be there.
     config = _config(
@@ -95,10 +112,28 @@ def _cache_mistakes(cache: _Map) -> list[Mistake]:
         options={"blobttl": "24h", "upstreams": ["https://msr"]},
         registry_config=over,
     )
+    found = [*registry_schema.mistakes(config), *_volume_mistakes(cache, as_map(config.get("storage")))]
     return [
         Mistake(path if depth(given, path) > depth(over, path) else ("registryConfig", *path), text)
-        for path, text in registry_schema.mistakes(config)
+        for path, text in found
     ]
+
+
+def _volume_mistakes(cache: _Map, storage: _Map) -> Iterator[Mistake]:
+    root, others = root_directory(storage), sorted((_OBJECT_STORES | {"inmemory"}) & storage.keys())
+    if cache.get("volume") and others:
+        yield Mistake(
+            ("volume",), f"found a volume with storage {others[0]}, expected storage filesystem, or no volume"
+        )
+    elif cache.get("volume") and root and (not root.startswith("/") or root == "/"):
+        text = mismatch(root, "an absolute path below /, because the volume is mounted there")
+        yield Mistake(("storage", "filesystem", "rootdirectory"), text)
+    shared = cache.get("volume") or _OBJECT_STORES & storage.keys()
+    path = ("cache", "blobdescriptor")
+    if shared and cache.get("replicas", 1) not in (0, 1) and value_at(storage, *path) == "inmemory":
+        # distribution issue 1356: it answers 200 with an empty body.
+        text = "redis or none with several replicas: each would serve nothing for a blob that another has deleted"
+        yield Mistake(("storage", *path), mismatch("inmemory", text))
 
 
 def to_yaml(config: _Map) -> str:

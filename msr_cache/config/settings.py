@@ -117,6 +117,11 @@ MemorySize = Annotated[
     AfterValidator(_memory),
     _matching(r"[1-9][0-9]{0,9}[kmg]", "a number and a unit (k, m, g), such as 512m"),
 ]
+AbsolutePath = Annotated[str, _matching(r"/[^\n]*", "an absolute path, such as /srv/msr-cache")]
+NfsOptions = Annotated[
+    str,
+    _matching(r"(?!(\S*,)?addr=)\S+", "mount options with no blank and no addr, which is `server`: nfsvers=4.1,hard"),
+]
 Password = Annotated[SecretStr, BeforeValidator(secret_text), Field(strict=False)]
 SwarmHost = Annotated[str, BeforeValidator(swarm_host)]
 ContextName = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a name that `docker context ls` shows")]
@@ -331,6 +336,39 @@ class Update(_Section):
     monitor: GoDuration = "5s"
 
 
+class Nfs(_Section):
+    """A folder that an NFS server exports to every node."""
+
+    server: Fqdn
+    path: AbsolutePath
+    options: NfsOptions = "nfsvers=4"
+
+
+class Driver(_Section):
+    """A volume driver of the engine, with its own options."""
+
+    name: Annotated[str, Field(min_length=1)]
+    options: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("options")
+    @classmethod
+    def _no_password(cls, options: dict[str, str]) -> dict[str, str]:
+        if any(re.search(r"(^|,)pass(word)?=", f"{key}={value},{value}") for key, value in options.items()):
+            raise ValueError(
+                "found a password, which everyone who may inspect services can read; mount the share on each node "
+                "yourself, and set `bind` in place of `driver`"
+            )
+        return options
+
+
+class Volume(_OneKey):
+    """Where a cache's blobs outlive its tasks: exactly one of the three."""
+
+    nfs: Nfs | None = None
+    bind: AbsolutePath | None = None
+    driver: Driver | None = None
+
+
 class Register(_Section):
     """The cache's entry in MSR: which accounts pull through it, and whether to adopt an existing entry."""
 
@@ -375,14 +413,17 @@ class Cache(_Section):
     fqdn: Fqdn
     nodes: Annotated[list[NodeName], Field(min_length=1), _unique("node")]
     port: Port = 443
+    external_port: Port | None = None
     publish_mode: Literal["ingress", "host"] = "ingress"
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    max_replicas_per_node: Annotated[int, Field(ge=1, le=1000)] | None = None
     image: ImageName | None = None
     resolve_image: bool = True
     label: LabelKey | None = None
     blob_ttl: GoDuration = "24h"
     log_level: Literal["error", "warn", "info", "debug"] = "info"
     storage: dict[str, Any] = Field(default_factory=lambda: deepcopy(DEFAULT_STORAGE))
+    volume: Volume | None = None
     environment: dict[Variable, str] = Field(default_factory=dict)
     tls: Tls = Tls()
     upstreams: Annotated[list[Upstream], Field(min_length=1)] | None = None
@@ -406,7 +447,16 @@ class Cache(_Section):
         if self.publish_mode == "host" and self.update.order == "start-first":
             found = "update.order start-first with publishMode host"
             raise ValueError(f"found {found}, expected stop-first: two tasks can't share a node's port")
+        if self.replicas == self.most_replicas and self.update.order == "start-first":
+            found = f"update.order start-first with {self.replicas} replicas, as many as maxReplicasPerNode allows"
+            raise ValueError(f"found {found}, expected stop-first: no node has room for one more task")
         return self
+
+    @property
+    def most_replicas(self) -> int | None:
+        """How many tasks find room on the nodes; None if there is no limit."""
+        each = 1 if self.publish_mode == "host" else self.max_replicas_per_node
+        return each and each * len(self.nodes)
 
     @property
     def hosts(self) -> list[str]:
@@ -415,14 +465,16 @@ class Cache(_Section):
 
     @property
     def update_order(self) -> str:
-        """Start-first where two tasks can share the port, so that a change causes no outage."""
-        return self.update.order or ("start-first" if self.publish_mode == "ingress" else "stop-first")
+        """Start-first where two tasks can share the port and a node has room, so that a change causes no outage."""
+        fits = self.publish_mode == "ingress" and self.replicas != self.most_replicas
+        return self.update.order or ("start-first" if fits else "stop-first")
 
     @property
     def url(self) -> str:
         """The cache's URL as clients, http.host and MSR's registration know it."""
         host = f"[{self.fqdn}]" if ":" in self.fqdn else self.fqdn
-        return f"https://{host}" + ("" if self.port == 443 else f":{self.port}")  # noqa: PLR2004 - https
+        port = self.external_port or self.port
+        return f"https://{host}" + ("" if port == 443 else f":{port}")  # noqa: PLR2004 - https
 
 
 class ImageRegistry(_Section):
@@ -499,6 +551,7 @@ class Settings(_Section):
             *self._missing_logins(),
             *self._missing_account(),
             *self._needed_though_stopped(),
+            *self._without_room(),
             *self._unproven_msr(),
             *self._certificate_mistakes(),
         ]
@@ -534,7 +587,7 @@ class Settings(_Section):
                 text = mismatch(http["addr"], f"port {cache.port}, which is published; `port` changes both")
                 yield Mistake((*path, "addr"), text)
             if isinstance(host := http.get("host"), str) and host != cache.url:
-                text = mismatch(host, f"{cache.url}, the cache's URL; `fqdn` and `port` change both")
+                text = mismatch(host, f"{cache.url}, the cache's URL; `fqdn` and `externalPort` change both")
                 yield Mistake((*path, "host"), text)
 
     def _chain_mistakes(self) -> Iterator[Mistake]:
@@ -580,6 +633,13 @@ class Settings(_Section):
                 wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
                 text = f"found 0 with {wish}, which needs a cache that serves, expected 1 or more, or no {wish}"
                 yield Mistake(("caches", name, "replicas"), text)
+
+    def _without_room(self) -> Iterator[Mistake]:
+        for name, cache in self.caches.items():
+            if cache.most_replicas is not None and cache.replicas > cache.most_replicas:
+                limit = "publishMode host" if cache.publish_mode == "host" else "maxReplicasPerNode"
+                text = f"found {cache.replicas}, expected {cache.most_replicas} or less: {limit} allows no more on "
+                yield Mistake(("caches", name, "replicas"), f"{text}{', '.join(cache.nodes)}; add nodes")
 
     def _unproven_msr(self) -> Iterator[Mistake]:
         if self.msr.user and self.msr.ca == "fetch":

@@ -95,6 +95,8 @@ class RolloutProvider(SwarmProvider):
         refuse_other_owner("the cache's service", service["Spec"].get("Labels"), props["labels"], LOST)
         trial.sweep(self.manager, props["labels"])
         convergence.stop(self.manager, service["ID"])
+        if props.get("blobs"):
+            pulumi.log.info(f"the cache's blobs stay in {props['blobs']}")
 
 
 def _is_stopped(service: convergence.Service, props: Props) -> bool:
@@ -105,7 +107,7 @@ def _is_stopped(service: convergence.Service, props: Props) -> bool:
 class Rollout(Tracked, module="msr", name="Rollout"):
     """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner.
 
-    A change of `nodes` is an update, too, because its hook tries a move of the cache.
+    A change of `nodes` is an update, too, because its hook tries a move of the cache. `blobs`: what `destroy` leaves.
     """
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -13,8 +15,10 @@ from msr_cache.msr.registry import MsrRegistry
 from msr_cache.resources.msr_provider import MsrProvider
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
+from msr_cache.rollout import convergence
+from msr_cache.swarm import nodes
 
-TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256")
+TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256", "port")
 
 
 def target_of(props: Props) -> Target:
@@ -34,8 +38,21 @@ class VerificationProvider(MsrProvider):
         return UpdateResult(news)
 
     def _verify(self, props: Props) -> None:
-        for _, step in tls_steps(target_of(props)):
-            step()
+        for target in (*self._on_nodes(props), target_of(props)):
+            for _, step in tls_steps(target):
+                step()
+
+    def _on_nodes(self, props: Props) -> Iterator[Target]:
+        """Yield the cache as each node serves it, if a load balancer may send a client to any of them."""
+        if not props.get("port"):
+            return
+        service = self.manager.get(f"/services/{props['service']}")
+        tasks = convergence.current_tasks(self.manager, service)
+        serving = {task["NodeID"] for task in tasks if task["ID"] in convergence.running(tasks)}
+        for node in self.manager.get("/nodes"):
+            if node["ID"] in serving:
+                address = (nodes.address(node), int(props["port"]))
+                yield replace(target_of(props), node=nodes.hostname(node), address=address)
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Verify again if the cache differs from the one that was verified."""
@@ -72,7 +89,10 @@ class PullProvider(VerificationProvider):
 
 
 class Verification(Tracked, module="msr", name="Verification"):
-    """Verifies, without MSR, that clients can use the cache `cache` at `cacheUrl`."""
+    """Verifies, without MSR, that clients can use the cache `cache` at `cacheUrl`.
+
+    Behind a load balancer, `port` is that of each node which runs a task of `service`; they are verified first.
+    """
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
         super().__init__(VerificationProvider(), name, {**props}, opts)

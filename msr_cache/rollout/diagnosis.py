@@ -23,6 +23,10 @@ _KNOWN = {
         "check `image`, and that the node reaches its registry, or has the image (docker load); if the registry asks "
         "for a login, set msr-cache:imageRegistries"
     ),
+    "bind source path does not exist": "create the folder on each of `nodes`, or correct `volume.bind`",
+    "failed to mount|error while mounting volume|VolumeDriver": (
+        "check `volume`, and that each node reaches the server and has the client or the driver for it"
+    ),
     "host-mode port already in use": "another service publishes that port on this node: choose another `port`",
     "address already in use|port is already allocated": "a process on the node holds that port: choose another `port`",
     "scheduling constraints not satisfied": (

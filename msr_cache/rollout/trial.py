@@ -128,6 +128,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
                 {"SecretID": file["secretId"], "SecretName": file["secretName"], "File": _target(file)}
                 for file in container["secrets"]
             ],
+            "Mounts": list(map(_mount, container["mounts"])),
         },
         "Resources": {"Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}},
         "Placement": {"Constraints": inputs["taskSpec"]["placement"]["constraints"]},
@@ -146,6 +147,15 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
 
 def _target(file: Mapping[str, Any]) -> dict[str, Any]:
     return {"Name": file["fileName"], "UID": file["fileUid"], "GID": file["fileGid"], "Mode": int(file["fileMode"])}
+
+
+def _mount(mount: Mapping[str, Any]) -> dict[str, Any]:
+    found = {"Type": mount["type"], "Source": mount["source"], "Target": mount["target"]}
+    if bind := mount.get("bindOptions"):
+        return {**found, "BindOptions": {"Propagation": bind["propagation"]}}
+    volume = mount["volumeOptions"]
+    driver = {"Name": volume["driverName"], "Options": volume["driverOptions"]}
+    return {**found, "VolumeOptions": {"NoCopy": volume["noCopy"], "DriverConfig": driver}}
 
 
 def _one_task(

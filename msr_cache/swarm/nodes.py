@@ -20,6 +20,12 @@ def labels(node: Node) -> dict[str, str]:
     return found
 
 
+def address(node: Node) -> str:
+    """Return its IP address; a manager's status may be that of its loopback (moby issue 35437)."""
+    advertised = (node.get("ManagerStatus") or {}).get("Addr", "").rpartition(":")[0]
+    return str(advertised.strip("[]") or node["Status"]["Addr"])
+
+
 def listed(nodes: Iterable[Node]) -> str:
     """Return the nodes' host names, for an operator to read."""
     return ", ".join(sorted({hostname(node) for node in nodes}))

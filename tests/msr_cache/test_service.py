@@ -200,11 +200,14 @@ def test_a_failed_update_is_rolled_back_and_a_failed_rollback_stops(mode: str, o
 
 
 def test_another_port_label_and_number_of_replicas_reach_their_places() -> None:
-    found = args({".port": 8443, ".label": "rack.cache", ".replicas": 0})
+    found = args(
+        {".port": 8443, ".externalPort": 443, ".label": "rack.cache", ".replicas": 0, ".maxReplicasPerNode": 3}
+    )
     (port,) = found["endpoint_spec"]["ports"]
     assert (port["published_port"], port["target_port"]) == (8443, 8443)
     assert found["task_spec"]["placement"]["constraints"] == ["node.labels.rack.cache == true"]
     assert found["mode"] == {"replicated": {"replicas": 0}}
+    assert found["task_spec"]["placement"]["max_replicas"] == 3
 
 
 def test_msr_3_is_placed_by_its_own_label() -> None:
@@ -259,6 +262,7 @@ def test_what_the_daemon_would_fill_in_is_stated() -> None:
     container = task["container_spec"]
     assert (container["env"], container["sysctl"], container["isolation"]) == ({}, {}, "default")
     assert (task["force_update"], task["runtime"]) == (0, "container")
+    assert (container["mounts"], task["placement"]["max_replicas"]) == ([], 0)
 
 
 @pytest.mark.parametrize(("port", "listed"), [(80, "0050"), (443, "01BB"), (5000, "1388"), (65535, "FFFF")])

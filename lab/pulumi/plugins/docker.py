@@ -27,7 +27,7 @@ _NANO = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 36
 _PATIENCE = 30.0
 """Seconds for a new service to say how it is reached."""
 _LAB_DAEMON = re.compile(r"unix:///run/msr-cache-lab[^/]*/(?!.*\.\./).+")
-_ZEROS = {"text": "", "number": 0, "texts": [], "map": {}, "list": [], "set": []}
+_ZEROS = {"text": "", "number": 0, "flag": False, "texts": [], "map": {}, "list": [], "set": []}
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,17 @@ taskSpec            TaskTemplate     block
       timeout       Timeout          duration  ="0s"
       startPeriod   StartPeriod      duration  ="0s"
       retries       Retries          number
+    mounts          Mounts           set
+      target        Target           text
+      source        Source           text
+      type          Type             text
+      readOnly      ReadOnly         flag
+      bindOptions   BindOptions      block
+        propagation Propagation      text      ="rprivate"
+      volumeOptions VolumeOptions    block
+        noCopy      NoCopy           flag
+        driverName  DriverConfig.Name text
+        driverOptions DriverConfig.Options map
     configs         Configs          set
       configId      ConfigID         text
       configName    ConfigName       text
@@ -98,6 +109,7 @@ taskSpec            TaskTemplate     block
     platforms       Platforms        set
       architecture  Architecture     text
       os            OS               text
+    maxReplicas     MaxReplicas      number
   restartPolicy     RestartPolicy    block     computed
     condition       Condition        text
     delay           Delay            duration

@@ -10,6 +10,7 @@ import yaml
 
 from lab.authority import issue
 from msr_cache.config import registry_config
+from msr_cache.config.settings import Settings, validate
 from tests.msr_cache.conftest import settings_with, with_changes
 from tests.seed import CONFIG_YAML
 
@@ -20,6 +21,13 @@ def rendered(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     return registry_config.render(settings_with(changes), "asia", "generate-random-secret")
 
 
+def settings_unchecked(changes: dict[str, Any]) -> Settings:
+    """Return settings whose secrets are in plain text."""
+    settings, found = validate(with_changes(changes))
+    assert settings, found
+    return settings
+
+
 def downstream(config: dict[str, Any]) -> dict[str, Any]:
     (entry,) = config["middleware"]["registry"]
     assert entry["name"] == "downstream"
@@ -28,7 +36,7 @@ def downstream(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def mistakes(changes: dict[str, Any]) -> list[str]:
-    return [each.line("msr-cache") for each in registry_config.mistakes(with_changes(changes))]
+    return [each.line("msr-cache") for each in registry_config.mistakes(with_changes(deepcopy(changes)))]
 
 
 def in_order(value: Any) -> Any:
@@ -39,9 +47,10 @@ def in_order(value: Any) -> Any:
 
 
 def test_three_facts_give_the_seeds_config_field_by_field_in_its_order() -> None:
-    """And the time to end pulls in, which the seed lacks."""
+    """And the time to end pulls in and the check of the storage, which the seed lacks."""
     config = rendered({"msr.url": "https://msr.example.com:443"})
     assert config["http"].pop("draintimeout") == "9s"
+    assert config.pop("health") == {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}}
     assert in_order(config) == in_order(yaml.safe_load(SEED))
     assert in_order(yaml.safe_load(registry_config.to_yaml(config))) == in_order(yaml.safe_load(SEED))
 
@@ -65,7 +74,63 @@ def test_each_setting_reaches_its_place() -> None:
 
 def test_another_storage_takes_the_place_of_the_container_and_may_still_delete() -> None:
     config = rendered({".storage": {"s3": {"region": "eu-west-1", "bucket": "b"}}})
+    assert config["storage"].pop("redirect") == {"disable": True}
     assert config["storage"] == {"delete": {"enabled": True}, "s3": {"region": "eu-west-1", "bucket": "b"}}
+
+
+STORES: dict[str, dict[str, Any]] = {
+    "azure": {"accountname": "a", "container": "c", "accountkey": "k"},
+    "gcs": {"bucket": "b", "credentials": {"type": "service_account", "private_key": "k"}},
+    "oss": {"accesskeyid": "a", "accesskeysecret": "s", "region": "r", "bucket": "b"},
+    "s3": {"region": "r", "bucket": "b"},
+    "swift": {"username": "u", "password": "p", "authurl": "https://swift", "container": "c"},
+}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_clients_are_not_sent_to_a_bucket_unless_the_operator_says_so(store: str) -> None:
+    """distribution issues 1073 and 432: often they don't reach it."""
+    changes = {".storage": {store: STORES[store]}}
+    assert mistakes(changes) == []
+    assert registry_config.render(settings_unchecked(changes), "asia")["storage"]["redirect"] == {"disable": True}
+    for over in (".storage.redirect", ".registryConfig.storage.redirect"):
+        config = registry_config.render(settings_unchecked({**changes, over: {"disable": False}}), "asia")
+        assert config["storage"]["redirect"] == {"disable": False}
+
+
+def test_a_folder_needs_no_word_about_redirects() -> None:
+    assert "redirect" not in rendered()["storage"]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_volume_that_no_blob_would_be_in_is_refused_by_its_key(store: str) -> None:
+    changes = {".volume": {"bind": "/srv"}, ".storage": {store: STORES[store]}}
+    (line,) = mistakes(changes)
+    assert line.startswith(f"msr-cache:caches.asia.volume: found a volume with storage {store}, expected storage files")
+
+
+@pytest.mark.parametrize("at", [".storage.cache", ".registryConfig.storage.cache"])
+@pytest.mark.parametrize(
+    "shared", [{".volume": {"bind": "/srv"}, ".storage": {"filesystem": {}}}, {".storage": {"s3": STORES["s3"]}}]
+)
+def test_replicas_that_share_a_storage_do_not_each_remember_which_blobs_it_holds(
+    shared: dict[str, Any], at: str
+) -> None:
+    """distribution issue 1356: one answers 200, without a body, for a blob that has expired at another."""
+    changes = {**shared, ".replicas": 2}
+    (line,) = mistakes({**changes, at: {"blobdescriptor": "inmemory"}})
+    told = "found 'inmemory', expected redis or none with several replicas: each would serve nothing for a blob that "
+    assert line.startswith(f"msr-cache:caches.asia{at}.blobdescriptor: {told}")
+    assert mistakes({**shared, at: {"blobdescriptor": "inmemory"}}) == []
+    assert mistakes({".replicas": 2, ".storage": {"filesystem": {}}, at: {"blobdescriptor": "inmemory"}}) == []
+
+
+@pytest.mark.parametrize("root", ["/", "blobs"])
+def test_a_volume_can_be_mounted_only_below_the_containers_root(root: str) -> None:
+    changes = {".volume": {"bind": "/srv"}, ".storage": {"filesystem": {"rootdirectory": root}}}
+    (line,) = mistakes(changes)
+    told = f"found {root!r}, expected an absolute path below /, because the volume is mounted there"
+    assert line == f"msr-cache:caches.asia.storage.filesystem.rootdirectory: {told}"
 
 
 def test_the_systems_trust_needs_no_cas() -> None:

@@ -35,8 +35,8 @@ from tests.seed import STACK_YAML
 
 TOP_KEYS = "cacheDefaults, caches, imageRegistries, localCa, msr, stateId, swarm"
 CACHE_KEYS = (
-    "blobTtl, environment, fqdn, image, label, logLevel, nodes, port, publishMode, registerInMsr, registryConfig, "
-    "replicas, resolveImage, resources, storage, tls, update, upstreams, verify"
+    "blobTtl, environment, externalPort, fqdn, image, label, logLevel, maxReplicasPerNode, nodes, port, publishMode, "
+    "registerInMsr, registryConfig, replicas, resolveImage, resources, storage, tls, update, upstreams, verify, volume"
 )
 ORIGIN = "expected https://host[:port] with no path, user or blank"
 HTTP_ORIGIN = "expected https://host[:port] or http://host[:port] with no path, user or blank"
@@ -222,6 +222,60 @@ def test_start_first_on_a_host_port_is_refused() -> None:
     )
 
 
+ONE_EACH = {".maxReplicasPerNode": 1, ".nodes": ["n1", "n2"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [({".publishMode": "host", ".nodes": ["n1", "n2"]}, "publishMode host"), (ONE_EACH, "maxReplicasPerNode")],
+)
+def test_more_replicas_than_the_nodes_take_are_refused(changes: dict[str, Any], limit: str) -> None:
+    """The swarm would leave one pending for ever (moby issue 40797)."""
+    (line,) = mistakes(with_changes({**changes, ".replicas": 3}))
+    told = f"found 3, expected 2 or less: {limit} allows no more on n1, n2; add nodes"
+    assert line == f"msr-cache:caches.asia.replicas: {told}"
+    assert settings_with({**changes, ".replicas": 2}).caches["asia"].update_order == "stop-first"
+
+
+def test_start_first_is_refused_where_no_node_has_room_for_one_more_task() -> None:
+    (line,) = mistakes(with_changes({**ONE_EACH, ".replicas": 2, ".update.order": "start-first"}))
+    found = "update.order start-first with 2 replicas, as many as maxReplicasPerNode allows"
+    assert line == f"msr-cache:caches.asia: found {found}, expected stop-first: no node has room for one more task"
+
+
+@pytest.mark.parametrize(("replicas", "order"), [(1, "start-first"), (2, "stop-first")])
+def test_a_full_set_of_nodes_implies_stop_first_and_a_free_node_does_not(replicas: int, order: str) -> None:
+    assert settings_with({**ONE_EACH, ".replicas": replicas}).caches["asia"].update_order == order
+
+
+@pytest.mark.parametrize(
+    ("volume", "told"),
+    [
+        ({}, ": set exactly one of"),
+        ({"bind": "/a", "driver": {"name": "x"}}, ": found bind and driver; set exactly one of"),
+        ({"bind": "a"}, ".bind: found 'a', expected an absolute path, such as /srv/msr-cache"),
+        ({"bnid": "/a"}, ".bnid: unknown key; did you mean bind?"),
+        ({"nfs": {"path": "/a"}}, ".nfs.server: missing"),
+        ({"nfs": {"server": "a", "path": "/a", "options": "addr=b"}}, ".nfs.options: found 'addr=b', expected mount"),
+        ({"nfs": {"server": "a", "path": "/a", "options": "hard, addr=b"}}, ".nfs.options: found 'hard, addr=b'"),
+        ({"driver": {"name": "x", "options": {"size": 5}}}, ".driver.options.size: found 5, expected text"),
+    ],
+)
+def test_a_volume_that_can_not_be_mounted_is_refused_by_its_key(volume: dict[str, Any], told: str) -> None:
+    (line, *_) = mistakes(with_changes({".volume": volume}))
+    assert told.removeprefix(": ") in line
+    assert line.startswith("msr-cache:caches.asia.volume" + told.partition(":")[0])
+
+
+@pytest.mark.parametrize(
+    "options", [{"o": "username=u,password=hunter2"}, {"o": "pass=hunter2"}, {"password": "hunter2"}]
+)
+def test_a_volumes_password_is_refused_because_the_swarm_would_show_it(options: dict[str, str]) -> None:
+    (line,) = mistakes(with_changes({".volume": {"driver": {"name": "local", "options": options}}}))
+    assert line.startswith("msr-cache:caches.asia.volume.driver.options: found a password, which everyone who may ")
+    assert "hunter2" not in line
+
+
 @pytest.mark.parametrize("addr", ["0.0.0.0:5001", ":https", None])
 def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
     (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
@@ -241,7 +295,7 @@ def test_a_registry_that_would_send_clients_elsewhere_is_refused(host: str) -> N
     (line,) = mistakes(with_changes({".registryConfig.http.host": host, ".port": 8443}))
     assert line == (
         f"msr-cache:caches.asia.registryConfig.http.host: found {shown(host)}, expected "
-        "https://cache.asia.example.com:8443, the cache's URL; `fqdn` and `port` change both"
+        "https://cache.asia.example.com:8443, the cache's URL; `fqdn` and `externalPort` change both"
     )
 
 
@@ -521,6 +575,19 @@ def test_the_url_is_what_a_client_can_use(fqdn: str, port: int, url: str) -> Non
     settings = settings_with({".fqdn": fqdn, ".port": port})
     assert settings.caches["asia"].url == url
     assert registry_config.render(settings, "asia")["http"]["host"] == url
+
+
+@pytest.mark.parametrize(
+    ("external", "url"), [(443, "https://cache.asia.example.com"), (1, "https://cache.asia.example.com:1")]
+)
+def test_behind_a_balancer_clients_are_told_its_port_and_the_registry_listens_on_its_own(
+    external: int, url: str
+) -> None:
+    """distribution issue 2225."""
+    settings = settings_with({".port": 8443, ".externalPort": external})
+    http = registry_config.render(settings, "asia")["http"]
+    assert settings.caches["asia"].url == http["host"] == url
+    assert http["addr"] == "0.0.0.0:8443"
 
 
 @pytest.mark.parametrize("version", ["3.0", "3.1", "3.1.11"])

@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def serving(tls: Issued | None, answers: Answers, folder: Path) -> Iterator[tupl
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append({"path": self.path, "authorization": self.headers.get("Authorization")})
+            names = ("Authorization", "Host")
+            asked.append({"path": self.path, **{name.lower(): self.headers.get(name) for name in names}})
             status, headers, body = answers.get(self.path, (404, {}, b"not here"))
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -195,6 +197,86 @@ def test_a_blob_that_does_not_come_is_reported(
         with pytest.raises(Refusal) as caught:
             client_check.fetch(seen, BLOB, BLOB.path)
     assert words in str(caught.value)
+
+
+def test_a_node_is_verified_by_the_caches_name_where_it_is_reached(certificate: Issued, tmp_path: Path) -> None:
+    """As a client is whom a load balancer sends there; that this machine can't resolve the name is no matter."""
+    named = issue("Cache CA", address="192.0.2.1", dns_name="cache.nowhere.invalid")
+    with serving(named, {"/v2/": (200, REGISTRY, b"{}")}, tmp_path) as (port, asked):
+        cache = target(named, 443, host="cache.nowhere.invalid")
+        node = replace(cache, node="worker-7", address=("127.0.0.1", port))
+        assert len(walk(node)) == 4
+        assert asked[-1]["host"] == "cache.nowhere.invalid:443"
+    said = refusal(node)
+    assert f"cache asia at {cache.url} on node worker-7 (127.0.0.1, port {port}): port {port} is closed" in said
+    with serving(certificate, {}, tmp_path) as (port, _):
+        assert "found a certificate with SHA-256" in refusal(replace(node, address=("127.0.0.1", port)))
+
+
+@contextmanager
+def redirecting(
+    certificate: Issued, folder: Path, bucket: tuple[int, dict[str, str], bytes] | None
+) -> Iterator[tuple[Target, str]]:
+    """Give a cache that redirects to a bucket, and the bucket's URL without its signature."""
+    with serving(certificate, {"/b?sig=hunter2": bucket} if bucket else {}, folder / "bucket") as (there, _):
+        url = f"https://127.0.0.1:{there if bucket else 9}/b"
+        moved = {BLOB.path: (307, {"Location": f"{url}?sig=hunter2"}, b"")}
+        with serving(certificate, moved, folder / "cache") as (port, _):
+            yield target(certificate, port), url
+
+
+@pytest.fixture
+def trusted_bucket(certificate: Issued, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate.write(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))  # the operating system's
+
+
+@pytest.mark.usefixtures("trusted_bucket")
+def test_a_blob_that_the_cache_sends_clients_to_a_bucket_for_is_fetched_there(
+    certificate: Issued, tmp_path: Path
+) -> None:
+    with redirecting(certificate, tmp_path, (200, {}, CONTENT)) as (cache, _):
+        client_check.fetch(cache, BLOB, BLOB.path)
+
+
+@pytest.mark.usefixtures("trusted_bucket")
+@pytest.mark.parametrize(
+    ("bucket", "words"),
+    [
+        ((403, {}, b"denied"), "answers 403"),
+        ((200, {}, b"other"), "serves another blob"),
+        (None, "can't be reached from here"),
+    ],
+)
+def test_a_bucket_that_does_not_give_the_blob_is_blamed_in_place_of_the_cache(
+    certificate: Issued, bucket: tuple[int, dict[str, str], bytes] | None, words: str, tmp_path: Path
+) -> None:
+    """distribution issues 1073 and 432."""
+    with redirecting(certificate, tmp_path, bucket) as (cache, url), pytest.raises(Refusal) as caught:
+        client_check.fetch(cache, BLOB, BLOB.path)
+    said = str(caught.value)
+    assert f"a blob is redirected to {url}, which {words}" in said
+    assert "the cache works, and sends clients to its bucket, which fails: remove storage.redirect" in said
+    assert "hunter2" not in said
+
+
+def test_a_bucket_whose_certificate_clients_would_not_trust_is_blamed(certificate: Issued, tmp_path: Path) -> None:
+    with (
+        redirecting(certificate, tmp_path, (200, {}, CONTENT)) as (cache, _),
+        pytest.raises(Refusal, match="which has a certificate that does not verify"),
+    ):
+        client_check.fetch(cache, BLOB, BLOB.path)
+
+
+@pytest.mark.parametrize(
+    ("location", "why"), [("http://b/x?a", "does not speak TLS"), ("https://[", "has no URL"), ("", "does not")]
+)
+def test_a_blob_that_is_sent_nowhere_is_reported(certificate: Issued, location: str, why: str, tmp_path: Path) -> None:
+    with (
+        serving(certificate, {BLOB.path: (302, {"Location": location}, b"")}, tmp_path) as (port, _),
+        pytest.raises(Refusal, match=f"which {why}"),
+    ):
+        client_check.fetch(target(certificate, port), BLOB, BLOB.path)
 
 
 def test_a_blob_that_comes_as_its_digest_says_passes(certificate: Issued, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pulumi
 import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
@@ -204,6 +205,15 @@ def test_a_service_of_ours_is_let_go_and_no_trial_left_behind(
     service(part="trial")
     provider.delete(id_, props(id_))
     assert by_hand.names("service") & {"unit-asia-service", "unit-asia-trial"} == {"unit-asia-service"}
+
+
+def test_a_destroy_says_where_the_blobs_stay(
+    provider: RolloutProvider, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", said.append)
+    provider.delete(id_ := service(), props(id_, blobs="nfs.example.com:/msr-cache"))
+    assert said == ["the cache's blobs stay in nfs.example.com:/msr-cache"]
 
 
 def test_a_service_that_has_become_somebody_elses_is_left(provider: RolloutProvider, service: Service) -> None:

@@ -39,6 +39,7 @@ INPUTS: dict[str, Any] = {
             "commands": ["/start.sh", "/config.yml"],
             "env": {"HTTPS_PROXY": "http://proxy:3128"},
             "secrets": [{"secretId": "s1", "secretName": "asia_cache.key.pem-1", "fileName": "cache.key.pem", **FILE}],
+            "mounts": [],
         },
         "placement": {"constraints": ["node.labels.dtr.cache == true"]},
         "resources": {"limits": {"nanoCpus": 500_000_000, "memoryBytes": 1 << 29}, "reservation": {}},
@@ -69,6 +70,7 @@ SPEC: dict[str, Any] = {
             "Secrets": [
                 {"SecretID": "s1", "SecretName": "asia_cache.key.pem-1", "File": {"Name": "cache.key.pem", **TARGET}}
             ],
+            "Mounts": [],
         },
         "Resources": {"Limits": {"NanoCPUs": 500_000_000, "MemoryBytes": 536_870_912}},
         "RestartPolicy": {"Condition": "none"},

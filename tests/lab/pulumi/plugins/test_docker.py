@@ -12,6 +12,7 @@ from docker import APIClient
 from docker.auth import get_config_header
 
 from lab.pulumi.plugins.docker import Service
+from lab.pulumi.plugins.provider import StepError
 
 POLICY = {"condition": "any", "delay": "5s", "maxAttempts": 0, "window": "0s"}
 NEWS: dict[str, Any] = {
@@ -100,3 +101,23 @@ def test_a_login_is_looked_up_by_what_stands_before_the_images_first_slash(image
     stood_in._log_in(client, {"TaskTemplate": {"ContainerSpec": {"Image": image}}})
     sent = get_config_header(client, "docker.io" if image.startswith("mirantis") else image.partition("/")[0])
     assert (json.loads(urlsafe_b64decode(sent))["username"] if sent else None) == user
+
+
+MOUNT = {"target": "/a", "source": "v", "type": "volume", "readOnly": False}
+OPTIONS = {"noCopy": True, "driverName": "local", "driverOptions": {"type": "nfs"}}
+
+
+@pytest.mark.parametrize(
+    "changed_options", [{"noCopy": False}, {"driverName": "x"}, {"driverOptions": {"type": "tmpfs"}}]
+)
+def test_a_mount_settles_and_each_option_of_it_counts(changed_options: dict[str, Any]) -> None:
+    def mounting(**options: Any) -> dict[str, Any]:
+        mount = {**MOUNT, "volumeOptions": {**OPTIONS, **options}}
+        return changed("taskSpec.containerSpec.mounts", [mount])
+
+    outs = service.planned({}, mounting())
+    assert not service.diff(outs, mounting()).changes
+    assert service.diff(outs, mounting(**changed_options)).changes
+    assert service.diff(outs, NEWS).changes
+    with pytest.raises(StepError, match="does not know driverNmae"):
+        service.check("s", mounting(driverNmae="x"))

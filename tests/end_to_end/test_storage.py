@@ -1,0 +1,143 @@
+"""A cache's blobs outlive its tasks, its node and its service: what it has stored it serves without MSR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from lab.engine import Engine
+from lab.process import Process, wait_until
+from lab.site import Site
+from tests.conftest import BIN
+from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.swarm import Swarm
+
+pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
+
+Configure = Callable[[Engine], None]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give a site of two nodes."""
+    started = Site.start(tmp_path_factory.mktemp("storage"))
+    started.add_worker()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def shared_folder(stack: Stack, tmp_path: Path) -> Configure:
+    """Keep the blobs in a folder that both nodes have, as one that is mounted on each from a file server."""
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    return lambda node: stack.configure({"nodes": [node.name], "volume": {"bind": str(folder)}})
+
+
+@pytest.fixture
+def volume(stack: Stack, tmp_path: Path) -> Configure:
+    """Keep them in a volume of the engine's own driver, whose options lead to such a folder."""
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    driver = {"name": "local", "options": {"type": "none", "o": "bind", "device": str(folder)}}
+    return lambda node: stack.configure({"nodes": [node.name], "volume": {"driver": driver}})
+
+
+@pytest.fixture
+def bucket(stack: Stack, tmp_path: Path) -> Iterator[Configure]:
+    """Keep them in a bucket of moto's S3 server."""
+    host, port = stack.site.network.host_address, 5055
+    server = Process(tmp_path / "s3.pid", tmp_path / "s3.log")
+    server.start(BIN / "moto_server", "--host", host, "--port", str(port))
+    url = f"http://{host}:{port}"
+    wait_until(lambda: reached(f"{url}/layers"), f"S3 does not answer: see {server.log}", seconds=30)
+    s3 = {"region": "us-east-1", "bucket": "layers", "regionendpoint": url, "secure": False}
+
+    def configure(node: Engine) -> None:
+        stack.configure({"nodes": [node.name], "storage": {"s3": s3}})
+        for key in ("accesskey", "secretkey"):
+            stack.set_secret(f"msr-cache:caches.{CACHE}.storage.s3.{key}", f"the {key} of the bucket")
+
+    yield configure
+    server.stop()
+
+
+def reached(bucket: str) -> bool:
+    """Whether S3 has made the bucket."""
+    with suppress(requests.ConnectionError):
+        return requests.put(bucket, timeout=5).ok
+    return False
+
+
+def kill_task(node: Engine, swarm: Swarm) -> None:
+    """End the cache's task on the node, and wait until another one serves."""
+    before = swarm.task_ids(f"{CACHE}_cache")
+    with closing(node.client()) as docker:
+        (container,) = docker.containers.list()
+        container.kill()
+    words = ("service", "ps", f"{CACHE}_cache", "--filter", "desired-state=running", "--format", "{{.CurrentState}}")
+    wait_until(lambda: swarm.task_ids(f"{CACHE}_cache") != before, "the task is not replaced", seconds=30)
+    wait_until(lambda: swarm.docker(*words).startswith("Running"), "no other task runs", seconds=60)
+
+
+@contextmanager
+def without_msr(site: Site) -> Iterator[None]:
+    site.msr.stop()
+    try:
+        yield
+    finally:
+        site.msr.start()
+
+
+@pytest.mark.parametrize("storage", ["shared_folder", "volume", "bucket"])
+def test_layers_are_served_without_msr_after_the_task_the_node_and_the_service_were_replaced(
+    stack: Stack, swarm: Swarm, storage: str, request: pytest.FixtureRequest
+) -> None:
+    configure: Configure = request.getfixturevalue(storage)
+    first, second = stack.site.engines
+    configure(first)
+    stack.deploy()
+    stack.must(stack.preview(expect_no_changes=True))
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    pulled = stack.pull()
+    stack.site.msr.wait_until_quiet()
+    asked = len(stack.site.msr.requests())
+
+    kill_task(first, swarm)
+    configure(second)
+    stack.deploy()
+    gone = stack.must(stack.destroy())
+    assert storage == "bucket" or "the cache's blobs stay in" in gone.text
+    stack.deploy()
+    with without_msr(stack.site):
+        assert stack.pull_as(stack.outputs(), address=second.address).blobs == pulled.blobs
+    assert not [line for line in stack.site.msr.requests()[asked:] if line.startswith("GET") and "/blobs/" in line]
+
+
+@pytest.mark.parametrize(
+    ("volume", "told", "advice"),
+    [
+        ({"bind": "/srv/nowhere"}, "bind source path does not exist: /srv/nowhere", "create the folder on each of"),
+        # Without a client in the kernel "no such device", else "connection refused".
+        (
+            {"nfs": {"server": "127.0.0.1", "path": "/x"}},
+            "addr=127.0.0.1,nfsvers=4",
+            "that each node reaches the server",
+        ),
+    ],
+)
+def test_a_volume_that_no_node_can_mount_is_told_with_the_swarms_reason_while_the_old_one_serves(
+    deployed: Stack, volume: dict[str, object], told: str, advice: str
+) -> None:
+    deployed.configure({"volume": volume})
+    run = deployed.up()
+    assert not run.ok
+    assert "was not changed: a trial task of the new settings did not run" in run.words
+    assert told in run.words
+    assert advice in run.words
+    assert "Traceback" not in run.text
+    assert deployed.pull().blobs
