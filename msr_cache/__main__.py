@@ -4,7 +4,7 @@ import argparse
 import sys
 from importlib import import_module
 
-COMMANDS = ("ca", "status", "verify")
+COMMANDS = ("adopt", "ca", "status", "verify")
 
 
 def main() -> None:
@@ -13,7 +13,10 @@ def main() -> None:
     parser.add_argument(
         "command",
         choices=COMMANDS,
-        help="ca shows MSR's CA and how to pin it; status shows what needs an operator; verify checks as a client does",
+        help=(
+            "adopt prints the config of a cache made by hand; ca shows MSR's CA and how to pin it; "
+            "status shows what needs an operator; verify checks each cache as a client does"
+        ),
     )
     import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
 

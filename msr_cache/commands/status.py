@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msr_cache.commands import pulumi_cli
 from msr_cache.config import cache_defaults
-from msr_cache.config.settings import GivenCa, Msr, Settings, read, validate
+from msr_cache.config.settings import GivenCa, Msr, Settings, validate
 from msr_cache.msr import api
 from msr_cache.refusal import Refusal
 from msr_cache.resources import msr_ca
@@ -24,7 +24,6 @@ from msr_cache.rollout import convergence, diagnosis
 from msr_cache.swarm.manager import Address, Manager
 from msr_cache.swarm.nodes import hostname
 
-PROJECT = "msr-cache"
 NO_CHECK = "-"
 
 
@@ -54,31 +53,18 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--stack", help="another stack than the selected one")
     parser.add_argument("--json", action="store_true", help="for monitors: one object with an entry for each cache")
     options = parser.parse_args(arguments)
-    stack = ("--stack", options.stack) if options.stack else ()
     try:
-        config = {key: each["value"] for key, each in _pulumi("config", "--show-secrets", *stack).items()}
-        settings = _settings(config)
+        settings = _settings(pulumi_cli.config(options.stack))
         manager = Manager(Address.from_config(settings.swarm.model_dump(by_alias=True)))
-        found = list(statuses(settings, manager, _pulumi("stack", "output", *stack).get("caches") or {}))
+        found = list(statuses(settings, manager, pulumi_cli.outputs(options.stack).get("caches") or {}))
     except Refusal as error:
         sys.exit(str(error))
     print(json.dumps({each.cache: asdict(each) for each in found}, indent=2) if options.json else table(found))
     sys.exit(any(each.problems for each in found))
 
 
-def _pulumi(*command: str) -> dict[str, Any]:
-    try:
-        run = subprocess.run(["pulumi", *command, "--json"], capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise Refusal(f"pulumi can't be run ({error.strerror}): install it, and put it on PATH") from None
-    if run.returncode:
-        raise Refusal(f"pulumi {' '.join(command)} failed: {run.stderr.strip()}")
-    found: dict[str, Any] = json.loads(run.stdout)
-    return found
-
-
-def _settings(config: Mapping[str, str]) -> Settings:
-    settings, mistakes = validate(cache_defaults.applied(read(config, PROJECT)))
+def _settings(raw: Mapping[str, Any]) -> Settings:
+    settings, mistakes = validate(cache_defaults.applied(raw))
     if settings is None or mistakes:
         raise Refusal("this stack's config has mistakes, which pulumi preview lists")
     return settings

@@ -208,6 +208,20 @@ class Stack:
             self.printed += [answer.stdout, answer.stderr]
         return answer.stdout
 
+    def run_command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the program's own commands in the stack's folder."""
+        command = [sys.executable, "-P", "-m", "msr_cache", *words]
+        environment = os.environ | self.environment | {"PYTHONPATH": str(CHECKOUT)}
+        answer = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        self.printed += [answer.stdout, answer.stderr]
+        return answer
+
+    def command(self, *words: str) -> str:
+        """Run one of the program's own commands, which must succeed; return what it prints."""
+        answer = self.run_command(*words)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
     def kill(self, command: str, when: Callable[[], bool], by: signal.Signals = signal.SIGKILL) -> bool:
         """Start `command`, send its whole process group a signal as soon as `when` holds; False if it ended first."""
         log = self.folder / "killed.log"

@@ -77,4 +77,4 @@ class Swarm:
         """Return when no container and no network of a `docker stack rm` is left."""
         label = ("--quiet", "--filter", f"label=com.docker.stack.namespace={stack}")
         wait_until(lambda: not self.docker("network", "ls", *label), f"the network of {stack} stays", seconds=60)
-        wait_until(lambda: not self.docker("ps", "--all", "--quiet"), f"a container of {stack} stays", seconds=60)
+        wait_until(lambda: not self.docker("ps", "--all", *label), f"a container of {stack} stays", seconds=60)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +14,7 @@ from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.msr import MsrPage, register, url_of
-from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
+from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_settled import openssl_sha256
 
@@ -40,18 +37,7 @@ def registered(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: st
 
 def status(stack: Stack) -> tuple[int, dict[str, Any], str]:
     """Return the command's exit code, what it tells a monitor of the cache, and the table for people."""
-    answers = [
-        subprocess.run(
-            [sys.executable, "-P", "-m", "msr_cache", "status", *options],
-            cwd=stack.folder,
-            env=os.environ | stack.environment | {"PYTHONPATH": str(CHECKOUT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        for options in ((), ("--json",))
-    ]
-    stack.printed += [text for answer in answers for text in (answer.stdout, answer.stderr)]
+    answers = [stack.run_command("status", *options) for options in ((), ("--json",))]
     assert {answer.stderr for answer in answers} == {""}
     assert len({answer.returncode for answer in answers}) == 1
     return answers[0].returncode, json.loads(answers[1].stdout)[CACHE], answers[0].stdout

@@ -40,7 +40,7 @@ def by_hand(stack: Stack, swarm: Swarm, tmp_path: Path) -> Iterator[dict[str, An
 
 
 def remove(swarm: Swarm, stack: Stack) -> None:
-    if "dtr.cert.pem" in " ".join(swarm.names("secret")) and "msr-cache.owner.dtr.cache" not in swarm.labels():
+    if f"{CACHE}_cache" in swarm.names("service") and "msr-cache.owner.dtr.cache" not in swarm.labels():
         swarm.docker("stack", "rm", CACHE)
         swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)
 
@@ -100,9 +100,12 @@ MEANT = {
 def test_service_config_and_files_equal_what_the_manual_page_gives(
     by_hand: dict[str, Any], stack: Stack, swarm: Swarm
 ) -> None:
+    adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"]
+    image, node = stack.site.cache_image, stack.site.engine.name
+    assert adopted == {CACHE: {"fqdn": FQDN, "nodes": [node], "image": image}}, "all else is the program's default"
     remove(swarm, stack)
     swarm.wait_until_gone("asia")
-    stack.configure({"port": 443, "publishMode": "ingress"})
+    stack.configure(caches=adopted)
     stack.deploy()
     ours = look(swarm)
     unlike = differences(by_file_name(by_hand["service"]), by_file_name(ours["service"]))
@@ -111,3 +114,18 @@ def test_service_config_and_files_equal_what_the_manual_page_gives(
     assert re.fullmatch("[0-9a-f]{64}", ours["config"]["http"]["secret"])
     assert ours["files"] == by_hand["files"]
     assert ours["dtr.cert.pem"] == by_hand["dtr.cert.pem"]
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_a_second_cache_serves_beside_the_one_made_by_hand_and_after_it(stack: Stack, swarm: Swarm) -> None:
+    adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"][CACHE]
+    before = swarm.inspect("service", f"{CACHE}_cache")
+    second = f"{CACHE}2"
+    stack.configure(caches={second: {**adopted, "label": f"{second}.cache", "port": 8443, "publishMode": "host"}})
+    stack.deploy()
+    assert swarm.inspect("service", f"{CACHE}_cache") == before
+    assert stack.pull(second).blobs
+    remove(swarm, stack)
+    swarm.wait_until_gone(CACHE)
+    assert stack.pull(second).blobs
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
