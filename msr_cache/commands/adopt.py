@@ -51,6 +51,8 @@ def described(manager: Manager, name: str, raw: _Map) -> dict[str, Any]:
         raise Refusal(f"found no service {service_name(name)}, expected the one of docker stack deploy ... {name}")
     spec, config_yml = service["Spec"], _config_yml(manager, service)
     cache = dict(_of_service(manager.get("/nodes"), spec)) | dict(_of_config_yml(config_yml))
+    if cache["externalPort"] == cache["port"]:
+        del cache["externalPort"]
     settings = _checked(raw, name, cache)
     same = {key for key, value in _defaults(settings).items() if cache.get(key) == value}
     cache = {key: value for key, value in cache.items() if key not in same}
@@ -103,10 +105,11 @@ def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:
 
 
 def _of_config_yml(config: _Map) -> Iterator[tuple[str, Any]]:
-    host = re.fullmatch(r"https://\[?([^/]+?)\]?(:[0-9]+)?", str(value_at(config, "http", "host")))
+    host = re.fullmatch(r"https://\[?([^/]+?)\]?(?::([0-9]+))?", str(value_at(config, "http", "host")))
     if not host:
         raise Refusal(f"config.yml: found http.host {value_at(config, 'http', 'host')}, expected the cache's URL")
     yield "fqdn", host[1]
+    yield "externalPort", int(host[2] or 443)
     options = as_map(value_at(config, "middleware", "registry", 0, "options"))
     storage = {key: value for key, value in as_map(config.get("storage")).items() if key != "delete"}
     found = {

@@ -20,7 +20,7 @@ URL, MSR = "https://cache.asia.example.com", "https://msr.example.com"
 
 def by_hand(spec: Mapping[str, Any] | None = None, config: str = CONFIG_YAML, label: str = "dtr.cache") -> Engine:
     """Return a swarm with what `docker stack deploy` makes of the manual page's files, or of changed ones."""
-    swarm = Engine(node("worker-7", **{label: "true"}), node("worker-8"))
+    swarm = Engine(node("worker-7", **{label: "true"}), node("worker-8", **{label: "true"}), node("worker-9"))
     data = base64.b64encode(config.format(url=URL, msr_url=MSR).encode()).decode()
     config_yml = swarm.add("configs", {"Name": "asia_config.yml", "Data": data, "Labels": {}})
     service = {
@@ -45,7 +45,7 @@ def of(swarm: Engine, **msr: Any) -> dict[str, Any]:
 
 
 def test_of_the_manual_pages_cache_only_the_facts_are_printed() -> None:
-    facts = {"fqdn": "cache.asia.example.com", "nodes": ["worker-7"]}
+    facts = {"fqdn": "cache.asia.example.com", "nodes": ["worker-7", "worker-8"]}
     assert of(by_hand()) == {**facts, "image": IMAGE}
     assert of(by_hand(), version="2.8.2") == facts
 
@@ -57,7 +57,7 @@ def test_what_differs_from_the_defaults_is_printed_at_the_key_that_has_it() -> N
     config = config.replace("filesystem:\n    rootdirectory: /var/lib/registry", "inmemory: {{}}")
     found = of(by_hand({**ports, "Mode": {"Replicated": {"Replicas": 2}}}, config, label="asia.cache"))
     assert found == {
-        "nodes": ["worker-7"],
+        "nodes": ["worker-7", "worker-8"],
         "port": 8443,
         "publishMode": "host",
         "replicas": 2,
@@ -68,6 +68,12 @@ def test_what_differs_from_the_defaults_is_printed_at_the_key_that_has_it() -> N
         "logLevel": "debug",
         "storage": {"inmemory": {}},
     }
+
+
+def test_the_port_of_a_load_balancer_is_printed_beside_the_published_one() -> None:
+    ports = {"EndpointSpec": {"Ports": [{"TargetPort": 8443, "PublishedPort": 8443, "PublishMode": "ingress"}]}}
+    found = of(by_hand(ports, CONFIG_YAML.replace("0.0.0.0:443", "0.0.0.0:8443")))
+    assert (found["port"], found["externalPort"]) == (8443, 443)
 
 
 def test_what_no_key_covers_is_printed_below_registry_config_and_no_secret_is() -> None:
