@@ -17,6 +17,7 @@ from typing import Any
 from msr_cache.commands import pulumi_cli
 from msr_cache.config import cache_defaults
 from msr_cache.config.settings import GivenCa, Msr, Settings, validate
+from msr_cache.foreign import shown
 from msr_cache.msr import api
 from msr_cache.refusal import Refusal
 from msr_cache.resources import msr_ca
@@ -95,8 +96,9 @@ def _tasks(status: Status, manager: Manager, name: str, wanted: int) -> None:
     status.nodes = ", ".join(sorted({names[task["NodeID"]] for task in running})) or "none"
     if len(running) < wanted:
         culprit = diagnosis.newest(task for task in tasks if task["Status"].get("Err"))
-        cause = diagnosis.explain(manager, culprit) if culprit else f"see docker service ps {name}"
-        raise Refusal(f"{len(running)} of {wanted} tasks run: {cause}")
+        # Without its log, of which `explain` would keep a copy each time that a monitor asks.
+        cause = f"{diagnosis.named(manager, culprit)}: {shown(culprit['Status']['Err'])}; " if culprit else ""
+        raise Refusal(f"{len(running)} of {wanted} tasks run: {cause}see docker service ps {name}")
 
 
 def _certificate(status: Status, settings: Settings, expires: str) -> None:

@@ -63,12 +63,11 @@ def test_a_service_that_is_gone_is_named() -> None:
 def test_a_task_that_does_not_run_is_explained() -> None:
     swarm = running()
     (known,) = swarm.kinds["tasks"].values()
-    known |= task("x", "rejected", "No such image: cache:1")
+    known |= {**task("x", "rejected", "No such image: cache:1"), "NodeID": "id-of-worker-7"}
     found = of_asia(swarm.manager)
     assert (found.tasks, found.nodes) == ("0/1", "none")
-    (problem,) = found.problems
-    assert problem.startswith("0 of 1 tasks run: task ")
-    assert "No such image: cache:1" in problem
+    told = "0 of 1 tasks run: task x on worker-7: No such image: cache:1; see docker service ps asia_cache"
+    assert found.problems == [told]
 
 
 def test_a_cache_that_was_never_deployed_is_named() -> None:
