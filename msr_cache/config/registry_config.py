@@ -16,8 +16,6 @@ from msr_cache.config.settings import DEFAULT_STORAGE, GivenCa, Settings, Upstre
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
 _OBJECT_STORES = {"azure", "gcs", "oss", "s3", "swift"}
-_ROOT_DIRECTORY = "/var/lib/registry"
-"""The registry's own default (storage/driver/filesystem)."""
 
 
 def ca_file(settings: Settings, number: int, hop: Upstream) -> str | None:
@@ -51,7 +49,7 @@ def root_directory(storage: _Map) -> str | None:
     """Return where the registry keeps blobs in its container; None if it keeps them elsewhere."""
     if "filesystem" not in storage:
         return None
-    return str(as_map(storage["filesystem"]).get("rootdirectory") or _ROOT_DIRECTORY)
+    return str({**DEFAULT_STORAGE["filesystem"], **as_map(storage["filesystem"])}["rootdirectory"])
 
 
 def _config(*, log: _Map, storage: _Map, http: _Map, options: _Map, registry_config: _Map) -> dict[str, Any]:
@@ -125,11 +123,11 @@ def _volume_mistakes(cache: _Map, storage: _Map) -> Iterator[Mistake]:
         yield Mistake(
             ("volume",), f"found a volume with storage {others[0]}, expected storage filesystem, or no volume"
         )
-    elif cache.get("volume") and root and (not root.startswith("/") or root == "/"):
+    elif cache.get("volume") and root is not None and (not root.startswith("/") or root == "/"):
         text = mismatch(root, "an absolute path below /, because the volume is mounted there")
         yield Mistake(("storage", "filesystem", "rootdirectory"), text)
     shared = cache.get("volume") or _OBJECT_STORES & storage.keys()
-    path = ("cache", "blobdescriptor")
+    path = "cache", "blobdescriptor"
     if shared and cache.get("replicas", 1) not in (0, 1) and value_at(storage, *path) == "inmemory":
         # distribution issue 1356: it answers 200 with an empty body.
         text = "redis or none with several replicas: each would serve nothing for a blob that another has deleted"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,14 @@ import requests
 from lab.engine import Engine
 from lab.process import Process, wait_until
 from lab.site import Site
+from msr_cache.https import Client
 from tests.conftest import BIN
-from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
+BUCKET, S3_PORT = "layers", 5055
 Configure = Callable[[Engine], None]
 
 
@@ -48,22 +52,31 @@ def volume(stack: Stack, tmp_path: Path) -> Configure:
 
 
 @pytest.fixture
-def bucket(stack: Stack, tmp_path: Path) -> Iterator[Configure]:
-    """Keep them in a bucket of moto's S3 server."""
-    host, port = stack.site.network.host_address, 5055
+def s3(site: Site, tmp_path: Path) -> Iterator[Process]:
+    """Give moto's S3 server, with a bucket."""
     server = Process(tmp_path / "s3.pid", tmp_path / "s3.log")
-    server.start(BIN / "moto_server", "--host", host, "--port", str(port))
-    url = f"http://{host}:{port}"
-    wait_until(lambda: reached(f"{url}/layers"), f"S3 does not answer: see {server.log}", seconds=30)
-    s3 = {"region": "us-east-1", "bucket": "layers", "regionendpoint": url, "secure": False}
+    server.start(BIN / "moto_server", "--host", site.network.host_address, "--port", str(S3_PORT))
+    url = f"http://{site.network.host_address}:{S3_PORT}/{BUCKET}"
+    wait_until(lambda: reached(url), f"S3 does not answer: see {server.log}", seconds=30)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(stack: Stack, s3: Process) -> Configure:
+    """Keep them in the bucket."""
+    assert s3.pid()
+    url = f"http://{stack.site.network.host_address}:{S3_PORT}"
+    store = {"region": "us-east-1", "bucket": BUCKET, "regionendpoint": url, "secure": False}
+    # So that a test need not wait for three failures at intervals of ten seconds.
+    often = {"health": {"storagedriver": {"interval": "1s"}}}
 
     def configure(node: Engine) -> None:
-        stack.configure({"nodes": [node.name], "storage": {"s3": s3}})
+        stack.configure({"nodes": [node.name], "storage": {"s3": store}, "registryConfig": often})
         for key in ("accesskey", "secretkey"):
             stack.set_secret(f"msr-cache:caches.{CACHE}.storage.s3.{key}", f"the {key} of the bucket")
 
-    yield configure
-    server.stop()
+    return configure
 
 
 def reached(bucket: str) -> bool:
@@ -116,6 +129,36 @@ def test_layers_are_served_without_msr_after_the_task_the_node_and_the_service_w
     with without_msr(stack.site):
         assert stack.pull_as(stack.outputs(), address=second.address).blobs == pulled.blobs
     assert not [line for line in stack.site.msr.requests()[asked:] if line.startswith("GET") and "/blobs/" in line]
+
+
+def test_blobs_that_were_stored_before_a_restart_still_expire(stack: Stack, swarm: Swarm, tmp_path: Path) -> None:
+    """docs/storage.md: the registry keeps the times in the storage; here they are brought forward by a week."""
+    node = stack.site.engine
+    stack.configure({"nodes": [node.name], "volume": {"bind": str(tmp_path)}})
+    stack.deploy()
+    digests = [digest.removeprefix("sha256:") for digest in stack.pull().blobs]
+    stored = [tmp_path / f"docker/registry/v2/blobs/sha256/{hex_[:2]}/{hex_}/data" for hex_ in digests]
+    times = tmp_path / "scheduler-state.json"
+    wait_until(lambda: times.exists() and all(hex_ in times.read_text() for hex_ in digests), "not saved", seconds=20)
+    assert all(path.exists() for path in stored)
+    times.write_text(re.sub(r'(?<="ExpiryData":)"[^"]*"', '"2020-01-01T00:00:00Z"', times.read_text()))
+    kill_task(node, swarm)
+    wait_until(lambda: not any(path.exists() for path in stored), "the blobs stay", seconds=20)
+
+
+def test_a_cache_whose_bucket_is_away_answers_503_so_that_a_balancer_goes_elsewhere(
+    stack: Stack, bucket: Configure, s3: Process
+) -> None:
+    cache = Client(f"https://{stack.site.engine.address}:{PORT}", None, verify=False)
+
+    def status() -> int:
+        return cache.ask("GET", "/", {}).status
+
+    bucket(stack.site.engine)
+    stack.deploy()
+    assert status() == HTTPStatus.OK
+    s3.stop()
+    wait_until(lambda: status() == HTTPStatus.SERVICE_UNAVAILABLE, "it still answers as if all were well", seconds=30)
 
 
 @pytest.mark.parametrize(

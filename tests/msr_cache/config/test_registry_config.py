@@ -125,7 +125,7 @@ def test_replicas_that_share_a_storage_do_not_each_remember_which_blobs_it_holds
     assert mistakes({".replicas": 2, ".storage": {"filesystem": {}}, at: {"blobdescriptor": "inmemory"}}) == []
 
 
-@pytest.mark.parametrize("root", ["/", "blobs"])
+@pytest.mark.parametrize("root", ["/", "blobs", ""])
 def test_a_volume_can_be_mounted_only_below_the_containers_root(root: str) -> None:
     changes = {".volume": {"bind": "/srv"}, ".storage": {"filesystem": {"rootdirectory": root}}}
     (line,) = mistakes(changes)
