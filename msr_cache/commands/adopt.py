@@ -13,7 +13,7 @@ import yaml
 
 from msr_cache.commands import pulumi_cli
 from msr_cache.config import registry_config
-from msr_cache.config.field_types import as_map, value_at
+from msr_cache.config.field_types import as_map, holds_credentials, value_at
 from msr_cache.config.settings import Cache, Settings, validate
 from msr_cache.refusal import Refusal
 from msr_cache.swarm import nodes
@@ -102,6 +102,9 @@ def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:
     # Without the digest, which the swarm adds to a tag.
     yield "image", re.sub(r"(:[^@]+)@sha256:.*", r"\1", task["ContainerSpec"]["Image"])
     yield "label", label[1]
+    variables = dict(each.partition("=")[::2] for each in task["ContainerSpec"].get("Env") or ())
+    hidden = "to be set with pulumi config set --path --secret"
+    yield "environment", {key: hidden if holds_credentials(key, text) else text for key, text in variables.items()}
 
 
 def _of_config_yml(config: _Map) -> Iterator[tuple[str, Any]]:

@@ -49,7 +49,7 @@ def _needs_login(image: str) -> str:
     at = errors.dotted((image_registries.KEY, host := image_registries.registry_of(image)))
     command, key = "pulumi config set --path", f"'msr-cache:{at}"
     return (
-        f"registry {host} asks for a login to pull image {image}. Set one for the manager and all nodes: {command} "
+        f"registry {host} asks for a login to pull image {image}. Check the name, or set a login: {command} "
         f"{key}.username' USER, and {command} --secret {key}.password'. It said"
     )
 

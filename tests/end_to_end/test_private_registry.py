@@ -123,5 +123,6 @@ def test_a_login_is_enough_for_the_look_up_the_trial_and_a_node_that_joins_after
     swarm.docker("service", "scale", "--detach", f"{CACHE}_cache=2")
     with closing(worker.client()) as docker:
         wait_until(docker.containers.list, "the new node does not run the cache", seconds=60)
-    swarm.docker("node", "update", "--label-rm", "dtr.cache", worker.name)
+    worker.remove()
+    swarm.docker("node", "rm", "--force", worker.name)
     swarm.docker("service", "scale", "--detach", f"{CACHE}_cache=1")

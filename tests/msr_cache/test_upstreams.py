@@ -86,6 +86,8 @@ def test_each_next_hop_has_a_ca_of_its_own() -> None:
 def test_the_url_of_a_cache_of_the_stack_follows_its_own_settings() -> None:
     settings = settings_with({".upstreams": [{"cache": "top"}, "https://msr.example.com"], "caches.top": cache(1)})
     assert settings.upstreams_of("asia") == [f"https://{HOST}:9001", "https://msr.example.com"]
+    behind = settings_with({".upstreams": [{"cache": "top"}], "caches.top": cache(1, externalPort=8443)})
+    assert behind.upstreams_of("asia") == [f"https://{HOST}:8443"], "the port that clients use"
 
 
 @pytest.mark.parametrize(("verify", "last"), [("off", "Rollout"), ("tls", "Verification")])

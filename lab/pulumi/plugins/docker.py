@@ -353,7 +353,7 @@ def _connect(name: str, news: Props) -> Props:
     """Refuse options that are not known, and every swarm but a lab's."""
     where = f"docker provider {name}"
     refuse_unknown(where, news, {"host", "certPath", "registryAuth", "version"})
-    for login in json.loads(news.get("registryAuth") or "[]"):
+    for login in _logins(news):
         refuse_unknown(f"{where}.registryAuth", login, {"address", "username", "password"})
         if missing := {"address", "username", "password"} - login.keys():
             raise StepError(f"{where}.registryAuth: found no {' and no '.join(sorted(missing))}")
@@ -365,6 +365,12 @@ def _connect(name: str, news: Props) -> Props:
             "which `pulumi plugin install resource docker` installs"
         )
     return news
+
+
+def _logins(config: Props) -> list[Props]:
+    given = config.get("registryAuth") or "[]"
+    found: list[Props] = json.loads(given["value"] if isinstance(given, dict) else given)  # a map is a secret
+    return found
 
 
 def _socket(host: str, cert_path: str | None) -> str:
@@ -379,7 +385,7 @@ def _socket(host: str, cert_path: str | None) -> str:
 
 
 def _find(type_: str, config: Props) -> Provider | None:
-    logins = {login["address"]: login for login in json.loads(config.get("registryAuth") or "[]")}
+    logins = {login["address"]: login for login in _logins(config)}
     return Service(_socket(config["host"], config.get("certPath")), logins) if type_ == Service.type else None
 
 

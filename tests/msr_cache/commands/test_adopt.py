@@ -76,6 +76,14 @@ def test_the_port_of_a_load_balancer_is_printed_beside_the_published_one() -> No
     assert (found["port"], found["externalPort"]) == (8443, 443)
 
 
+def test_the_environment_is_printed_but_for_its_credentials() -> None:
+    swarm = by_hand()
+    container = swarm.service["Spec"]["TaskTemplate"]["ContainerSpec"]
+    container["Env"] = ["HTTPS_PROXY=http://ops:hunter2@proxy:3128", "NO_PROXY=.example.com"]
+    secret = "to be set with pulumi config set --path --secret"
+    assert of(swarm)["environment"] == {"HTTPS_PROXY": secret, "NO_PROXY": ".example.com"}
+
+
 def test_what_no_key_covers_is_printed_below_registry_config_and_no_secret_is() -> None:
     config = CONFIG_YAML.replace("http:\n", "http:\n  headers: {{X-Site: [asia]}}\n", 1)
     found = of(by_hand(config=config))

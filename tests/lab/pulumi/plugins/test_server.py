@@ -50,7 +50,7 @@ def stood_in(project: Project) -> Project:
         ("docker.Provider('other', context='c')", f"docker provider other: {UNKNOWN} context"),
         (
             "docker.Provider('other', host=HOST, registry_auth=[{'address': 'r', 'config_file': 'c'}])",
-            f"docker provider other.registryAuth: {UNKNOWN} configFile",
+            f"docker provider other.registryAuth: {UNKNOWN} config_file",
         ),
         (
             "docker.Provider('other', host=HOST, registry_auth=[{'address': 'r', 'username': 'u'}])",
