@@ -1,4 +1,4 @@
-"""The lab's commands: `python -m lab up | down | status | pull`."""
+"""The lab's commands: `python -m lab up | down | status | pull | trust | stop msr | start msr`."""
 
 import argparse
 import json
@@ -8,7 +8,10 @@ from lab.client import pull
 from lab.errors import LabError
 from lab.site import Site
 
-_EPILOG = "pull reads `pulumi stack output --json caches` from standard input, and pulls through each cache."
+_EPILOG = (
+    "pull and trust read `pulumi stack output --json caches` from standard input: pull pulls through each cache, trust "
+    "lets the site's docker trust MSR and the caches, until its engine ends. stop and start take `msr`."
+)
 
 
 def _up() -> None:
@@ -20,9 +23,14 @@ def _down() -> None:
         site.stop()
 
 
+def _site() -> Site:
+    if site := Site.find():
+        return site
+    raise LabError("the lab is not running: `python -m lab up` starts it")
+
+
 def _status() -> None:
-    if not (site := Site.find()):
-        raise LabError("the lab is not running: `python -m lab up` starts it")
+    site = _site()
     _describe(site)
     for name, running in site.running().items():
         print(f"{name + ':':12}{'running' if running else 'stopped'}")
@@ -36,6 +44,22 @@ def _pull() -> None:
         print(f"{len(result.blobs)} blobs, {size} bytes, in {seconds} s with skopeo, which checks each digest")
 
 
+def _trust() -> None:
+    site = _site()
+    registry = site.trust(cache["certificatePem"] for cache in json.load(sys.stdin).values())
+    print(f"docker trusts {registry}, and the caches that it redirects to; to pull through them:")
+    print(f"  docker -H {site.engine.docker_host} login {registry}")
+    print(f"  docker -H {site.engine.docker_host} pull {registry}/{Site.app_repository}:{Site.app_tag}")
+
+
+def _stop_msr() -> None:
+    _site().msr.stop()
+
+
+def _start_msr() -> None:
+    _site().msr.start()
+
+
 def _describe(site: Site) -> None:
     print(f"docker host: {site.engine.docker_host}")
     print(f"node:        {site.engine.name}, published ports on {site.engine.address}")
@@ -43,16 +67,26 @@ def _describe(site: Site) -> None:
     print(f"cache image: {site.cache_image}")
 
 
-_COMMANDS = {"up": _up, "down": _down, "status": _status, "pull": _pull}
+_COMMANDS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "pull": _pull,
+    "trust": _trust,
+    "stop msr": _stop_msr,
+    "start msr": _start_msr,
+}
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__, epilog=_EPILOG)
-    parser.add_argument("command", choices=_COMMANDS)
-    command = parser.parse_args().command
+    parser.add_argument("command", nargs="+", help=" | ".join(_COMMANDS))
+    command = _COMMANDS.get(" ".join(parser.parse_args(words).command))
+    if command is None:
+        parser.error(f"expected one of: {', '.join(_COMMANDS)}")
     try:
-        _COMMANDS[command]()
+        command()
     except (LabError, OSError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

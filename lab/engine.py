@@ -99,7 +99,7 @@ class Engine:
 
     def trust(self, registry: str, ca_pem: str) -> None:
         """Let its docker trust `ca_pem` for `registry` (host:port) and for whom that redirects to, until it ends."""
-        folder = Path(f"/proc/{self._dockerd_pid()}/root/etc/docker/certs.d/{registry}")
+        folder = Path(f"/proc/{self._running_dockerd()}/root/etc/docker/certs.d/{registry}")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "ca.crt").write_text(ca_pem)
 
@@ -156,9 +156,12 @@ class Engine:
         return None
 
     def _signal(self, number: signal.Signals) -> None:
+        os.kill(self._running_dockerd(), number)
+
+    def _running_dockerd(self) -> int:
         if not (pid := self._dockerd_pid()):
             raise LabError(f"the engine {self.name} does not run")
-        os.kill(pid, number)
+        return pid
 
     def _is_ready(self) -> bool:
         """Whether it answers and, as a manager, knows each node of its swarm as ready."""

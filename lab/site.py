@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -66,6 +67,14 @@ class Site:
         worker.start()
         worker.join_swarm(self.engine)
         return worker
+
+    def trust(self, certificates: Iterable[str]) -> str:
+        """Let the docker of each machine trust MSR and the caches' `certificates` (PEM); return MSR's host:port."""
+        registry = self.msr.url.removeprefix("https://")
+        bundle = "".join([self.msr.ca_pem(), *certificates])
+        for engine in self.engines:
+            engine.trust(registry, bundle)
+        return registry
 
     def stop(self) -> None:
         """End every process that the site started; leave no mount, interface, firewall rule or file of it."""

@@ -38,7 +38,7 @@ _KNOWN = {
         r"the cache does not trust MSR at \1: check `msr.ca` (python -m msr_cache ca \1 shows what MSR returns)"
     ),
     r'panic: Get "(https://[^"]+)/v2/": ': (
-        r"the cache can't reach MSR at \1: check that MSR is up, and that the node resolves its name and reaches it"
+        r"the cache can't reach MSR at \1: check that MSR (or the cache in `upstreams`) is up, and the firewall"
     ),
     "panic: s3aws: NoCredentialProviders": (
         "the cache has no credentials for the S3 bucket: set `storage.s3.accesskey` and `.secretkey`, or give the node "

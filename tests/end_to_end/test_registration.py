@@ -84,8 +84,7 @@ def test_docker_itself_pulls_through_the_cache(stack: Stack) -> None:
     site = stack.site
     register(stack, ALL)
     stack.deploy()
-    registry = site.msr.url.removeprefix("https://")
-    site.engine.trust(registry, trust_bundle(stack))
+    registry = site.trust(cache["certificatePem"] for cache in stack.outputs()["caches"].values())
     seen = len(site.msr.requests())
     with closing(site.engine.client()) as client:
         name = f"{registry}/{Site.app_repository}"

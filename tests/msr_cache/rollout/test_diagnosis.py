@@ -178,11 +178,11 @@ def test_the_line_that_names_the_cause_comes_first_and_no_stack_frame_at_all(swa
     [
         (
             'panic: Get "https://msr.example.com:8443/v2/": dial tcp 10.0.0.1:8443: connect: connection refused',
-            "the cache can't reach MSR at https://msr.example.com:8443: check that MSR is up",
+            "the cache can't reach MSR at https://msr.example.com:8443: check that MSR (or the cache in `upst",
         ),
         (
             'panic: Get "https://msr.example.com/v2/": dial tcp: lookup msr.example.com on 10.0.0.53:53: no such host',
-            "the cache can't reach MSR at https://msr.example.com: check that MSR is up, and that the node ",
+            "the cache can't reach MSR at https://msr.example.com: check that MSR (or the cache in `upstreams`) ",
         ),
         (
             'panic: Get "https://msr.example.com/v2/": net/http: TLS handshake timeout',

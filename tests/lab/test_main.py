@@ -1,0 +1,52 @@
+"""The lab's commands, as somebody who tries the program types them."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+
+import pytest
+
+from lab.__main__ import main
+from lab.site import Site
+
+pytestmark = pytest.mark.swarm
+
+
+@pytest.fixture(autouse=True)
+def lab(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Let the commands find the tests' site in the lab's place."""
+    monkeypatch.setattr(Site, "find", lambda: site)
+    return site
+
+
+def test_msr_is_stopped_and_started_again_by_a_command(lab: Site) -> None:
+    assert main(["stop", "msr"]) == 0
+    assert not lab.msr.is_running()
+    assert main(["start", "msr"]) == 0
+    assert lab.msr.is_running()
+
+
+def test_docker_trusts_msr_and_the_caches_after_one_command_and_pulls_as_it_says(
+    lab: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = (lab.msr.folder / "foreign" / "ca.pem").read_text()  # any certificate
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"asia": {"certificatePem": cache}})))
+    assert main(["trust"]) == 0
+    (pull,) = (
+        line.split()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("  docker") and " pull " in line
+    )
+    subprocess.run(pull, check=True, capture_output=True)
+    subprocess.run([*pull[:3], "rmi", pull[-1]], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("words", [["stop"], ["start", "cache"], ["halt"]])
+def test_a_command_that_there_is_not_is_told_with_those_that_there_are(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "expected one of: up, down, status, pull, trust, stop msr, start msr" in capsys.readouterr().err
