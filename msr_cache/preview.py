@@ -31,7 +31,7 @@ _RESTARTS = {
     "volume",
 }
 _SHOWN_APART = {"environment", "registry_config", "storage", "tls"}
-_IN_CONFIG_YML = {"blobTtl", "fqdn", "logLevel", "port", "upstreams"}
+_IN_CONFIG_YML = {"blobTtl", "externalPort", "fqdn", "logLevel", "port", "upstreams"}
 _TOLD_APART = ("cacheUrl", "certificate.", "configYaml.", "url")
 
 
