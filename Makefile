@@ -22,8 +22,7 @@ up: stack lab  ## everything set up, stack dev deployed to the lab, its URL prin
 	pulumi up --yes
 	@$(MAKE) --no-print-directory pull
 
-pull: | $(STATE)  ## the URL of stack dev's cache, and a pull through it
-	@pulumi stack output cacheUrl
+pull: | $(STATE)  ## the URL of each of stack dev's caches, and a pull through it
 	@pulumi stack output --json caches | $(PYTHON) -m lab pull
 
 preview: stack lab  ## what `make up` would change

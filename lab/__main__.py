@@ -38,6 +38,7 @@ def _status() -> None:
 
 def _pull() -> None:
     for name, cache in json.load(sys.stdin).items():
+        print(cache["url"])
         result = pull(cache["url"], Site.app_repository, Site.app_tag, cache["certificatePem"])
         print(f"pulled {Site.app_repository}:{Site.app_tag}@{result.manifest_digest} through cache {name}")
         size, seconds = sum(result.blobs.values()), f"{result.seconds:.2f}"

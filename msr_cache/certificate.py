@@ -12,6 +12,7 @@ import pulumi_tls as tls
 
 from msr_cache.config.settings import Cache, Settings, Tls
 from msr_cache.resources.signed_certificate import SignedCertificate
+from msr_cache.resources.tls_sources import LOCAL_CA, TlsSources
 from msr_cache.x509 import pem
 
 # x509.chain is imported in the functions: a run that is given no certificate saves the time.
@@ -35,13 +36,14 @@ _KEYS: dict[str, dict[str, Any]] = {
 class Certificate:
     """PEM texts: `key` (a Pulumi secret), `served` (certificate, intermediates), and `trust`, the root for clients.
 
-    `expires` is RFC 3339; `request` is the CSR of source csr; `checks` must succeed before anything changes.
+    `expires` is RFC 3339; `request` is the CSR for your CA; `checks` must succeed before anything changes.
     """
 
     key: pulumi.Output[str]
     served: pulumi.Output[str]
     trust: pulumi.Output[str]
     expires: pulumi.Output[str]
+    subject: str
     request: pulumi.Output[str] | None = None
     checks: tuple[pulumi.Resource, ...] = ()
 
@@ -70,6 +72,25 @@ class Authority:
         if self.ends is None or datetime.fromisoformat(leaf_expires) < self.ends:
             return leaf_expires
         return _rfc3339(self.ends)
+
+
+async def kept(settings: Settings) -> tuple[Settings, list[str]]:
+    """Return the settings with source localCa where clients trust that until your CA has signed; and warnings."""
+    sources = {name: cache.tls.source for name, cache in settings.caches.items()}
+    waiting = [name for name, cache in settings.caches.items() if cache.tls.source == "csr" and not cache.tls.given]
+    if not waiting and LOCAL_CA not in sources.values():
+        return settings, []
+    found = await TlsSources({**sources}, waiting).sources.future() or {}
+    caches, warnings = {**settings.caches}, []
+    for name in waiting:
+        if found.get(name) == LOCAL_CA:
+            tls = caches[name].tls.model_copy(update={"source": LOCAL_CA})
+            caches[name] = caches[name].model_copy(update={"tls": tls})
+            warnings.append(
+                f"msr-cache:caches.{name}.tls: the cache keeps its certificate of localCa, which clients trust, until "
+                "you have the stack output certificateRequestPem signed, and set the result as tls.certificate"
+            )
+    return settings.model_copy(update={"caches": caches}), warnings
 
 
 def authority(settings: Settings, opts: pulumi.ResourceOptions) -> Authority | None:
@@ -119,11 +140,12 @@ def _by_source(scope: Scope, cache: Cache, opts: pulumi.ResourceOptions) -> Cert
     request = None
     if cache.tls.source != "selfSigned":
         request = tls.CertRequest(f"{name}-cache.csr.pem", **subject, opts=opts).cert_request_pem
-    if cache.tls.source == "localCa":
+    if cache.tls.source == LOCAL_CA:
         return _locally_signed(scope, key.private_key_pem, request, opts)
     if not given:
         made = tls.SelfSignedCert(f"{name}-cache.cert.pem", **subject, **_use_and_life(cache.tls), opts=opts)
-        return Certificate(key.private_key_pem, made.cert_pem, made.cert_pem, made.validity_end_time, request)
+        pem_text, ends = made.cert_pem, made.validity_end_time
+        return Certificate(key.private_key_pem, pem_text, pem_text, ends, f"CN={_common_name(cache)}", request)
     props = {
         "publicKeyPem": key.public_key_pem,
         "certificatePem": given.certificate,
@@ -147,20 +169,27 @@ def _locally_signed(
         opts=opts,
     )
     served = made.cert_pem.apply(lambda text: text + ca.intermediates)
-    return Certificate(key, served, ca.root, made.validity_end_time.apply(ca.expiry))
+    ends = made.validity_end_time.apply(ca.expiry)
+    # With the request, a company's CA can sign before the source becomes csr.
+    return Certificate(key, served, ca.root, ends, f"CN={_common_name(scope.cache)}", request)
 
 
 def _of_chain(key: pulumi.Output[str], given: Given) -> Certificate:
     from msr_cache.x509.chain import chain_of
 
     chain, known = chain_of(given), pulumi.Output.from_input
-    return Certificate(key, known(pem.text(*chain.sent)), known(pem.text(chain.root)), known(_rfc3339(chain.ends)))
+    served, root, ends = pem.text(*chain.sent), pem.text(chain.root), _rfc3339(chain.ends)
+    return Certificate(key, known(served), known(root), known(ends), pem.name(chain.sent[0]))
+
+
+def _common_name(cache: Cache) -> str:
+    return cache.fqdn[:64]  # X.520: ub-common-name; clients read the SAN
 
 
 def _subject(cache: Cache) -> dict[str, Any]:
     addresses = [host for host in cache.hosts if _is_ip(host)]
     return {
-        "subject": {"common_name": cache.fqdn[:64]},  # X.520: ub-common-name; clients read the SAN
+        "subject": {"common_name": _common_name(cache)},
         "dns_names": [host for host in cache.hosts if host not in addresses] or None,
         "ip_addresses": addresses or None,
     }

@@ -36,4 +36,5 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, upstre
         props = {"prefix": f"{name}_{file}", "data": data, "salt": salt, "labels": scope.owner.labels(file)}
         return SwarmSecret(f"{name}-{file}-file", props, opts)
 
-    return {path: secret(path.removeprefix("/"), data) for path, data in contents.items()}
+    # By name, as pulumi-docker keeps them: a preview compares by position.
+    return {path: secret(path.removeprefix("/"), data) for path, data in sorted(contents.items())}

@@ -8,7 +8,7 @@ from types import FrameType
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
-from msr_cache import placement, volume
+from msr_cache import certificate, placement, volume
 from msr_cache.cache import MsrCache
 from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config
 from msr_cache.config.settings import Settings, read, validate
@@ -45,17 +45,19 @@ async def declare(config: Mapping[str, str]) -> None:
         # Declared first: only by its id does the check tell this state's labels from those of another of its names.
         state_id = StateId("state-id", settings.state_id).value
         about_nodes = await asyncio.to_thread(placement.check, manager, nodes, settings, await state_id.future())
+        settings, about_trust = await certificate.kept(settings)
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
-    for warning in (*settings.warnings(), *volume.warnings(settings), *manager.warnings(), *about_nodes):
+    about_settings = (*settings.warnings(), *volume.warnings(settings))
+    for warning in (*about_settings, *manager.warnings(), *about_nodes, *about_trust):
         pulumi.log.warn(warning)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
     site = Site(settings, state_id, address, nodes, msr_ca)
     caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
-    pulumi.export("caches", {name: cache.outputs for name, cache in caches.items()})
+    pulumi.export("caches", pulumi.Output.all(**{name: cache.outputs for name, cache in caches.items()}))
     # By default the SDK checks all open outputs each time that one of them resolves.
     await wait_for_rpcs(await_all_outstanding_tasks=False)
 

@@ -296,9 +296,10 @@ class Tls(_Section):
         return Given(self.certificate, self.intermediates, self.ca, self.key, self.renew_days)
 
     def preview_fields(self) -> dict[str, Any]:
-        """Return what a preview shows: not the private key, and no defaults but the days."""
-        always = self.model_dump(by_alias=True, include={"validity_days", "renew_days"})
-        return always | self.model_dump(by_alias=True, exclude_defaults=True, exclude={"key"})
+        """Return what a preview shows: no PEM text, and no defaults but of what the stack makes."""
+        made = {"key_type"} if self.source != "provided" else set()
+        always = self.model_dump(by_alias=True, include={"source", "validity_days", "renew_days"} | made)
+        return always | self.model_dump(by_alias=True, exclude_defaults=True, exclude=_PEM_KEYS["provided"])
 
 
 class LocalCa(_Section):

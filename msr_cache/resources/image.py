@@ -81,6 +81,7 @@ class ImageProvider(SwarmProvider):
     """Resolves in `check`, which previews run too: a tag that does not exist fails before anything changes."""
 
     updates_on = ("reference", "platforms")
+    shows_changes = True
 
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Keep the digest of an unchanged tag, look up that of another."""

@@ -35,6 +35,8 @@ class SwarmProvider(ResourceProvider):
     """The properties whose change updates the resource in place."""
     replaces_on: ClassVar[tuple[str, ...]] = ()
     """The properties whose change replaces it."""
+    shows_changes: ClassVar[bool] = False
+    """Whether the engine compares the inputs: it prints only those that differ, but misses what `read` has found."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep nothing in the stack's state."""
@@ -59,7 +61,8 @@ class SwarmProvider(ResourceProvider):
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         replaces = [key for key in self.replaces_on if not unchanged(olds, news, key)]
-        return DiffResult(changes=bool(replaces) or not unchanged(olds, news, *self.updates_on), replaces=replaces)
+        changes = bool(replaces) or not unchanged(olds, news, *self.updates_on)
+        return DiffResult(changes=None if changes and self.shows_changes else changes, replaces=replaces)
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         return UpdateResult(news)

@@ -21,14 +21,15 @@ class RolloutProvider(SwarmProvider):
     """Waits for the service, reports what failed, and removes former configs and secrets."""
 
     updates_on = ("service", "specSha256", "nodes")
+    shows_changes = True
 
     def create(self, props: Props) -> CreateResult:
         self._finish(props)
-        return CreateResult(props["service"], props)
+        return CreateResult(props["service"], {**props, "finished": True})
 
     def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
         self._finish(news)
-        return UpdateResult(news)
+        return UpdateResult({**news, "finished": True})
 
     def _finish(self, props: Props) -> None:
         service = self.manager.find(f"/services/{props['service']}")
@@ -48,8 +49,8 @@ class RolloutProvider(SwarmProvider):
                 "the cache's service can't be replaced, because the cache would be off meanwhile: run pulumi up "
                 "without --replace, pulumi untaint after pulumi taint, or undo by hand what docker service update added"
             )
-        if is_unknown(news["specSha256"]) or super().diff(id_, olds, news).changes:
-            return DiffResult(changes=True)
+        if (known := super().diff(id_, olds, news)).changes is not False:
+            return known
         service = self.manager.find(f"/services/{olds['service']}")
         if problem := self._problem(service, news):
             pulumi.log.warn(problem)
@@ -108,7 +109,10 @@ class Rollout(Tracked, module="msr", name="Rollout"):
     """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner.
 
     A change of `nodes` is an update, too, because its hook tries a move of the cache. `blobs`: what `destroy` leaves.
+    A preview knows `finished` only if nothing is rolled out.
     """
 
+    finished: pulumi.Output[bool]
+
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(RolloutProvider(), name, props, opts)
+        super().__init__(RolloutProvider(), name, {**props, "finished": None}, opts)

@@ -60,6 +60,7 @@ class SwarmFileProvider(SwarmProvider):
 
     updates_on = ("labels",)
     replaces_on = ("name",)
+    shows_changes = True
     kind: ClassVar[Kind]
 
     def check(self, olds: Props, news: Props) -> CheckResult:

@@ -21,7 +21,7 @@ def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_config_yml_leaving_no
     deployed.configure({"blobTtl": "36h"})
     shown = deployed.must(deployed.preview())
     assert '~ blobTtl : "24h" => "36h"' in shown.words
-    assert '~ blobttl : "24h" => "36h"' in shown.words, "the changed line of config.yml"
+    assert 'options.blobttl: "24h" => "36h"' in shown.words, "the changed line of config.yml"
     done = deployed.deploy()
     assert done.changed() >= {"SwarmSecret", "Service", "Rollout"}
     assert "PrivateKey" not in done.changed()
@@ -38,7 +38,7 @@ def test_a_changed_port_is_shown_in_words_and_served_on(deployed: Stack) -> None
     deployed.configure({"port": PORT + 1})
     shown = deployed.must(deployed.preview())
     assert f"~ port : {PORT} => {PORT + 1}" in shown.words
-    assert f'~ addr : "0.0.0.0:{PORT}" => "0.0.0.0:{PORT + 1}"' in shown.words, "the changed line of config.yml"
+    assert f'http.addr: "0.0.0.0:{PORT}" => "0.0.0.0:{PORT + 1}"' in shown.words, "the changed line of config.yml"
     deployed.deploy()
     assert deployed.outputs()["cacheUrl"].endswith(f":{PORT + 1}")
     assert deployed.pull().blobs

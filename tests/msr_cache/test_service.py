@@ -107,7 +107,7 @@ LOGIN = "http://ops:hunter2@proxy.example.com:3128"
 def test_the_environment_is_the_containers_and_shown_in_previews_where_it_is_plain() -> None:
     program = declared({".environment": {"HTTPS_PROXY": PROXY, "NO_PROXY": ".example.com"}})
     wanted = {"HTTPS_PROXY": PROXY, "NO_PROXY": ".example.com"}
-    assert visible(program.one("MsrCache").inputs)["environment"] == wanted
+    assert visible(program.one("CacheSettings").inputs)["environment"] == wanted
     assert visible(program.one("Service").inputs)["taskSpec"]["containerSpec"]["env"] == wanted
     assert not [text for text in program.warnings if "environment" in text]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.pulumi.plugins.provider import Diff, InitError, Provider, StepError, refuse_unknown
 from lab.pulumi.plugins.server import serve
-from lab.pulumi.plugins.values import Props
+from lab.pulumi.plugins.values import Props, differences
 from lab.pulumi.protocol import UNKNOWN
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ def _to_api(about: Field, value: Any) -> Any:  # noqa: ANN401, PLR0911 - a table
         case "list":
             return [_spec(about.fields, item) for item in value]
         case "set":
-            return sorted((_spec(about.fields, item) if about.fields else item for item in value), key=str)
+            # Files by their names, as the real plugin has them.
+            items = (_spec(about.fields, item) if about.fields else item for item in value)
+            return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
     return value
 
 
@@ -220,14 +222,6 @@ def _from_api(about: Field, value: Any) -> Any:  # noqa: ANN401, PLR0911 - a tab
     return _ZEROS[about.kind] if value is None else value
 
 
-def _without_empty(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Leave out what is empty: whether an unset map comes back as null or as {} is nobody's change."""
-    if isinstance(value, dict):
-        kept = {key: _without_empty(item) for key, item in value.items()}
-        return {key: item for key, item in kept.items() if item not in (None, {}, [], "", 0)}
-    return [_without_empty(item) for item in value] if isinstance(value, list) else value
-
-
 class Service(Provider):
     """docker:index/service:Service."""
 
@@ -242,9 +236,11 @@ class Service(Provider):
         return news
 
     def diff(self, outs: Props, news: Props) -> Diff:
-        now, then = (_without_empty(_spec(_SERVICE, values)) for values in (outs, _planned(_SERVICE, outs, news)))
+        now, then = (_spec(_SERVICE, values) for values in (outs, _planned(_SERVICE, outs, news)))
+        replaces = ["name"] if now["Name"] != then["Name"] else []
+        found = differences(_outputs(_SERVICE, now), _outputs(_SERVICE, then))
         # The bridge: a name given by the program can't be had twice, so what has it goes first.
-        return Diff(now != then, ["name"] if now["Name"] != then["Name"] else [], delete_before_replace=True)
+        return Diff(bool(found), replaces, delete_before_replace=True, differences=found)
 
     def planned(self, outs: Props, news: Props) -> Props:
         """Return what the bridge knows of a planned state: unset fields that the daemon fills in are not known."""

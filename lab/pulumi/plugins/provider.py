@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lab.errors import LabError
-from lab.pulumi.plugins.values import Props
+from lab.pulumi.plugins.values import Differences, Props
 
 
 class StepError(LabError):
@@ -24,11 +24,12 @@ class InitError(StepError):
 
 @dataclass
 class Diff:
-    """Whether an update is due, and the inputs for which it must be a replacement."""
+    """Whether an update is due, the inputs for which it must be a replacement, and if known, all paths that differ."""
 
     changes: bool
     replaces: list[str] = field(default_factory=list)
     delete_before_replace: bool = False
+    differences: Differences = field(default_factory=dict)
 
 
 class Provider(ABC):

@@ -60,6 +60,8 @@ class _Plugin(proto.ResourceProviderServicer):
                 changes=proto.DiffResponse.DIFF_SOME if diff.changes else proto.DiffResponse.DIFF_NONE,
                 replaces=diff.replaces,
                 deleteBeforeReplace=diff.delete_before_replace,
+                hasDetailedDiff=bool(diff.differences),
+                detailedDiff={path: proto.PropertyDiff(kind=kind) for path, kind in diff.differences.items()},
             )
 
     def Create(self, request: proto.CreateRequest, context: grpc.ServicerContext) -> proto.CreateResponse:

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from msr_cache.cache import component_inputs
 from msr_cache.config import plain_text, registry_config
 from msr_cache.config.settings import read, validate
+from msr_cache.preview import settings_of
 from msr_cache.service import _amount
 from tests.msr_cache.conftest import PROJECT, as_engine_gives
 
@@ -151,7 +151,7 @@ def shown(config: dict[str, Any]) -> list[str]:
         assert yaml.safe_load(registry_config.to_yaml(registry))
         assert _amount(cache.resources.limits)["nano_cpus"] < 1 << 63
         masked = registry_config.masked_yaml(registry)
-        return [masked, str(component_inputs(settings, name, masked)), *settings.warnings()]
+        return [masked, str(settings_of(settings, name)), *settings.warnings()]
     raise AssertionError("no cache")
 
 

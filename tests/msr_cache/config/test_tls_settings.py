@@ -186,9 +186,10 @@ def test_a_key_given_by_file_needs_no_secret_config(tmp_path: Path) -> None:
 
 def test_a_preview_shows_no_key_and_nothing_that_nobody_set() -> None:
     fields = {index: settings_with(changes).caches["asia"].tls.preview_fields() for index, changes in enumerate(RIGHT)}
-    assert settings_with().caches["asia"].tls.preview_fields() == {"validityDays": 365, "renewDays": 30}
-    assert fields[3]["certificate"] == LEAF.pem
-    assert not [shown for shown in fields.values() if "key" in shown or "PRIVATE" in str(shown)]
+    made = {"source": "selfSigned", "keyType": "rsa4096", "validityDays": 365, "renewDays": 30}
+    assert settings_with().caches["asia"].tls.preview_fields() == made
+    assert fields[3]["source"] == "provided"
+    assert not [shown for shown in fields.values() if "key" in shown or "-----BEGIN" in str(shown)]
 
 
 def test_a_csr_that_waits_is_a_warning() -> None:

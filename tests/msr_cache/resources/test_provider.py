@@ -21,6 +21,7 @@ from tests.msr_cache.conftest import NOWHERE, configured, declared, visible
 
 # Module path and class name are a stored contract: states name them.
 STORED = {
+    "CacheSettings": "msr_cache.resources.cache_settings.CacheSettingsProvider",
     "CacheUser": "msr_cache.resources.cache_user.CacheUserProvider",
     "FormerCache": "msr_cache.resources.cache_user.FormerCacheProvider",
     "FormerEntries": "msr_cache.resources.registration.FormerEntriesProvider",
@@ -34,6 +35,7 @@ STORED = {
     "SignedCertificate": "msr_cache.resources.signed_certificate.SignedCertificateProvider",
     "StateId": "msr_cache.resources.state_id.StateIdProvider",
     "SwarmSecret": "msr_cache.resources.swarm_file.SecretProvider",
+    "TlsSources": "msr_cache.resources.tls_sources.TlsSourcesProvider",
     "UpstreamCa": "msr_cache.resources.upstream_ca.UpstreamCaProvider",
     "Verification": "msr_cache.resources.verification.VerificationProvider",
 }
@@ -49,6 +51,7 @@ EVERYTHING = {
     ".verify": "pull",
     ".upstreams": [{"url": "https://msr2.example.com", "ca": {"sha256": "0a" * 32}}],
     ".tls": {"source": "csr", "certificate": make(HOST, sans=(HOST,)).pem},
+    "caches.europe": {"fqdn": HOST, "nodes": ["worker-8"], "port": 8443, "label": "e", "tls": {"source": "localCa"}},
 }
 
 

@@ -65,7 +65,7 @@ def test_a_service_that_runs_is_seen_through_and_all_leftovers_of_its_own_are_cl
     config(by_hand, "unit-former")
     config(by_hand, "unit-theirs", THEIRS)
     created = provider.create(props(id_))
-    assert (created.id, created.outs) == (id_, props(id_))
+    assert (created.id, created.outs) == (id_, props(id_, finished=True))
     assert by_hand.running(id_)
     assert "unit-asia-trial" not in by_hand.names("service")
     assert by_hand.names("config") & {"unit-former", "unit-theirs"} == {"unit-theirs"}
@@ -159,14 +159,14 @@ def test_a_service_that_is_gone_is_work_to_do_and_a_warning(provider: RolloutPro
 @pytest.mark.parametrize("changed", [{"service": "other"}, {"specSha256": "0b" * 32}, {"nodes": ["worker-2"]}])
 def test_another_service_spec_or_node_is_work_to_do_which_no_swarm_need_confirm(changed: dict[str, Any]) -> None:
     diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", **changed))
-    assert diff.changes
+    assert diff.changes is None, "the engine compares"
     assert not diff.replaces
 
 
 @pytest.mark.parametrize("unknown", [Unknown(), rpc.UNKNOWN])
 def test_a_spec_that_a_preview_does_not_know_yet_is_a_change_and_no_replacement(unknown: object) -> None:
     diff = configured(RolloutProvider(), NOWHERE).diff("s", props("s"), props("s", specSha256=unknown))
-    assert diff.changes
+    assert diff.changes is None, "the engine compares"
     assert not diff.replaces
 
 
