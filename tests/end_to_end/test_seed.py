@@ -110,7 +110,8 @@ def test_service_config_and_files_equal_what_the_manual_page_gives(
     ours = look(swarm)
     unlike = differences(by_file_name(by_hand["service"]), by_file_name(ours["service"]))
     assert sorted(unlike) == sorted(MEANT)
-    assert differences(by_hand["config"], ours["config"]) == {".http.secret", ".http.draintimeout"}
+    checks = {f".health.storagedriver.{key}" for key in ("enabled", "interval", "threshold")}
+    assert differences(by_hand["config"], ours["config"]) == {".http.secret", ".http.draintimeout", *checks}
     assert re.fullmatch("[0-9a-f]{64}", ours["config"]["http"]["secret"])
     assert ours["files"] == by_hand["files"]
     assert ours["dtr.cert.pem"] == by_hand["dtr.cert.pem"]
