@@ -23,10 +23,10 @@ class SwarmConfig(Tracked, module="msr", name="SwarmConfig"):
 def file(name, props, opts):
     return (SwarmConfig if name.endswith("config.yml-file") else SwarmSecret)(name, props, opts)
 
-def container(image, files, port):
+def container(image, files, *more):
     config = files.pop("/config.yml")
     of = {"config_id": config.id, "config_name": config.name, "file_name": "config.yml", **service._FILE}
-    return {**current(image, files, port), "configs": [of]}
+    return {**current(image, files, *more), "configs": [of]}
 
 files.SwarmSecret = file
 current, service._container = service._container, container
