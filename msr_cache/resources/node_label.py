@@ -93,6 +93,8 @@ def refuse_other_service(manager: Manager, props: Props) -> None:
     name = service_name(_cache(props))
     service = manager.find(f"/services/{name}")
     theirs = (service["Spec"].get("Labels") or {}) if service else {}
+    if STATE in theirs and theirs[STATE] == props.get("state"):
+        return  # ours, though a stack that was renamed may not have changed its labels yet
     # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
     if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
         refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)

@@ -101,6 +101,12 @@ def secret_config() -> Iterator[None]:
     pulumi_config._SECRET_KEYS.reset(token)
 
 
+@pytest.fixture(autouse=True)
+def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the logs of tasks that fail go where pytest clears up."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Let convergence wait in no time."""

@@ -167,6 +167,7 @@ def test_a_label_gets_its_states_new_owner_and_is_put_back_by_it(
         pytest.param({"msr-cache.owner": OURS, "msr-cache.state": OTHER_STATE}, True, id="another state's"),
         pytest.param({}, True, id="somebody else's"),
         pytest.param({"msr-cache.owner": OURS, "msr-cache.state": STATE_ID}, False, id="ours"),
+        pytest.param({"msr-cache.owner": "msr-cache/former/asia", "msr-cache.state": STATE_ID}, False, id="renamed"),
         pytest.param({"msr-cache.owner": OURS}, False, id="an earlier version's, which may be ours"),
     ],
 )

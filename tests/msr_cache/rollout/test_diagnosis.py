@@ -60,13 +60,6 @@ def test_each_known_error_comes_with_what_to_do(swarm: Engine, state: str, err: 
     assert advice in last
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the system's folder for temporary files."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path
-
-
 def test_an_unknown_error_is_told_alone(swarm: Engine) -> None:
     assert explain(swarm, task("task-1", "rejected", "something new")) == [
         "task task-1 on worker-7 rejected: something new"
@@ -223,11 +216,11 @@ def test_an_error_in_the_log_comes_first_where_nothing_was_fatal(swarm: Engine) 
 
 
 def test_the_whole_log_is_in_a_file_that_others_cant_read_and_that_shows_no_password(
-    swarm: Engine, folder: Path
+    swarm: Engine, tmp_path: Path
 ) -> None:
     swarm.log = frame(f"{STARTS}proxy https://ops:canary@proxy:3128\n{S3_NEEDS}{STACK}")
     named = Path(explain(swarm, exited())[-1].removeprefix("  the whole log: "))
-    assert [*folder.iterdir()] == [named]
+    assert [*tmp_path.iterdir()] == [named]
     assert named.name.startswith("msr-cache-task-1-")
     assert named.stat().st_mode & 0o777 == 0o600
     text = named.read_text()
