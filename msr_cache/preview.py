@@ -41,11 +41,13 @@ def declare(scope: Scope, certificate: Certificate) -> CacheSettings:
 
     def tell(args: pulumi.ResourceHookArgs) -> None:
         old, new = flat(args.old_inputs or {}), flat(args.new_inputs or {})
-        pulumi.log.info(sentence(name, old, new))
+        if told := sentence(name, old, new):
+            pulumi.log.info(told)
         for warning in warnings(name, old, new):
             pulumi.log.warn(warning)
 
-    hook = pulumi.ResourceHook(f"{name}-changes", tell, pulumi.ResourceHookOptions(on_dry_run=True))
+    says = pulumi.ResourceHookOptions(on_dry_run=True, ignore_errors=True)
+    hook = pulumi.ResourceHook(f"{name}-changes", tell, says)
     opts = scope.after(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
     props = settings_of(scope.settings, name) | _trust(scope, certificate)
     return CacheSettings(f"{name}-settings", props, opts)
@@ -94,8 +96,8 @@ def flat(value: Mapping[str, Any], above: str = "") -> Facts:
     return found
 
 
-def sentence(name: str, old: Facts, new: Facts) -> str:
-    """Return what changes, and for how long nobody is served."""
+def sentence(name: str, old: Facts, new: Facts) -> str | None:
+    """Return what changes, and for how long nobody is served; None if clients and operators need not know."""
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     tops = {re.split(r"\.", key)[0] for key in changed}
     own = [key for key in changed if not key.startswith(_TOLD_APART)]
@@ -105,7 +107,7 @@ def sentence(name: str, old: Facts, new: Facts) -> str:
     told = [f"config.yml changes ({_listed(config, old, new)})"] if config else []
     told += [_listed(rest, old, new)] if (rest := [key for key in own if key not in config]) else []
     told += ["the certificate changes"] if "certificate" in tops else []
-    return f"{name}: {', '.join(told)}; {_effect(tops, old, new)}"
+    return f"{name}: {', '.join(told)}; {_effect(tops, old, new)}" if told else None
 
 
 def _listed(keys: list[str], old: Facts, new: Facts) -> str:
@@ -139,9 +141,8 @@ def warnings(name: str, old: Facts, new: Facts) -> Iterator[str]:
     """Yield what clients, or those who read the outputs, must do."""
     at, trusted = f"msr-cache:caches.{name}", "certificate.trustedSha256"
     if old.get(trusted) not in (None, new.get(trusted)):
-        made = (
-            "which this run makes" if isinstance(new.get(trusted), pulumi.output.Unknown) else f"SHA-256 {new[trusted]}"
-        )
+        is_made = isinstance(new.get(trusted), pulumi.output.Unknown)
+        made = "which this run makes" if is_made else f"SHA-256 {new[trusted]}"
         yield (
             f"{at}.tls: clients must trust the new certificate ({made}) instead of SHA-256 {old[trusted]}: their pulls "
             "fail from the restart until they do. See docs/certificates.md, 'When clients must trust something new'"
