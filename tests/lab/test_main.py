@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from lab.__main__ import main
+from lab.client import PullResult
 from lab.site import Site
 
 pytestmark = pytest.mark.swarm
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,21 @@ def test_docker_trusts_msr_and_the_caches_after_one_command_and_pulls_as_it_says
     )
     subprocess.run(pull, check=True, capture_output=True)
     subprocess.run([*pull[:3], "rmi", pull[-1]], check=True, capture_output=True)
+
+
+def test_pull_prints_the_url_of_each_cache_and_pulls_through_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stack output cacheUrl, which is there for one cache only, is not needed."""
+    urls = {name: f"https://cache.{name}.example.com" for name in ("asia", "europe")}
+    caches = {name: {"url": url, "certificatePem": "PEM"} for name, url in urls.items()}
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(caches)))
+    monkeypatch.setattr("lab.__main__.pull", lambda *_: PullResult("sha256:0a", {"sha256:0b": 3}, 0.5))
+    assert main(["pull"]) == 0
+    printed = capsys.readouterr().out
+    for name, url in urls.items():
+        assert f"{url}\npulled {Site.app_repository}:{Site.app_tag}@sha256:0a through cache {name}\n" in printed
+    assert "cacheUrl" not in (CHECKOUT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("words", [["stop"], ["start", "cache"], ["halt"]])
