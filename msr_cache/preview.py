@@ -27,6 +27,7 @@ _RESTARTS = {
     "msrCaSha256",
     "port",
     "publishMode",
+    "resolveImage",
     "resources",
     "volume",
 }

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from msr_cache.commands import pulumi_cli
-from msr_cache.config import registry_config
+from msr_cache.config import registry_config, registry_schema
+from msr_cache.config.errors import Path
 from msr_cache.config.field_types import as_map, holds_credentials, value_at
 from msr_cache.config.settings import Cache, Settings, validate
 from msr_cache.refusal import Refusal
@@ -22,6 +23,7 @@ from msr_cache.swarm.ownership import service_name
 
 _Map = Mapping[str, Any]
 NOT_CARRIED = """\
+# Set each value [secret] with pulumi config set --path --secret.
 # The swarm gives no secret back. Set tls.source to provided with the cache's certificate and key, or let clients trust
 # the new certificate that the stack creates: see docs/adopt.md.
 """
@@ -84,8 +86,16 @@ def _config_yml(manager: Manager, service: _Map) -> dict[str, Any]:
             data = manager.get(f"/configs/{config['ConfigID']}")["Spec"]["Data"]
             found = as_map(yaml.safe_load(base64.b64decode(data)))
             as_map(found.get("http")).pop("secret", None)  # the stack creates its own
+            for path, _ in list(registry_schema.secrets(found)):
+                _at(found, path[:-1])[path[-1]] = registry_schema.MASK
             return found
     raise Refusal(f"service {service['Spec']['Name']} has no swarm config config.yml that can be read back")
+
+
+def _at(config: Any, path: Path) -> Any:  # noqa: ANN401 - YAML
+    for part in path:
+        config = config[part]
+    return config
 
 
 def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:

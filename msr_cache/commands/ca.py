@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> None:
         certificates = certificates_of(fetch(url), url)
     except Refusal as error:
         sys.exit(str(error))
+    # Pulumi makes no map or list of another value that `ca` may have.
+    pins = ["pulumi config rm --path 'msr-cache:msr.ca'"]
     for number, certificate in enumerate(certificates):
         print(f"subject:            {pem.name(certificate)}")
         print(f"expires:            {certificate.not_valid_after_utc:%Y-%m-%d}")
@@ -30,5 +32,6 @@ def main(arguments: list[str]) -> None:
         print(f"SHA-256 of its key: {pem.key_sha256(certificate)}")
         if problem := pem.ca_problem(pem.text(certificate)):
             print(f"NOT USABLE:         {problem}")
-        print(f"pulumi config set --path 'msr-cache:msr.ca.sha256[{number}]' {pem.sha256(certificate)}")
+        pins.append(f"pulumi config set --path 'msr-cache:msr.ca.sha256[{number}]' {pem.sha256(certificate)}")
+    print(*pins, sep="\n")
     print("Nothing proves that MSR sent this: compare it with MSR's administrator before you pin it.")

@@ -630,7 +630,7 @@ class Settings(_Section):
 
     def _needed_though_stopped(self) -> Iterator[Mistake]:
         for name, cache in self.caches.items():
-            if cache.replicas == 0 and self.verify_of(name) != "off":
+            if cache.replicas == 0 and (cache.register_in_msr or self.verify_of(name) != "off"):
                 wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
                 text = f"found 0 with {wish}, which needs a cache that serves, expected 1 or more, or no {wish}"
                 yield Mistake(("caches", name, "replicas"), text)

@@ -69,5 +69,7 @@ def pin_as_the_command_says(stack: Stack) -> None:
     """Run what `python -m msr_cache ca` prints."""
     command = [sys.executable, "-m", "msr_cache", "ca", stack.site.msr.url]
     shown = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    (line,) = [line for line in shown.splitlines() if line.startswith("pulumi ")]
-    stack.ask(*shlex.split(line)[1:])
+    lines = [line for line in shown.splitlines() if line.startswith("pulumi ")]
+    assert len(lines) == 2
+    for line in lines:
+        stack.ask(*shlex.split(line)[1:])

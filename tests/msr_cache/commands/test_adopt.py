@@ -91,6 +91,16 @@ def test_what_no_key_covers_is_printed_below_registry_config_and_no_secret_is() 
     assert "generate-random-secret" not in yaml.safe_dump(found)
 
 
+def test_a_key_of_the_storage_is_not_printed() -> None:
+    s3 = "s3: {{region: eu, bucket: layers, secretkey: hunter2}}"
+    config = CONFIG_YAML.replace("filesystem:\n    rootdirectory: /var/lib/registry", s3)
+    config = config.replace("http:\n", "notifications: {{endpoints: [{{url: 'https://u:hunter2@hook'}}]}}\nhttp:\n", 1)
+    found = of(by_hand(config=config))
+    assert found["storage"]["s3"]["secretkey"] == "[secret]"
+    assert found["registryConfig"]["notifications"]["endpoints"] == [{"url": "[secret]"}]
+    assert "hunter2" not in yaml.safe_dump(found)
+
+
 @pytest.mark.parametrize(
     ("swarm", "told"),
     [

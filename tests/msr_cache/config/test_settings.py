@@ -687,7 +687,7 @@ ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system"}
         ({".verify": "pull"}, "msr-cache:msr.user: missing, and caches.asia asks for verify: pull; "),
         ({"msr.user": "admin"}, "msr-cache:msr: found user; set "),
         (
-            {**ACCOUNT, ".registerInMsr": True, ".replicas": 0},
+            {**ACCOUNT, ".registerInMsr": True, ".replicas": 0, ".verify": "off"},
             "msr-cache:caches.asia.replicas: found 0 with registerInMsr",
         ),
         ({".verify": "tls", ".replicas": 0}, "msr-cache:caches.asia.replicas: found 0 with verify: tls, which needs "),
