@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,14 +17,15 @@ from typing import Any
 
 from msr_cache.commands import pulumi_cli
 from msr_cache.config import cache_defaults
-from msr_cache.config.settings import GivenCa, Msr, Settings, validate
+from msr_cache.config.settings import Settings, validate
 from msr_cache.foreign import shown
 from msr_cache.msr import api
 from msr_cache.refusal import Refusal
 from msr_cache.resources import msr_ca
+from msr_cache.resources.provider import Props
 from msr_cache.rollout import convergence, diagnosis
 from msr_cache.swarm.manager import Address, Manager
-from msr_cache.swarm.nodes import hostname
+from msr_cache.swarm.nodes import Nodes, hostname
 
 NO_CHECK = "-"
 
@@ -73,25 +75,37 @@ def _settings(raw: Mapping[str, Any]) -> Settings:
 
 def statuses(settings: Settings, manager: Manager, outputs: Mapping[str, Any]) -> Iterator[Status]:
     """Yield the status of each cache of the config; `outputs` is the stack output `caches`, of the last `up`."""
+    nodes = _asked(partial(manager.get, "/nodes"))
+    offered = None if settings.msr.ca == "system" else _asked(partial(msr_ca.accepted, msr_ca.inputs_of(settings.msr)))
     for name in settings.caches:
         status, output = Status(name), outputs.get(name)
         if output is None:
             status.problems.append("the stack has no such cache yet: run pulumi up")
         else:
-            status.check(partial(_tasks, status, manager, output["service"], settings.caches[name].replicas))
+            status.check(partial(_tasks, status, manager, nodes, output["service"], settings.caches[name].replicas))
             status.check(partial(_certificate, status, settings, output["certificateExpires"]))
-            status.check(partial(_msr, status, settings, output))
+            status.check(partial(_msr, status, settings, offered, output))
         yield status
 
 
-def _tasks(status: Status, manager: Manager, name: str, wanted: int) -> None:
+def _asked(ask: Callable[[], Any]) -> Future[Any]:
+    """Ask once for all caches; each of them gets the answer, or the reason why there is none."""
+    answer = Future[Any]()
+    try:
+        answer.set_result(ask())
+    except Refusal as error:
+        answer.set_exception(error)
+    return answer
+
+
+def _tasks(status: Status, manager: Manager, nodes: Future[Nodes], name: str, wanted: int) -> None:
     service = manager.find(f"/services/{name}")
     if service is None:
         status.tasks, status.nodes = "gone", "none"
         raise Refusal(f"service {name} is gone: run pulumi up --refresh")
     tasks = convergence.current_tasks(manager, service)
-    running = [task for task in tasks if task["ID"] in convergence.running(tasks)]
-    names = {node["ID"]: hostname(node) for node in manager.get("/nodes")}
+    running = convergence.running(tasks)
+    names = {node["ID"]: hostname(node) for node in nodes.result()}
     status.tasks = f"{len(running)}/{wanted}"
     status.nodes = ", ".join(sorted({names[task["NodeID"]] for task in running})) or "none"
     if len(running) < wanted:
@@ -111,18 +125,19 @@ def _certificate(status: Status, settings: Settings, expires: str) -> None:
         raise Refusal(f"the certificate expires on {expires[:10]}: {todo}")
 
 
-def _msr(status: Status, settings: Settings, output: Mapping[str, Any]) -> None:
+def _msr(status: Status, settings: Settings, offered: Future[Props] | None, output: Mapping[str, Any]) -> None:
     """Compare MSR's CA with the one that the cache trusts, then the entry and accounts with the settings."""
     msr, pem = settings.msr, None
-    if msr.ca != "system":
-        offered = _offered(msr)
-        pem, same = offered["pem"], offered["sha256"] == output["msrCaSha256"]
+    if offered:
+        pem, sha256 = offered.result()["pem"], offered.result()["sha256"]
+        same = sha256 == output["msrCaSha256"]
         status.msr_ca = "as trusted" if same else "differs"
         if not same:
-            found = f"MSR at {msr.url} has another CA: found SHA-256 {offered['sha256']}, expected"
+            found = f"MSR at {msr.url} has another CA: found SHA-256 {sha256}, expected"
             status.problems.append(f"{found} {output['msrCaSha256']}: see docs/trust.md")
     if (wanted := settings.caches[status.cache].register_in_msr) and (secret := msr.password or msr.token):
-        client = api.Msr(msr.url, pem, api.Credentials(str(msr.user), secret.get_secret_value()))
+        kind = "password" if msr.password else "token"
+        client = api.Msr(msr.url, pem, api.Credentials(str(msr.user), secret.get_secret_value(), kind))
         _entry(status, client, output["registration"], wanted.users)
 
 
@@ -136,13 +151,6 @@ def _entry(status: Status, msr: api.Msr, registration: Mapping[str, str], users:
     status.msr_entry = f"{len(users) - len(elsewhere)}/{len(users)} accounts"
     if elsewhere:
         raise Refusal(f"MSR does not send {', '.join(elsewhere)} to the cache: run pulumi up --refresh")
-
-
-def _offered(msr: Msr) -> dict[str, str]:
-    """Return the CA, and its SHA-256, that a new stack would trust now."""
-    given = msr.ca if isinstance(msr.ca, GivenCa) else GivenCa.model_construct()
-    text = given.pem or msr_ca.fetched(msr.url, given.sha256)
-    return msr_ca.trusted(msr.url, text, given.sha256)
 
 
 def table(found: list[Status]) -> str:

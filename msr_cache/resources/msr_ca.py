@@ -112,6 +112,20 @@ def fetched(url: str, pins: Pins) -> str:
     return text
 
 
+def inputs_of(msr: Msr) -> Props:
+    """Return where MSR's CA comes from: MSR's `url`, and the `pin` or pins, or the `given` CA, of the settings."""
+    given = msr.ca if not isinstance(msr.ca, str) else None
+    pins = (given.sha256 if given else None) or []
+    pin = pins[0] if len(pins) == 1 else pins or None
+    return {"url": msr.url, "pin": pin, "given": given.pem if given else None}
+
+
+def accepted(inputs: Props) -> Props:
+    """Return the facts to remember of the CA that MSR has now, or that is given; Refusal if any check fails."""
+    text = inputs.get("given") or fetched(inputs["url"], inputs.get("pin"))
+    return trusted(inputs["url"], text, inputs.get("pin"))
+
+
 class MsrCaProvider(SwarmProvider):
     """Fetches in `check`, which previews run too: the diff is real, and a preview reports an MSR that is down."""
 
@@ -120,8 +134,7 @@ class MsrCaProvider(SwarmProvider):
         pin_removed = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
         if pin_removed or unchanged(olds, news, *INPUTS):
             return CheckResult({**{key: olds[key] for key in REMEMBERED if key in olds}, **news}, [])
-        text = news.get("given") or fetched(news["url"], news.get("pin"))
-        return CheckResult({**news, **trusted(news["url"], text, news.get("pin"))}, [])
+        return CheckResult({**news, **accepted(news)}, [])
 
     def create(self, props: Props) -> CreateResult:
         return CreateResult("msr-ca", props)
@@ -161,14 +174,7 @@ class MsrCa(Tracked, module="msr", name="MsrCa"):
     unchecked: pulumi.Output[str | None]
 
     def __init__(self, name: str, msr: Msr, opts: pulumi.ResourceOptions | None = None) -> None:
-        given = msr.ca if not isinstance(msr.ca, str) else None
-        pins = (given.sha256 if given else None) or []
-        props = {
-            "url": msr.url,
-            "pin": pins[0] if len(pins) == 1 else pins or None,
-            "given": given.pem if given else None,
-            **dict.fromkeys((*REMEMBERED, "unchecked")),
-        }
+        props = {**inputs_of(msr), **dict.fromkeys((*REMEMBERED, "unchecked"))}
         super().__init__(MsrCaProvider(), name, props, opts)
         pulumi.Output.all(self.sha256, self.offered).apply(lambda both: self._warn(msr.url, *both))
         self.unchecked.apply(warn_unchecked)

@@ -78,9 +78,9 @@ def current_tasks(manager: Manager, service: Service) -> list[Task]:
     return tasks
 
 
-def running(tasks: list[Task]) -> set[str]:
-    """Return the ids of those that run, which means that their port is open, and that the swarm is not stopping."""
-    return {task["ID"] for task in tasks if task["Status"]["State"] == "running" == task["DesiredState"]}
+def running(tasks: list[Task]) -> list[Task]:
+    """Return those that run, which means that their port is open, and that the swarm is not stopping."""
+    return [task for task in tasks if task["Status"]["State"] == "running" == task["DesiredState"]]
 
 
 def is_settled(manager: Manager, service: Service) -> bool:
@@ -131,7 +131,7 @@ def wait_off(manager: Manager, service_id: str, node_id: str) -> None:
     """Return when the service has left the node and settled on others; raise Refusal as `wait` does."""
     for _ in _looks(manager, service_id):
         tasks = current_tasks(manager, _service(manager, service_id))
-        if node_id not in {task.get("NodeID") for task in tasks if task["ID"] in running(tasks)}:
+        if node_id not in {task.get("NodeID") for task in running(tasks)}:
             return wait(manager, service_id)
     raise Refusal(
         f"service {service_id} has not left node {node_id} in {PATIENCE:.0f} s: docker service ps {service_id}"
@@ -173,7 +173,7 @@ def next_step(manager: Manager, service_id: str) -> str:
     service = _service(manager, service_id)
     alive = [task for task in _ask(manager, "/tasks", service=[service_id]) if task["Status"]["State"] not in _ENDED]
     name, settled = f"service {service['Spec']['Name']}", running(alive)
-    coming = [task for task in alive if task["ID"] not in settled]
+    coming = [task for task in alive if task not in settled]
     # One that stops holds up the one that is to follow.
     if task := diagnosis.newest(each for each in coming if each["Status"]["State"] == "running"):
         return f"{name}: {diagnosis.named(manager, task)}, stopping"

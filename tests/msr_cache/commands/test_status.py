@@ -11,7 +11,7 @@ import pytest
 from msr_cache.commands import status
 from msr_cache.commands.status import Status
 from msr_cache.https import Unanswered
-from msr_cache.msr.api import Entry, Msr
+from msr_cache.msr.api import Credentials, Entry, Msr
 from msr_cache.resources import msr_ca
 from msr_cache.swarm.manager import Manager
 from tests.msr_cache.conftest import listing, node, refusing, settings_with, task
@@ -98,6 +98,28 @@ def test_with_the_systems_cas_there_is_nothing_to_compare() -> None:
 
 
 REGISTERED = ACCOUNT | {".registerInMsr": {"users": ["alice"]}}
+
+
+def test_the_swarms_nodes_and_msrs_ca_are_asked_for_once_for_all_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(msr_ca, "fetched", lambda *_: asked.append("CA") or "a CA")
+    swarm = running()
+    europe = {"fqdn": "cache.eu.example.com", "nodes": ["worker-7"], "port": 8443, "label": "eu.cache"}
+    outputs = {"asia": OUTPUT, "europe": OUTPUT}
+    found = list(status.statuses(settings_with({"caches.europe": europe}), swarm.manager, outputs))
+    assert [each.problems for each in found] == [[], []]
+    assert asked == ["CA"]
+    assert [path for _, path, _, _ in swarm.asked].count("/nodes") == 1
+
+
+@pytest.mark.usefixtures("secret_config")
+@pytest.mark.parametrize("kind", ["password", "token"])
+def test_msr_is_asked_with_the_secret_of_the_config(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Credentials] = []
+    monkeypatch.setattr(Msr, "__init__", lambda *args: given.append(args[3]))
+    account = {key: value for key, value in REGISTERED.items() if key != "msr.password"}
+    assert of_asia(running().manager, account | {f"msr.{kind}": "hunter2"}).problems == []
+    assert given == [Credentials("admin", "hunter2", kind)]
 
 
 @pytest.mark.usefixtures("secret_config")
