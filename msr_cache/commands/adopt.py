@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 
 from msr_cache.commands import pulumi_cli
-from msr_cache.config import registry_config, registry_schema
-from msr_cache.config.errors import Path
+from msr_cache.config import cache_defaults, registry_config, registry_schema
 from msr_cache.config.field_types import as_map, holds_credentials, value_at
 from msr_cache.config.settings import Cache, Settings, validate
 from msr_cache.refusal import Refusal
@@ -57,6 +56,7 @@ def described(manager: Manager, name: str, raw: _Map) -> dict[str, Any]:
         del cache["externalPort"]
     settings = _checked(raw, name, cache)
     same = {key for key, value in _defaults(settings).items() if cache.get(key) == value}
+    same -= as_map(raw.get(cache_defaults.KEY)).keys()  # which would change it
     cache = {key: value for key, value in cache.items() if key not in same}
     rest = _beyond(registry_config.render(settings, name), config_yml)
     return cache | ({"registryConfig": rest} if rest else {})
@@ -86,16 +86,8 @@ def _config_yml(manager: Manager, service: _Map) -> dict[str, Any]:
             data = manager.get(f"/configs/{config['ConfigID']}")["Spec"]["Data"]
             found = as_map(yaml.safe_load(base64.b64decode(data)))
             as_map(found.get("http")).pop("secret", None)  # the stack creates its own
-            for path, _ in list(registry_schema.secrets(found)):
-                _at(found, path[:-1])[path[-1]] = registry_schema.MASK
-            return found
+            return registry_schema.masked(found, (path for path, _ in registry_schema.secrets(found)))
     raise Refusal(f"service {service['Spec']['Name']} has no swarm config config.yml that can be read back")
-
-
-def _at(config: Any, path: Path) -> Any:  # noqa: ANN401 - YAML
-    for part in path:
-        config = config[part]
-    return config
 
 
 def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:

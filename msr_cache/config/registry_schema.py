@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -48,14 +48,18 @@ def mistakes(config: Mapping[str, Any]) -> list[Mistake]:
 
 def mask_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of `config` with MASK for every secret, and for all that is wrong, which may be one."""
-    masked = deepcopy(dict(config))
-    hidden = [path for path, error in _errors(config) if error.validator not in {"required", "oneOf"}]
-    for *above, last in sorted(hidden, key=len, reverse=True):
-        place: Any = masked
+    return masked(config, (path for path, error in _errors(config) if error.validator not in {"required", "oneOf"}))
+
+
+def masked(config: Mapping[str, Any], paths: Iterable[errors.Path]) -> dict[str, Any]:
+    """Return a copy of `config` with MASK at each of `paths`."""
+    copy = deepcopy(dict(config))
+    for *above, last in sorted(paths, key=len, reverse=True):
+        place: Any = copy
         for part in above:
             place = place[part]
         place[last] = MASK
-    return masked
+    return copy
 
 
 def secrets(config: Mapping[str, Any]) -> Iterator[tuple[errors.Path, str]]:

@@ -84,6 +84,13 @@ def test_the_environment_is_printed_but_for_its_credentials() -> None:
     assert of(swarm)["environment"] == {"HTTPS_PROXY": secret, "NO_PROXY": ".example.com"}
 
 
+def test_a_default_of_the_program_is_printed_where_the_stacks_own_would_change_it() -> None:
+    raw = {**THREE_FACTS, "cacheDefaults": {"port": 8443, "tls": {"renewDays": 60}}}
+    found = described(by_hand().manager, "asia", raw)
+    assert found["port"] == 443
+    assert "blobTtl" not in found
+
+
 def test_what_no_key_covers_is_printed_below_registry_config_and_no_secret_is() -> None:
     config = CONFIG_YAML.replace("http:\n", "http:\n  headers: {{X-Site: [asia]}}\n", 1)
     found = of(by_hand(config=config))
