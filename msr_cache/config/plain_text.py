@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ def stack_file() -> dict[str, Any]:
 
     Empty if the file is elsewhere (`pulumi --config-file`), which the engine tells no program.
     """
+    return _config_in(Path(pulumi.get_root_directory(), f"Pulumi.{pulumi.get_stack()}.yaml"))
+
+
+@functools.cache
+def _config_in(path: Path) -> dict[str, Any]:
+    # Each cache with an environment asks for it, and the file of a whole fleet is slow to parse.
     try:
-        text = Path(pulumi.get_root_directory(), f"Pulumi.{pulumi.get_stack()}.yaml").read_text("utf-8")
-        return as_map(as_map(yaml.safe_load(text)).get("config"))
+        return as_map(as_map(yaml.safe_load(path.read_text("utf-8"))).get("config"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
 
