@@ -76,11 +76,11 @@ class Authority:
 
 async def kept(settings: Settings) -> tuple[Settings, list[str]]:
     """Return the settings with source localCa where clients trust that until your CA has signed; and warnings."""
-    sources = {name: cache.tls.source for name, cache in settings.caches.items()}
+    sources: dict[str, str] = {name: cache.tls.source for name, cache in settings.caches.items()}
     waiting = [name for name, cache in settings.caches.items() if cache.tls.source == "csr" and not cache.tls.given]
     if not waiting and LOCAL_CA not in sources.values():
         return settings, []
-    found = await TlsSources({**sources}, waiting).sources.future() or {}
+    found = await TlsSources(sources, waiting).sources.future() or {}
     caches, warnings = {**settings.caches}, []
     for name in waiting:
         if found.get(name) == LOCAL_CA:

@@ -614,7 +614,8 @@ class Settings(_Section):
     def _missing_logins(self) -> Iterator[Mistake]:
         for host, registry in self.image_registries.items():
             try:
-                _ = registry.config_file and image_registries.in_file(registry.config_file, host)
+                if registry.config_file:
+                    image_registries.in_file(registry.config_file, host)
             except ValueError as error:
                 yield Mistake((image_registries.KEY, host, "configFile"), str(error))
 
