@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lab.pulumi.plugins.provider import Diff, InitError, Provider, StepError, refuse_unknown
@@ -369,6 +370,7 @@ def _logins(config: Props) -> list[Props]:
     return found
 
 
+@cache
 def _socket(host: str, cert_path: str | None) -> str:
     """Return the socket of the daemon at `host`, which docker's own client reaches as the real plugin does."""
     if host.startswith("unix:"):
