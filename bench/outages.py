@@ -8,12 +8,11 @@ from __future__ import annotations
 import itertools
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from socket import create_connection
 
@@ -23,12 +22,12 @@ from lab.client import PullError
 from lab.engine import Engine
 from lab.process import wait_until
 from lab.site import Site
+from tests.end_to_end.background import clients_during
 from tests.end_to_end.renewal import Handshake, connecting
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_kill import converged
 
-CLIENTS, PULLS = 8, 200
 MANAGERS, WORKERS = 3, 3
 KILLS = 20
 SERVICE = f"{CACHE}_cache"
@@ -116,26 +115,15 @@ def pulls_during(scene: Scene, event: Callable[[Scene], None]) -> tuple[int, lis
     outputs, addresses = scene.stack.outputs(), [each.address for each in scene.stack.site.engines[-WORKERS:]]
     done: list[float] = []
     failed: list[str] = []
-    over = threading.Event()
 
-    def client() -> None:
-        pulled = 0
-        while pulled < PULLS / CLIENTS or not over.is_set():
-            pulled += 1
-            try:
-                done.append(scene.stack.pull_as(outputs, address=" ".join(addresses)).seconds)
-            except PullError as error:
-                failed.append(str(error))
-
-    with connecting(*addresses) as seen, ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(client) for _ in range(CLIENTS)]
-        time.sleep(1)
+    def pull() -> None:
         try:
-            event(scene)
-        finally:
-            over.set()
-        for each in clients:
-            each.result()
+            done.append(scene.stack.pull_as(outputs, address=" ".join(addresses)).seconds)
+        except PullError as error:
+            failed.append(str(error))
+
+    with connecting(*addresses) as seen:
+        clients_during(pull, partial(event, scene))
     return len(done), failed, longest_gap(seen)
 
 

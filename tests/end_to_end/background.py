@@ -5,7 +5,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+CLIENTS, PULLS = 8, 200
+
+
+def clients_during(pull: Callable[[], None], event: Callable[[], None]) -> None:
+    """Let 8 clients pull side by side, 200 times in all or as long as the event takes."""
+    over = threading.Event()
+
+    def client() -> None:
+        pulled = 0
+        while pulled < PULLS / CLIENTS or not over.is_set():
+            pulled += 1
+            pull()
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(client) for _ in range(CLIENTS)]
+        time.sleep(1)
+        try:
+            event()
+        finally:
+            over.set()
+        for each in clients:
+            each.result()
 
 
 @contextmanager

@@ -37,6 +37,14 @@ def stack(site: Site, tmp_path: Path, plugins: str) -> Iterator[Stack]:
     yield from lifetime(Stack(tmp_path / "stack", site, plugins))
 
 
+def two_nodes(folder: Path) -> Iterator[Site]:
+    """Give a site of two nodes; a module's fixture `site` yields from it."""
+    started = Site.start(folder)
+    started.add_worker()
+    yield started
+    started.stop()
+
+
 @pytest.fixture(scope="module")
 def shared(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
     yield from lifetime(Stack(tmp_path_factory.mktemp("shared") / "stack", site, plugins))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,14 @@ import pytest
 from lab.client import PullError
 from lab.process import Process
 from lab.site import Site
+from tests.end_to_end.background import clients_during
+from tests.end_to_end.conftest import two_nodes
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
-CLIENTS, PULLS, ATTEMPTS = 8, 200, 5
+ATTEMPTS = 5
 GAVE_UP = "gave up"
 PORT = 8443
 # A check that a cache with a broken store does not pass, and a client that a server refuses goes on to the other one.
@@ -39,11 +40,7 @@ listen cache
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Give a site of two nodes."""
-    started = Site.start(tmp_path_factory.mktemp("balancer"))
-    started.add_worker()
-    yield started
-    started.stop()
+    yield from two_nodes(tmp_path_factory.mktemp("balancer"))
 
 
 @pytest.fixture
@@ -93,7 +90,7 @@ def pulls_during(stack: Stack, event: Callable[[Stack], None]) -> list[str]:
     """Pull with 8 clients, 200 times or as long as the event takes; return why attempts failed, and a last line if a
     pull failed in the end: Docker tries a layer five times (dockerd, --max-download-attempts).
     """
-    outputs, failed, over = stack.outputs(), list[str](), threading.Event()
+    outputs, failed = stack.outputs(), list[str]()
 
     def pull() -> None:
         for _ in range(ATTEMPTS):
@@ -105,21 +102,7 @@ def pulls_during(stack: Stack, event: Callable[[Stack], None]) -> list[str]:
                 return
         failed.append(GAVE_UP)
 
-    def client() -> None:
-        pulled = 0
-        while pulled < PULLS / CLIENTS or not over.is_set():
-            pulled += 1
-            pull()
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(client) for _ in range(CLIENTS)]
-        time.sleep(1)
-        try:
-            event(stack)
-        finally:
-            over.set()
-        for each in clients:
-            each.result()
+    clients_during(pull, partial(event, stack))
     return failed
 
 

@@ -16,6 +16,7 @@ from lab.process import Process, wait_until
 from lab.site import Site
 from msr_cache.https import Client
 from tests.conftest import BIN
+from tests.end_to_end.conftest import two_nodes
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -27,11 +28,7 @@ Configure = Callable[[Engine], None]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Give a site of two nodes."""
-    started = Site.start(tmp_path_factory.mktemp("storage"))
-    started.add_worker()
-    yield started
-    started.stop()
+    yield from two_nodes(tmp_path_factory.mktemp("storage"))
 
 
 @pytest.fixture

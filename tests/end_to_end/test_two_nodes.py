@@ -13,6 +13,7 @@ from lab import images
 from lab.engine import Engine
 from lab.process import wait_until
 from lab.site import Site
+from tests.end_to_end.conftest import two_nodes
 from tests.end_to_end.renewal import age, connecting, the_gap
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
@@ -22,11 +23,7 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Give a site of two nodes."""
-    started = Site.start(tmp_path_factory.mktemp("two-nodes"))
-    started.add_worker()
-    yield started
-    started.stop()
+    yield from two_nodes(tmp_path_factory.mktemp("two-nodes"))
 
 
 def pair(stack: Stack, **changes: object) -> None:
