@@ -76,7 +76,9 @@ def declare(scope: Scope, certificate: Certificate, upstreams: Upstreams) -> Pla
 
 
 def _label(settings: Settings, owner: Owner) -> dict[str, Any]:
-    return {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner), "state": owner.state}
+    adopts = settings.caches[owner.cache].adopt_stack or None
+    label = {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner), "state": owner.state}
+    return {**label, "adopts": adopts}
 
 
 def _known_label(settings: Settings, owner: Owner) -> dict[str, Any]:

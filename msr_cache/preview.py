@@ -30,7 +30,7 @@ _RESTARTS = {
     "resources",
     "volume",
 }
-_SHOWN_APART = {"environment", "registry_config", "storage", "tls"}
+_SHOWN_APART = {"adopt_stack", "environment", "registry_config", "storage", "tls"}
 _IN_CONFIG_YML = {"blobTtl", "externalPort", "fqdn", "logLevel", "port", "upstreams"}
 _TOLD_APART = ("cacheUrl", "certificate.", "configYaml.", "url")
 
@@ -110,6 +110,18 @@ def sentence(name: str, old: Facts, new: Facts) -> str | None:
     return f"{name}: {', '.join(told)}; {_effect(tops, old, new)}" if told else None
 
 
+def takeover(name: str, old: Facts, new: Facts) -> str:
+    """Return what a run changes of a cache made by hand; `old` has the keys that its service and config.yml show."""
+    tops = {key.partition(".")[0] for key in old} | {"environment"}
+    there = old.keys() | {key for key in new if key.partition(".")[0] in tops}
+    changed = sorted(key for key in there if (old.get(key) or None) != (new.get(key) or None))
+    lines = [key for key in changed if key.startswith("configYaml.")]
+    told = [f"config.yml changes ({_listed(lines, old, new)})"] if lines else []
+    told += [_listed(own, old, new)] if (own := [key for key in changed if key not in lines]) else []
+    effect = _effect({"configYaml"}, old, new)
+    return f"{name}: takes over the service of docker stack {name}: {', '.join(told) or 'no setting changes'}; {effect}"
+
+
 def _listed(keys: list[str], old: Facts, new: Facts) -> str:
     def told(key: str) -> str:
         if key.startswith("environment."):  # a hook is given secrets in the clear
@@ -120,6 +132,8 @@ def _listed(keys: list[str], old: Facts, new: Facts) -> str:
 
 
 def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):  # the engine has no other numbers
         return f"{value:.10g}"
     return "none" if value in (None, "") else "new" if isinstance(value, pulumi.output.Unknown) else str(value)

@@ -1,5 +1,6 @@
 """What each step of declaring a cache takes: the cache, its site, and its component."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,17 +28,26 @@ class Ready:
 class Site:
     """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA.
 
-    `nodes` are the swarm's, as the run found them at its start; `ready` grows by each cache that is declared.
+    `nodes` are the swarm's, as the run found them at its start; `ready` grows by each cache that is declared;
+    `adopted` are the ids of the services that this run takes over from docker stacks, by cache.
     """
 
-    def __init__(
-        self, settings: Settings, state_id: pulumi.Output[str], address: Address, nodes: Nodes, msr_ca: MsrCa | None
+    def __init__(  # noqa: PLR0913 - nothing of it depends on the rest
+        self,
+        *,
+        settings: Settings,
+        state_id: pulumi.Output[str],
+        address: Address,
+        nodes: Nodes,
+        msr_ca: MsrCa | None,
+        adopted: Mapping[str, str],
     ) -> None:
         self.settings = settings
         self.state_id = state_id
         self.address = address
         self.nodes = nodes
         self.msr_ca = msr_ca
+        self.adopted = adopted
         self.ready: dict[str, Ready] = {}
         # By what stands before the image's first slash, where the provider looks, also for docker.io.
         logins = [

@@ -32,6 +32,8 @@ _PORT_IS_OPEN = (
     '[ "${{address##*:}}$state" = {port:04X}0A ] && exit 0; done <$table; done; exit 1'
 )
 """Needs only the shell, as start.sh does: no other tool is documented to be in the image. 0A is LISTEN."""
+_OF_DOCKER_STACK = ["taskSpec.networksAdvanceds"]
+"""What `docker stack deploy` gives to a service and the provider can change only by a replacement."""
 _FILE = {"file_uid": "0", "file_gid": "0", "file_mode": 0o444}
 
 
@@ -48,15 +50,20 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
     """Declare docker.Service, and Rollout, which removes the former files once the new ones are in use."""
     name, owner = scope.name, scope.owner
     args = service_args(scope.settings, name, owner, placement.image, files)
+    adopted = scope.site.adopted.get(name)
     opts = scope.after(
         *placement.labels,
         *(scope.site.ready[cache].last for cache in scope.settings.upstream_caches(name)),
         provider=scope.site.docker,
         hooks=_hooks(scope),
-        # So Rollout's diff can refuse a replacement before it begins.
-        delete_before_replace=True,
+        import_=adopted,
+        # Until the next up: after an update that failed, destroy would remove what is still the docker stack's.
+        protect=True if adopted else None,
+        # So Rollout's diff can refuse a replacement before it begins. It is not there yet when a service is taken over,
+        # whose replacement would be made first: the hook refuses that, because its name is taken.
+        delete_before_replace=not adopted,
         # MKE sets some, and the provider would replace the service to remove them.
-        ignore_changes=["taskSpec.containerSpec.labels"],
+        ignore_changes=["taskSpec.containerSpec.labels", *(_OF_DOCKER_STACK if scope.cache.adopt_stack else ())],
     )
     if login := image_registries.login(scope.site.address.registries, scope.settings.image_of(name)):
         # Only an update hands a new login to the nodes. Hashed by a key that nobody has, no password can be guessed.
@@ -73,6 +80,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         "labels": owner.labels("rollout"),
         "blobs": volume.place(scope.settings, name),
         "certificateExpires": certificate.expires,
+        "adopts": scope.cache.adopt_stack or None,
     }
     hooks = renewal_hook(name, scope.cache.tls)
     wait = pulumi.ResourceHook(f"{name}-wait", _wait(scope))
@@ -123,7 +131,7 @@ def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
         # The SDK hands over a property with a secret inside as an Output.
         for properties in ("old_inputs", "old_outputs", "new_inputs"):
             setattr(args, properties, await pulumi.Output.from_input(getattr(args, properties)).future())
-        await in_thread(trial.before_update, Manager(address), args)
+        await in_thread(trial.before_update, Manager(address), args, adopts=scope.cache.adopt_stack)
 
     in_previews_too = pulumi.ResourceHookOptions(on_dry_run=True)
     return pulumi.ResourceHookBinding(

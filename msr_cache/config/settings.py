@@ -433,6 +433,7 @@ class Cache(_Section):
     register_in_msr: Register | None = None
     verify: Literal["off", "tls", "pull"] | None = None
     registry_config: dict[str, Any] = Field(default_factory=dict)
+    adopt_stack: bool = False
 
     @field_validator("register_in_msr", mode="before")
     @classmethod

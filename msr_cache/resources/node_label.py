@@ -22,6 +22,7 @@ from msr_cache.swarm.ownership import (
     EXISTS,
     OWNER,
     STATE,
+    is_of_stack,
     is_same_owner,
     of_node_label,
     owner_in,
@@ -95,6 +96,8 @@ def refuse_other_service(manager: Manager, props: Props) -> None:
     theirs = (service["Spec"].get("Labels") or {}) if service else {}
     if STATE in theirs and theirs[STATE] == props.get("state"):
         return  # ours, though a stack that was renamed may not have changed its labels yet
+    if props.get("adopts") and is_of_stack(theirs, _cache(props)):
+        return
     # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
     if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
         refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)
@@ -340,6 +343,7 @@ class NodeLabel(Tracked, module="msr", name="NodeLabel"):
     """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` and `state` name.
 
     `nodeId` is the id of the node that has that host name now; None: not known, so an earlier one is kept.
+    `adopts`: the service may be one that `docker stack deploy` made.
     """
 
     value: pulumi.Output[str]

@@ -3,6 +3,7 @@
 A resource, not an after-hook of the service: the state does not record a failed hook, so the next `up` would succeed.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import pulumi
@@ -14,7 +15,8 @@ from msr_cache.resources.swarm_file import unused_objects
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence, trial
 from msr_cache.swarm import nodes
-from msr_cache.swarm.ownership import LOST, NAMESPACE, refuse_other_owner, service_name
+from msr_cache.swarm.manager import EngineError
+from msr_cache.swarm.ownership import LOST, NAMESPACE, is_of_stack, refuse_other_owner, service_name
 
 
 class RolloutProvider(SwarmProvider):
@@ -36,8 +38,11 @@ class RolloutProvider(SwarmProvider):
         if service and _is_stopped(service, props):
             convergence.scale(self.manager, service, int(props["replicas"]))
         convergence.wait(self.manager, props["service"])
-        for kind, id_ in unused_objects(self.manager, props["labels"]):
+        for kind, id_ in self._unused(props):
             self.manager.remove(kind, id_)
+
+    def _unused(self, props: Props) -> list[tuple[str, str]]:
+        return unused_objects(self.manager, props["labels"], adopts=bool(props.get("adopts")))
 
     def diff(self, id_: str, olds: Props, news: Props) -> DiffResult:
         """Ask the swarm too: a service that has not settled, or what a killed run left, needs an update.
@@ -55,13 +60,15 @@ class RolloutProvider(SwarmProvider):
         if problem := self._problem(service, news):
             pulumi.log.warn(problem)
             return DiffResult(changes=True)
-        return DiffResult(changes=bool(unused_objects(self.manager, news["labels"])))
+        return DiffResult(changes=bool(self._unused(news)))
 
     def _problem(self, service: convergence.Service | None, props: Props) -> str | None:
         """Return why a service whose settings stay needs an update, and what to do: the update itself shows no line."""
         name = service_name(props["labels"][NAMESPACE])
         if service is None:
             return f"service {name} is gone: run pulumi up --refresh"
+        if is_of_stack(service["Spec"].get("Labels") or {}, props["labels"][NAMESPACE]):
+            return f"service {name} was changed by docker stack deploy: pulumi up --refresh changes it back"
         if _is_stopped(service, props):
             return f"service {name} was stopped by a pulumi destroy that did not end: pulumi up starts it again"
         if not convergence.is_settled(self.manager, service):
@@ -96,8 +103,19 @@ class RolloutProvider(SwarmProvider):
         refuse_other_owner("the cache's service", service["Spec"].get("Labels"), props["labels"], LOST)
         trial.sweep(self.manager, props["labels"])
         convergence.stop(self.manager, service["ID"])
+        if props.get("adopts"):
+            self._remove_networks(service["ID"], props["labels"][NAMESPACE])
         if props.get("blobs"):
             pulumi.log.info(f"the cache's blobs stay in {props['blobs']}")
+
+    def _remove_networks(self, service_id: str, stack: str) -> None:
+        """Take the stopped service off its networks, and remove the docker stack's that nothing else uses."""
+        service = self.manager.get(f"/services/{service_id}")
+        template = {**service["Spec"]["TaskTemplate"], "Networks": []}
+        self.manager.update("services", service, {**service["Spec"], "TaskTemplate": template})
+        for network in self.manager.get("/networks", label=[f"{NAMESPACE}={stack}"]):
+            with suppress(EngineError):  # in use
+                self.manager.remove("networks", network["Id"])
 
 
 def _is_stopped(service: convergence.Service, props: Props) -> bool:
@@ -109,6 +127,7 @@ class Rollout(Tracked, module="msr", name="Rollout"):
     """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner.
 
     A change of `nodes` is an update, too, because its hook tries a move of the cache. `blobs`: what `destroy` leaves.
+    `adopts`: what the docker stack of the cache's name has left goes, too.
     A preview knows `finished` only if nothing is rolled out.
     """
 

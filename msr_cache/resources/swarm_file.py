@@ -17,7 +17,16 @@ from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 from msr_cache.swarm.manager import CONFLICT, EngineError, Manager
-from msr_cache.swarm.ownership import EXISTS, LOST, filters, is_same_owner, is_trial, refuse_other_owner
+from msr_cache.swarm.ownership import (
+    EXISTS,
+    LOST,
+    NAMESPACE,
+    filters,
+    is_of_stack,
+    is_same_owner,
+    is_trial,
+    refuse_other_owner,
+)
 
 Kind = Literal["configs", "secrets"]
 DIGITS = 10
@@ -34,14 +43,19 @@ def mounted(service: dict[str, Any], kind: Kind) -> set[str]:
     return {reference[id_field] for reference in container.get(field) or []}
 
 
-def unused_objects(manager: Manager, labels: dict[str, str]) -> list[tuple[str, str]]:
+def unused_objects(manager: Manager, labels: dict[str, str], *, adopts: bool = False) -> list[tuple[str, str]]:
     """Return kind and id of the owner's trials, and of its configs and secrets that no other service mounts.
 
-    These are former generations, or what a killed run created without recording it. Trials come first, because what
-    they mount can be removed only after them.
+    These are former generations, or what a killed run created without recording it; `adopts`: or what the docker stack
+    of the cache's name has left. Trials come first, because what they mount can be removed only after them.
     """
     ours = filters(labels)
     objects = [(kind, item["ID"]) for kind in _REFERENCES for item in manager.get(f"/{kind}", **ours)]
+    if adopts:
+        stack = labels[NAMESPACE]
+        of_stack = {"label": [f"{NAMESPACE}={stack}"]}
+        found = [(kind, item) for kind in _REFERENCES for item in manager.get(f"/{kind}", **of_stack)]
+        objects += [(kind, item["ID"]) for kind, item in found if is_of_stack(item["Spec"]["Labels"], stack)]
     services = manager.get("/services", **ours)
     trials = {service["ID"] for service in services if is_trial(service)}
 

@@ -13,7 +13,18 @@ from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.nodes import hostname
-from msr_cache.swarm.ownership import EXISTS, LOST, TRIAL, Labels, filters, is_trial, refuse_other_owner, with_resource
+from msr_cache.swarm.ownership import (
+    EXISTS,
+    LOST,
+    NAMESPACE,
+    TRIAL,
+    Labels,
+    filters,
+    is_of_stack,
+    is_trial,
+    refuse_other_owner,
+    with_resource,
+)
 
 _GRACE = 1_000_000_000
 """Nanoseconds: a trial serves no client that would have to finish, and the service needs its port."""
@@ -35,14 +46,19 @@ def refuse_foreign(manager: Manager, name: str, labels: Labels) -> str | None:
     return str(found["ID"])
 
 
-def before_update(manager: Manager, args: ResourceHookArgs) -> None:
-    """Refuse an update of another owner's service, and one whose tasks would not run."""
+def before_update(manager: Manager, args: ResourceHookArgs, *, adopts: bool = False) -> None:
+    """Refuse an update of another owner's service, and one whose tasks would not run.
+
+    `adopts`: also what `docker stack deploy` made for the stack of that name is ours now.
+    """
     found = manager.find(f"/services/{args.id}")
     if found is None:
         raise Refusal(convergence.SERVICE_REMOVED)
     old, new = args.old_outputs or {}, args.new_inputs or {}
     known = labels_in(args.old_inputs) if args.old_inputs else None
-    refuse_other_owner(f"service {new['name']}", found["Spec"].get("Labels"), labels_in(new), LOST, known)
+    theirs, ours = found["Spec"].get("Labels") or {}, labels_in(new)
+    if not (adopts and is_of_stack(theirs, ours[NAMESPACE])):
+        refuse_other_owner(f"service {new['name']}", theirs, ours, LOST, known)
     replicas = new["mode"]["replicated"]["replicas"]
     if replicas and not all(_covers(old.get(key), new.get(key)) for key in ("taskSpec", "endpointSpec")):
         _try_update(manager, new, found["Endpoint"].get("Ports") or [])

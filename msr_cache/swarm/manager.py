@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "1.41"
 """Docker Engine 20.10's, the oldest that MSR 2.9 runs on; later engines up to 28 support it."""
-_LISTS = ("/nodes", "/services", "/tasks", "/configs", "/secrets")
+_LISTS = ("/nodes", "/services", "/tasks", "/configs", "/secrets", "/networks")
 _SKEW = 60
 """Seconds by which clocks may differ without a word."""
 

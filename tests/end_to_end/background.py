@@ -11,7 +11,7 @@ from contextlib import contextmanager
 CLIENTS, PULLS = 8, 200
 
 
-def clients_during(pull: Callable[[], None], event: Callable[[], None]) -> None:
+def clients_during(pull: Callable[[], None], event: Callable[[], object]) -> None:
     """Let 8 clients pull side by side, 200 times in all or as long as the event takes."""
     over = threading.Event()
 

@@ -101,6 +101,7 @@ def test_service_config_and_files_equal_what_the_manual_page_gives(
     by_hand: dict[str, Any], stack: Stack, swarm: Swarm
 ) -> None:
     adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"]
+    assert adopted[CACHE].pop("adoptStack")
     image, node = stack.site.cache_image, stack.site.engine.name
     assert adopted == {CACHE: {"fqdn": FQDN, "nodes": [node], "image": image}}, "all else is the program's default"
     remove(swarm, stack)
@@ -120,6 +121,7 @@ def test_service_config_and_files_equal_what_the_manual_page_gives(
 @pytest.mark.usefixtures("by_hand")
 def test_a_second_cache_serves_beside_the_one_made_by_hand_and_after_it(stack: Stack, swarm: Swarm) -> None:
     adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"][CACHE]
+    del adopted["adoptStack"]
     before = swarm.inspect("service", f"{CACHE}_cache")
     second = f"{CACHE}2"
     stack.configure(caches={second: {**adopted, "label": f"{second}.cache", "port": 8443, "publishMode": "host"}})

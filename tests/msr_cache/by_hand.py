@@ -47,12 +47,14 @@ class ByHand:
         getattr(self.api, f"remove_{kind}")(name)
 
     def service(self, name: str, labels: dict[str, str], replicas: int = 0, **more: Any) -> str:
-        """Create one; `more`: fields of its container, and `constraint`."""
+        """Create one; `more`: fields of its container, `constraint`, and `networks` (ids)."""
         constraint = more.pop("constraint", "node.role == manager")
+        networks = [{"Target": each} for each in more.pop("networks", ())]
         # As the cache's own: a task that has only just started does not count.
         health = {"Test": ["CMD-SHELL", "exit 0"], "Interval": 10**9}
         template = {
             "ContainerSpec": {"Image": self.image, "Command": ["/bin/sleep", "60"], "Healthcheck": health, **more},
+            "Networks": networks,
             "Placement": {"Constraints": [constraint]},
             "RestartPolicy": {"Condition": "any", "Delay": 10**8},
         }

@@ -289,6 +289,8 @@ class Declared:
     dependencies: set[str]
     secret_outputs: set[str]
     hooks: dict[str, list[str]]
+    request: Any
+    """As the SDK sends it."""
 
     @property
     def kind(self) -> str:
@@ -395,6 +397,7 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
                 dependencies=set(request.dependencies),
                 secret_outputs=set(request.additionalSecretOutputs),
                 hooks=hooks,
+                request=request,
             )
             self.program.resources.append(declared)
         return super().RegisterResource(request)

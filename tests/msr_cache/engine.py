@@ -50,7 +50,7 @@ class Engine(BaseAdapter):
     def __init__(self, *nodes: Object, clock: Clock | None = None) -> None:
         super().__init__()
         self.kinds: dict[str, dict[str, Object]] = {
-            kind: {} for kind in ("nodes", "services", "tasks", "configs", "secrets")
+            kind: {} for kind in ("nodes", "services", "tasks", "configs", "secrets", "networks")
         }
         self.registry: Object | None = None
         """What the registry of every image tells."""
@@ -145,7 +145,7 @@ class Engine(BaseAdapter):
             return self._read(path, query)
         match method, path:
             case "POST", [kind, "create"]:
-                return {"ID": self._create(kind, body)["ID"]}
+                return {"Id" if kind == "networks" else "ID": self._create(kind, body)["ID"]}
             case "POST", [kind, id_, "update"]:
                 return self._update(kind, self._one(kind, id_), query, body)
             case "DELETE", [kind, id_]:
@@ -177,6 +177,8 @@ class Engine(BaseAdapter):
         shown = deepcopy(known)
         if kind == "secrets":
             shown["Spec"].pop("Data", None)
+        if kind == "networks":
+            return {"Id": known["ID"], **shown["Spec"]}
         if kind == "services":
             shown.setdefault("Endpoint", {})["Ports"] = (shown["Spec"].get("EndpointSpec") or {}).get("Ports") or []
             if self._script and (update := self._now()[1]):
@@ -230,6 +232,8 @@ class Engine(BaseAdapter):
     def _remove(self, kind: str, known: Object) -> Object:
         field, id_ = MOUNTS.get(kind, ("", ""))
         for service in self.kinds["services"].values():
+            if known["ID"] in [each["Target"] for each in service["Spec"]["TaskTemplate"].get("Networks") or []]:
+                raise Refused(400, f"network {known['ID']} is in use by service {service['ID']}")
             mounted = (service["Spec"]["TaskTemplate"].get("ContainerSpec") or {}).get(field) or [] if field else []
             if known["ID"] in [each[id_] for each in mounted]:
                 name, user = known["Spec"]["Name"], service["Spec"]["Name"]

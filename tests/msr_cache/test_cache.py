@@ -129,7 +129,7 @@ def test_the_rollout_is_waited_for_by_the_program_whose_threads_are_many() -> No
 def test_caches_are_tried_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK runs all hooks on one event loop: a hook that waits there keeps all others waiting."""
     both_wait = threading.Barrier(2)
-    monkeypatch.setattr(trial, "before_update", lambda *_: both_wait.wait(10))
+    monkeypatch.setattr(trial, "before_update", lambda *_, **__: both_wait.wait(10))
     hook = declared().hooks["asia-trial"]
     assert isinstance(hook, pulumi.ResourceHook)
 

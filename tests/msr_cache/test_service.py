@@ -136,7 +136,7 @@ def test_a_variable_that_is_encrypted_in_the_defaults_of_all_caches_is_a_secret_
 def test_a_trial_knows_the_environment_that_the_state_holds_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK hands a hook the whole of such a property as an Output."""
     seen: list[Any] = []
-    monkeypatch.setattr(trial, "before_update", lambda _, args: seen.append(args.new_inputs))
+    monkeypatch.setattr(trial, "before_update", lambda _, args, **__: seen.append(args.new_inputs))
     inputs = {"name": "asia_cache", "taskSpec": {"env": {"HTTPS_PROXY": LOGIN}}}
 
     async def run() -> None:

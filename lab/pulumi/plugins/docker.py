@@ -105,6 +105,9 @@ taskSpec            TaskTemplate     block
       fileUid       File.UID         text      ="0"
       fileGid       File.GID         text      ="0"
       fileMode      File.Mode        number    =292
+  networksAdvanceds Networks         list
+    id              Target           text
+    aliases         Aliases          texts
   placement         Placement        block     computed
     constraints     Constraints      set
     platforms       Platforms        set
@@ -239,6 +242,8 @@ class Service(Provider):
     def diff(self, outs: Props, news: Props) -> Diff:
         now, then = (_spec(_SERVICE, values) for values in (outs, _planned(_SERVICE, outs, news)))
         replaces = ["name"] if now["Name"] != then["Name"] else []
+        if now["TaskTemplate"].get("Networks", []) != then["TaskTemplate"].get("Networks", []):
+            replaces.append("taskSpec.networksAdvanceds")
         found = differences(_outputs(_SERVICE, now), _outputs(_SERVICE, then))
         # The bridge: a name given by the program can't be had twice, so what has it goes first.
         return Diff(bool(found), replaces, delete_before_replace=True, differences=found)
@@ -258,7 +263,9 @@ class Service(Provider):
     def read(self, id_: str, outs: Props) -> Props | None:
         with self._client() as client:
             # By name, too: the real plugin takes a service of that name for its own.
-            found = [item for item in client.services() if item["ID"] == id_ or item["Spec"]["Name"] == outs["name"]]
+            found = [
+                item for item in client.services() if item["ID"] == id_ or item["Spec"]["Name"] == outs.get("name")
+            ]
             return self._outputs(client, found[0]["ID"]) if found else None
 
     def update(self, id_: str, outs: Props, news: Props) -> Props:

@@ -75,7 +75,9 @@ class _Plugin(proto.ResourceProviderServicer):
             outs = self._of(request.urn).read(request.id, from_struct(request.properties))
             if outs is None:
                 return proto.ReadResponse()
-            return proto.ReadResponse(id=request.id, properties=to_struct(outs), inputs=request.inputs)
+            # An import has no inputs yet.
+            inputs = request.inputs if request.inputs.fields else to_struct(outs)
+            return proto.ReadResponse(id=request.id, properties=to_struct(outs), inputs=inputs)
 
     def Update(self, request: proto.UpdateRequest, context: grpc.ServicerContext) -> proto.UpdateResponse:
         with _answer(context, request.id):

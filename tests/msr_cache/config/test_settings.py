@@ -35,8 +35,9 @@ from tests.seed import STACK_YAML
 
 TOP_KEYS = "cacheDefaults, caches, imageRegistries, localCa, msr, stateId, swarm"
 CACHE_KEYS = (
-    "blobTtl, environment, externalPort, fqdn, image, label, logLevel, maxReplicasPerNode, nodes, port, publishMode, "
-    "registerInMsr, registryConfig, replicas, resolveImage, resources, storage, tls, update, upstreams, verify, volume"
+    "adoptStack, blobTtl, environment, externalPort, fqdn, image, label, logLevel, maxReplicasPerNode, nodes, port, "
+    "publishMode, registerInMsr, registryConfig, replicas, resolveImage, resources, storage, tls, update, upstreams, "
+    "verify, volume"
 )
 ORIGIN = "expected https://host[:port] with no path, user or blank"
 HTTP_ORIGIN = "expected https://host[:port] or http://host[:port] with no path, user or blank"

@@ -105,6 +105,23 @@ def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
     assert len(by_hand.running(id_)) == 1
 
 
+def test_the_networks_of_an_adopted_docker_stack_go_with_the_service(
+    by_hand: ByHand, provider: RolloutProvider, service: Service
+) -> None:
+    made = {}
+    for name, stack in {"unit-its": "asia", "unit-shared": "asia", "unit-theirs": "europe"}.items():
+        labels = {"com.docker.stack.namespace": stack}
+        made[name] = by_hand.api.create_network(name, driver="overlay", labels=labels)["Id"]
+    id_ = service(replicas=1, networks=[made["unit-its"], made["unit-shared"], made["unit-theirs"]])
+    other = service(owner=THEIRS, networks=[made["unit-shared"]])
+    provider.delete(id_, props(id_, adopts=True))
+    left = {each["Name"] for each in by_hand.api.networks()} & made.keys()
+    by_hand.api.remove_service(other)
+    for name in left:
+        by_hand.api.remove_network(made[name])
+    assert left == {"unit-shared", "unit-theirs"}
+
+
 # Whether there is something to do
 
 
@@ -114,6 +131,14 @@ def test_a_service_that_has_settled_is_nothing_to_do(
     id_ = service()
     assert not provider.diff(id_, props(id_), props(id_)).changes
     assert not warned
+
+
+def test_a_service_that_docker_stack_deploy_has_changed_again_is_told_with_the_command_that_changes_it_back(
+    by_hand: ByHand, provider: RolloutProvider, warned: list[str]
+) -> None:
+    id_ = by_hand.service("asia_cache", {"com.docker.stack.namespace": "asia"})
+    assert provider.diff(id_, props(id_), props(id_)).changes
+    assert warned == ["service asia_cache was changed by docker stack deploy: pulumi up --refresh changes it back"]
 
 
 def test_a_service_whose_node_has_lost_the_label_is_work_to_do_and_a_warning(

@@ -274,6 +274,20 @@ def test_unused_objects_are_the_caches_own_that_no_service_mounts_but_its_trials
     assert found == [("services", trial), (provider.kind, unused.id)]
 
 
+def test_what_the_docker_stack_of_the_caches_name_has_left_is_unused_only_where_that_is_adopted(
+    by_hand: ByHand, kind: str, provider: SwarmFileProvider
+) -> None:
+    stack = {"com.docker.stack.namespace": "asia"}
+    left = by_hand.create(kind, "left", "x", stack)
+    by_hand.create(kind, "another-stacks", "x", {"com.docker.stack.namespace": "europe"})
+    by_hand.create(kind, "another-states", "x", replace(ASIA, state="f00000000000").labels("config.yml"))
+    mounted = provider.create(checked(provider, "mounted"))
+    service(by_hand, provider, mounted, ASIA)
+    labels = ASIA.labels("rollout")
+    assert unused_objects(provider.manager, labels) == []
+    assert unused_objects(provider.manager, labels, adopts=True) == [(provider.kind, left)]
+
+
 def test_a_service_without_containers_mounts_nothing() -> None:
     """A service of a plugin or a network attachment has no ContainerSpec (Engine API, TaskSpec)."""
     assert mounted({"Spec": {"TaskTemplate": {"Runtime": "plugin"}}}, "configs") == set()

@@ -102,9 +102,25 @@ def ours(swarm: Engine) -> Engine:
     return swarm.then(0, [task("a", "running")])
 
 
-def before_update(swarm: Engine, new: dict[str, Any], old: dict[str, Any] | None = INPUTS) -> None:
+def before_update(swarm: Engine, new: dict[str, Any], old: dict[str, Any] | None = INPUTS, **how: bool) -> None:
     args = SimpleNamespace(id="service-1", old_inputs=old, old_outputs=old, new_inputs=new)
-    trial.before_update(swarm.manager, cast("pulumi.ResourceHookArgs", args))
+    trial.before_update(swarm.manager, cast("pulumi.ResourceHookArgs", args), **how)
+
+
+@pytest.mark.parametrize("stack", ["asia", "europe"])
+def test_what_docker_stack_deploy_made_is_tried_and_changed_only_where_the_stack_of_that_name_is_adopted(
+    ours: Engine, stack: str
+) -> None:
+    ours.service["Spec"]["Labels"] = {"com.docker.stack.namespace": stack}
+    new, old = changed("taskSpec.containerSpec.image", "cache:2"), {**INPUTS, "labels": []}
+    with pytest.raises(Refusal, match=f"now belongs to docker stack '?{stack}"):
+        before_update(ours, new, old)
+    if stack == "asia":
+        before_update(ours, new, old, adopts=True)
+        assert len(ours.created) == 1
+    else:
+        with pytest.raises(Refusal, match="now belongs to docker stack"):
+            before_update(ours, new, old, adopts=True)
 
 
 # Before a create
