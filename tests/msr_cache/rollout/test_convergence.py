@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from itertools import repeat
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -261,7 +262,7 @@ def pauses(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> list[float]:
         clock.sleep(seconds)
 
     monkeypatch.setattr("tenacity.time", clock)
-    monkeypatch.setattr(convergence._ask.retry, "sleep", pause)
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=pause))
     return made
 
 
