@@ -231,8 +231,8 @@ def renewal(name: str, settings: Tls, expires: str) -> str | None:
     return f"{found}, which is within {window}: this run makes a new one"
 
 
-def renewal_hook(name: str, settings: Tls) -> pulumi.ResourceHookBinding:
-    """Return a hook of the rollout that warns why a certificate is renewed.
+def renewal_hook(name: str, settings: Tls) -> pulumi.ResourceHook:
+    """Return a hook before updates of the rollout that warns why a certificate is renewed.
 
     A preview knows the old inputs of a resource that it updates, like the rollout, but not of one that it replaces,
     like the certificate. (A before-delete hook would, but `destroy` without --run-program refuses such hooks.)
@@ -242,8 +242,7 @@ def renewal_hook(name: str, settings: Tls) -> pulumi.ResourceHookBinding:
         if ends := (args.old_inputs or {}).get("certificateExpires"):
             _warn(renewal(name, settings, ends))
 
-    hook = pulumi.ResourceHook(f"{name}-renewal", before_update, pulumi.ResourceHookOptions(on_dry_run=True))
-    return pulumi.ResourceHookBinding(before_update=[hook])
+    return pulumi.ResourceHook(f"{name}-renewal", before_update, pulumi.ResourceHookOptions(on_dry_run=True))
 
 
 def _warn(text: str | None) -> None:

@@ -6,7 +6,6 @@ Every field that the daemon fills in is set: otherwise pulumi-docker proposes to
 import functools
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +54,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         *placement.labels,
         *(scope.site.ready[cache].last for cache in scope.settings.upstream_caches(name)),
         provider=scope.site.docker,
-        hooks=_hooks(scope),
+        hooks=_service_hooks(scope),
         import_=adopted,
         # Until the next up: after an update that failed, destroy would remove what is still the docker stack's.
         protect=True if adopted else None,
@@ -82,35 +81,30 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         "certificateExpires": certificate.expires,
         "adopts": scope.cache.adopt_stack or None,
     }
-    hooks = renewal_hook(name, scope.cache.tls)
-    wait = pulumi.ResourceHook(f"{name}-wait", _wait(scope))
-    move = pulumi.ResourceHook(f"{name}-move", _move(scope))
-    hooks.before_create, hooks.before_update = [wait], [*(hooks.before_update or []), move, wait]
     # By default, `--replace` deletes the old one last, which would leave the service stopped.
-    opts = scope.after(*placement.all, hooks=hooks, delete_before_replace=True)
+    opts = scope.after(*placement.all, hooks=_rollout_hooks(scope), delete_before_replace=True)
     return RunningService(service, Rollout(f"{name}-rollout", props, opts), spec)
 
 
-def _wait(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
-    """Return a hook that waits for the service here: the SDK's host for our resources has four threads for all."""
-    address = scope.site.address
+def _rollout_hooks(scope: Scope) -> pulumi.ResourceHookBinding:
+    """Wait for the service in hooks: the SDK's host for our resources has four threads for all."""
+    name, address = scope.name, scope.site.address
 
     async def wait(args: pulumi.ResourceHookArgs) -> None:
         await in_thread(convergence.wait, Manager(address), (args.new_inputs or {})["service"])
 
-    return wait
-
-
-def _move(scope: Scope) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
-    """Return a hook that tries the cache on the nodes that stay, before others lose the label at the end of the run."""
-
     async def move(_: pulumi.ResourceHookArgs) -> None:
+        # Before a node that the cache leaves loses the label, which is at the end of the run.
         await in_thread(try_move, scope, await scope.site.state_id.future())
 
-    return move
+    waits = pulumi.ResourceHook(f"{name}-wait", wait)
+    moves = pulumi.ResourceHook(f"{name}-move", move)
+    renews = renewal_hook(name, scope.cache.tls)
+    return pulumi.ResourceHookBinding(before_create=[waits], before_update=[renews, moves, waits])
 
 
-def _hooks(scope: Scope) -> pulumi.ResourceHookBinding:
+def _service_hooks(scope: Scope) -> pulumi.ResourceHookBinding:
+    """Refuse what is not ours before anything changes, and try an update before it reaches the tasks that serve."""
     address = scope.site.address
 
     async def before_create(args: pulumi.ResourceHookArgs) -> None:

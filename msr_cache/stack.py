@@ -18,7 +18,6 @@ from msr_cache.resources.state_id import StateId
 from msr_cache.rollout.interruption import interrupt
 from msr_cache.scope import Site
 from msr_cache.swarm.manager import Address, Manager
-from msr_cache.swarm.probe import probe
 
 
 def end_quietly_when_interrupted() -> None:
@@ -39,7 +38,6 @@ async def declare(config: Mapping[str, str]) -> None:
     """Declare what `config` asks for; a mistake in it ends the run before more than the state's id is declared."""
     try:
         settings, address = checked(config)
-        probe(address)
         manager = Manager(address)
         nodes = await asyncio.to_thread(manager.get, "/nodes")
         # Declared first: only by its id does the check tell this state's labels from those of another of its names.

@@ -17,7 +17,7 @@ from msr_cache.refusal import Refusal
 from msr_cache.rollout import diagnosis
 from msr_cache.rollout.diagnosis import Task
 from msr_cache.rollout.interruption import interrupted
-from msr_cache.swarm.manager import INTERNAL_ERROR, NOT_FOUND, EngineError, Manager
+from msr_cache.swarm.manager import INTERNAL_ERROR, EngineError, Manager
 
 POLL = 0.1
 """Seconds between two looks."""
@@ -58,24 +58,21 @@ _patiently = retry(
 
 
 @_patiently
-def _ask(manager: Manager, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
-    return manager.get(path, **filters)
+def _tasks(manager: Manager, service_id: str, **filters: list[str]) -> list[Task]:
+    tasks: list[Task] = manager.get("/tasks", service=[service_id], **filters)
+    return tasks
 
 
 def _service(manager: Manager, id_: str) -> Service:
-    try:
-        service: Service = _ask(manager, f"/services/{id_}")
-    except EngineError as error:
-        if error.status != NOT_FOUND:
-            raise
-        raise Refusal(SERVICE_REMOVED) from None
+    service = _patiently(manager.find)(f"/services/{id_}")
+    if service is None:
+        raise Refusal(SERVICE_REMOVED)
     return service
 
 
 def current_tasks(manager: Manager, service: Service) -> list[Task]:
     """Return the tasks of the service's current spec, ended ones included."""
-    tasks: list[Task] = _ask(manager, "/tasks", service=[service["ID"]], **{"_up-to-date": ["true"]})
-    return tasks
+    return _tasks(manager, service["ID"], **{"_up-to-date": ["true"]})
 
 
 def running(tasks: list[Task]) -> list[Task]:
@@ -118,7 +115,7 @@ def stop(manager: Manager, service_id: str) -> None:
     """
     scale(manager, manager.get(f"/services/{service_id}"), 0)
     for _ in _looks(manager, service_id, 2 * GRACE_PERIOD):
-        if all(task["Status"]["State"] in _ENDED for task in _ask(manager, "/tasks", service=[service_id])):
+        if all(task["Status"]["State"] in _ENDED for task in _tasks(manager, service_id)):
             return
 
 
@@ -142,7 +139,7 @@ def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str],
     """Return when the service's one task runs; at its first failure, raise Refusal with on_failure(cause)."""
     watch = _Watch()
     for _ in _looks(manager, service_id):
-        tasks = _ask(manager, "/tasks", service=[service_id])
+        tasks = _tasks(manager, service_id)
         failed = [task for task in tasks if diagnosis.is_hopeless(task)] or watch.unplaced(tasks)
         if failed:
             raise Refusal(on_failure(diagnosis.explain(manager, failed[0])))
@@ -171,7 +168,7 @@ def _looks(manager: Manager, service_id: str, patience: float = PATIENCE) -> Ite
 def next_step(manager: Manager, service_id: str) -> str:
     """Return what the service waits for, for an operator to read."""
     service = _service(manager, service_id)
-    alive = [task for task in _ask(manager, "/tasks", service=[service_id]) if task["Status"]["State"] not in _ENDED]
+    alive = [task for task in _tasks(manager, service_id) if task["Status"]["State"] not in _ENDED]
     name, settled = f"service {service['Spec']['Name']}", running(alive)
     coming = [task for task in alive if task not in settled]
     # One that stops holds up the one that is to follow.
@@ -220,7 +217,7 @@ def _has_settled(manager: Manager, service: Service, watch: _Watch) -> bool:
     tasks = current_tasks(manager, service)
     ended = watch.ended(tasks)
     if state in ("rollback_completed", "rollback_paused", "paused"):
-        all_tasks = _ask(manager, "/tasks", service=[service["ID"]])
+        all_tasks = _tasks(manager, service["ID"])
         raise _failure(manager, service, f"the swarm's update ended as {state}", all_tasks)
     if state == "rollback_started":
         return False

@@ -190,10 +190,11 @@ class Manager:
             with slowly(f"the swarm manager at {self.address} ({method} {path})"):
                 answer = self._connection.ask(method, url, body, login)
         except (OSError, ValueError, HTTPException) as error:
-            at = f"msr-cache:swarm: the manager at {self.address}"
-            raise Refusal(f"{at} can't be reached ({reason(error)})") from None
+            raise self._unreachable(reason(error)) from None
         self._ahead = answer.ahead
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+            if b"HTTP request to an HTTPS server" in answer.body:  # Go's error text
+                raise self._unreachable("it requires TLS: use `clientBundle` or `context`")
             raise EngineError(str(self.address), answer.status, _message(answer))
         return answer
 
@@ -205,6 +206,17 @@ class Manager:
         if not isinstance(found, kind) or (kind is list and not all(isinstance(item, dict) for item in found)):
             raise self._odd_answer(path)
         return found
+
+    def _unreachable(self, why: str) -> Refusal:
+        address = self.address
+        command = {
+            "clientBundle": f"cd {address.cert_path} && . ./env.sh && docker node ls",
+            "context": "docker --context NAME node ls",
+        }.get(address.key, f"docker -H {address} node ls")
+        return Refusal(
+            f"msr-cache:swarm.{address.key}: found {address}, expected a manager that answers ({why}). "
+            f"Check it with: {command}"
+        )
 
     def _odd_answer(self, path: str) -> Refusal:
         return Refusal(

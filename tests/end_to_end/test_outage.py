@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.site import Site
-from msr_cache.swarm import probe
+from msr_cache.swarm import connection
 from tests.end_to_end.middleman import Middleman
 from tests.end_to_end.stack import CACHE, Run, Stack
 from tests.end_to_end.swarm import Swarm
@@ -116,7 +116,7 @@ def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(middleman
     for run in runs:
         assert not run.ok
         assert f"found {middleman.host}, expected a manager that answers (timed out)" in run.text
-        assert run.seconds < probe.TIMEOUT + 3 * usual
+        assert run.seconds < connection.TIMEOUT + 3 * usual
     deployed.deploy()
 
 

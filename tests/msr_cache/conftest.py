@@ -412,19 +412,17 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
 SWARM = listing(node("worker-7"), node("worker-8"))
 
 
-def declared(
-    changes: Mapping[str, Any] | None = None, swarm: Engine = SWARM, *, probed: bool = False, **msr_ca: str
-) -> Program:
+def declared(changes: Mapping[str, Any] | None = None, swarm: Engine = SWARM, **msr_ca: str) -> Program:
     """Return what the program declares with the three facts and `changes`, as it finds the swarm.
 
-    `probed`: whether the address that the config names must answer. `msr_ca`: what the last refresh found.
+    `msr_ca`: what the last refresh found.
     """
     secrets = frozenset(pulumi_config._SECRET_KEYS.get())
-    return _declared(json.dumps(with_changes(changes or {})), swarm, secrets, probed=probed, **msr_ca)
+    return _declared(json.dumps(with_changes(changes or {})), swarm, secrets, **msr_ca)
 
 
 @cache
-def _declared(config: str, swarm: Engine, secrets: frozenset[str], *, probed: bool, **msr_ca: str) -> Program:
+def _declared(config: str, swarm: Engine, secrets: frozenset[str], **msr_ca: str) -> Program:
     recorder = Recorder(msr_ca)
 
     def run() -> None:
@@ -457,8 +455,6 @@ def _declared(config: str, swarm: Engine, secrets: frozenset[str], *, probed: bo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pulumi.log, "warn", recorder.program.warnings.append)
         patch.setattr(stack, "Manager", lambda _: swarm.manager)
-        if not probed:
-            patch.setattr(stack, "probe", lambda _: None)
         try:
             contextvars.Context().run(run)
         except pulumi.RunError as error:

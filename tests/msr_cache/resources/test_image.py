@@ -146,7 +146,7 @@ def test_an_image_is_named_as_dockers_client_names_it_in_the_service(image: str,
 
 def test_a_manager_that_cant_be_reached_is_told_as_such_and_not_as_a_wrong_image() -> None:
     told = refusal(configured(ImageProvider(), NOWHERE), {"image": f"cache:1@{DIGEST}", "at": AT})
-    assert told.startswith("msr-cache:swarm: the manager at unix:///nowhere/docker.sock can't be reached")
+    assert told.startswith("msr-cache:swarm.host: found unix:///nowhere/docker.sock, expected a manager that answers (")
 
 
 def test_platforms_are_those_that_docker_itself_would_ask_for() -> None:

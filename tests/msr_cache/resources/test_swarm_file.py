@@ -205,7 +205,7 @@ def test_an_error_is_never_taken_for_gone(of: type[SwarmFileProvider], status: i
 
 
 def test_a_manager_that_cant_be_reached_is_never_taken_for_gone() -> None:
-    with pytest.raises(Refusal, match="can't be reached"):
+    with pytest.raises(Refusal, match="expected a manager that answers"):
         configured(ConfigProvider(), NOWHERE).read("id", {**inputs("content"), "name": "asia_unit-1"})
 
 

@@ -167,6 +167,27 @@ def test_a_manager_of_a_ca_in_the_environment_alone_is_not_trusted(tmp_path: Pat
         Connection(host, bundle).ask("GET", "/")
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"ca.pem": STRANGER.pem}, {"cert.pem": STRANGER.pem, "key.pem": STRANGER.key}],
+    ids=["another CA", "another client"],
+)
+def test_a_bundle_that_does_not_fit_is_an_error_before_anything_is_asked(
+    tmp_path: Path, bundle: str, spoilt: dict[str, str]
+) -> None:
+    asked: list[bytes] = []
+    for name, text in spoilt.items():
+        (tmp_path / name).write_text(text)
+    with serving(lambda each: asked.append(each.recv(1)), manager_tls(tmp_path)) as host, pytest.raises(ssl.SSLError):
+        Connection(host, bundle).ask("GET", "/")
+    assert asked == []
+
+
+def test_what_hangs_up_without_an_answer_is_an_error() -> None:
+    with serving(socket.socket.close) as host, pytest.raises(ConnectionError):
+        Connection(host, None).ask("GET", "/")
+
+
 # ssh
 
 SSH = f"""#!{sys.executable}

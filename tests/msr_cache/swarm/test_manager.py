@@ -273,30 +273,46 @@ def test_a_way_to_another_machine_without_tls_is_a_warning(host: str, *, told: b
 # The manager that does not answer
 
 
-def assert_unreachable(address: Address) -> None:
+def unreachable(address: Address) -> str:
+    """Return why the manager can't be reached; the rest of the error says where the address is, and what to do."""
     told = message(lambda: Manager(address).get("/nodes"))
-    assert told.startswith(f"msr-cache:swarm: the manager at {address} can't be reached (")
+    start = f"msr-cache:swarm.{address.key}: found {address}, expected a manager that answers ("
+    assert told.startswith(start)
+    why, _, command = told.removeprefix(start).partition("). Check it with: ")
+    expected = {"clientBundle": f"cd {address.cert_path} && . ./env.sh && docker node ls"}
+    assert command == expected.get(address.key, f"docker -H {address} node ls")
+    return why
 
 
 def test_a_socket_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    assert_unreachable(Address(host=f"unix://{tmp_path}/docker.sock"))
+    assert unreachable(Address(host=f"unix://{tmp_path}/docker.sock")) == "No such file or directory"
 
 
 def test_a_port_where_nobody_listens_is_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        assert_unreachable(Address(host=f"tcp://127.0.0.1:{taken.getsockname()[1]}"))
+        assert unreachable(Address(host=f"tcp://127.0.0.1:{taken.getsockname()[1]}")) == "Connection refused"
+
+
+@pytest.mark.parametrize("host", ["tcp://127.0.0.1:70000", "tcp://nobody.invalid:2375", f"unix:///{'a' * 200}"])
+def test_an_address_that_is_none_is_one_line(host: str) -> None:
+    assert unreachable(Address(host=host))
 
 
 def test_a_manager_that_hangs_is_one_line_after_the_timeout(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "TIMEOUT", 0.2)
     engine.hangs.clear()
-    assert_unreachable(engine.manager.address)
+    assert unreachable(engine.manager.address) == "timed out"
+
+
+def test_a_tls_port_without_a_bundle_is_one_line(engine: Engine) -> None:
+    engine.says(400, b"Client sent an HTTP request to an HTTPS server.\n")
+    assert unreachable(engine.manager.address) == "it requires TLS: use `clientBundle` or `context`"
 
 
 def test_a_bundle_whose_files_are_no_certificates_is_one_line(engine: Engine, tmp_path: Path) -> None:
     env = f"export DOCKER_HOST=tcp://127.0.0.1:{engine.server_port}\n"
-    assert_unreachable(from_bundle(bundle_folder(tmp_path, **{"env.sh": env})))
+    assert unreachable(from_bundle(bundle_folder(tmp_path, **{"env.sh": env})))
     assert engine.asked == []
 
 
