@@ -5,6 +5,7 @@ from typing import Any
 import pulumi
 
 from msr_cache.certificate import Certificate
+from msr_cache.config.settings import Register
 from msr_cache.resources.cache_user import CacheUser, FormerCache
 from msr_cache.resources.registration import FormerEntries, Registration
 from msr_cache.resources.verification import PullVerification, Verification
@@ -36,7 +37,7 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
         props = msr | {"name": name, "host": scope.cache.url, "adopt": wanted.adopt}
         registration = Registration(f"{name}-registration", props, scope.after(last))
         entry = registration.entry
-        last = _assign(scope, msr, registration, wanted.users)
+        last = _assign(scope, msr, registration, wanted)
     if verify == "pull":
         redirected = wanted is not None and scope.settings.msr.user in wanted.users
         checked |= msr | {"redirected": redirected, "entry": entry}
@@ -44,15 +45,15 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
     return last
 
 
-def _assign(scope: Scope, msr: dict[str, Any], registration: Registration, users: list[str]) -> FormerEntries:
+def _assign(scope: Scope, msr: dict[str, Any], registration: Registration, wanted: Register) -> FormerEntries:
     """Send the accounts to the cache's entry, then remove the entries that they no longer use."""
     name = scope.name
     at = f"msr-cache:caches.{name}.registerInMsr.users"
     assigned = []
-    for user in users:
+    for user in wanted.users:
         account = msr | {"user": user}
         before = FormerCache(f"{name}-{user}-former-cache", account, scope.after(registration))
-        account |= {"cache": registration.entry, "before": before.before, "at": at}
+        account |= {"cache": registration.entry, "before": before.before, "at": at, "adopt": wanted.adopt}
         assigned.append(CacheUser(f"{name}-{user}-user", account, scope.after(registration, before)))
     former = msr | {"entry": registration.entry, "former": registration.former}
     return FormerEntries(f"{name}-former-entries", former, scope.after(registration, *assigned))

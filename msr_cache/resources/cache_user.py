@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
+from pulumi.dynamic import CheckResult, ConfigureRequest, CreateResult, DiffResult, ReadResult, UpdateResult
 
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
@@ -25,10 +26,15 @@ class FormerCacheProvider(MsrProvider):
 class CacheUserProvider(MsrProvider):
     """Keeps one account's contentCacheUUID."""
 
+    def configure(self, req: ConfigureRequest) -> None:
+        """Read which caches are the stack's own: between these, accounts may move."""
+        super().configure(req)
+        self._own = json.loads(req.config.get("caches") or "{}")
+
     def check(self, olds: Props, news: Props) -> CheckResult:
-        """Report a missing account or right in previews already."""
+        """Report a missing account or right, or an account that has another cache, in previews already."""
         if not olds and not is_unknown(news.get("ca")):
-            self._now(news)
+            self._refuse_taken(news, self._now(news))
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
@@ -60,6 +66,16 @@ class CacheUserProvider(MsrProvider):
         before = props["before"]
         msr.point(props["user"], before if before and msr.entry(before) else "")
 
+    def _refuse_taken(self, props: Props, now: str) -> None:
+        """Refuse what another stack may have: MSR says of an entry neither who made it nor for which stack."""
+        entry = self.msr(props).entry(now) if now and not props["adopt"] else None
+        if entry and entry.name not in self._own:
+            raise Refusal(
+                f"{props['at']}: found {props['user']}, who pulls through {entry}, expected an account without a "
+                "cache; left unchanged. If another stack has this account, remove it there and run pulumi up there. If "
+                "none has it, set registerInMsr.adopt to true: destroy restores that cache"
+            )
+
     def _now(self, props: Props) -> str:
         now = self.msr(props).cache_of(props["user"])
         if now is None:
@@ -81,7 +97,8 @@ class FormerCache(Tracked, module="msr", name="FormerCache"):
 class CacheUser(Tracked, module="msr", name="CacheUser"):
     """Account `user` (at the config key `at`) of the MSR at `url`, which pulls through the entry with id `cache`.
 
-    `before` is the FormerCache's; `unchecked` is why the last refresh could not ask MSR.
+    `adopt`: take it over from a cache that is not of this stack. `before` is the FormerCache's; `unchecked` is why the
+    last refresh could not ask MSR.
     """
 
     unchecked: pulumi.Output[str | None]

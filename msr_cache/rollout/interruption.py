@@ -1,14 +1,19 @@
 """Ends what waits for the swarm when the run is interrupted: a trial is removed, and the engine gets its answer."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 interrupted = threading.Event()
 _waiting: set[object] = set()
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_threads = ThreadPoolExecutor(32)
+"""Not the loop's own: the SDK has a request of each resource wait there, and with 100 caches these take all threads."""
 
 
 def interrupt() -> bool:
@@ -22,6 +27,8 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **options: _P.kwargs
     this = object()
     _waiting.add(this)
     try:
-        return await asyncio.to_thread(work, *args, **options)
+        # With the run's context, in which the SDK keeps what `pulumi.log` needs.
+        call = partial(contextvars.copy_context().run, work, *args, **options)
+        return await asyncio.get_running_loop().run_in_executor(_threads, call)
     finally:
         _waiting.discard(this)

@@ -19,6 +19,7 @@ from lab.site import Site
 from tests.end_to_end.background import repeatedly
 from tests.end_to_end.msr import MsrPage, pull_as_user, register, trust_bundle, url_of
 from tests.end_to_end.stack import CACHE, CHECKOUT, PORT, Stack
+from tests.end_to_end.test_failure import must_fail
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
@@ -133,6 +134,8 @@ def test_destroy_unregisters_first_and_puts_users_back(stack: Stack, page: MsrPa
     page.edit("before", name="old", host="https://old.example.com")
     page.point(ADMIN, "before")
     register(stack, ALL)
+    must_fail(stack.preview(), f"found {ADMIN}, who pulls through old at https://old.example.com (id before)")
+    register(stack, {**ALL, "adopt": True})
     stack.deploy()
     trust = trust_bundle(stack)
     seen = len(site.msr.requests())

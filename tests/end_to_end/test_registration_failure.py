@@ -135,7 +135,7 @@ def test_an_account_goes_back_to_its_former_cache_though_the_first_run_ended_bef
     page = MsrPage(served.site)
     page.edit("former", name="europe", host="https://europe.example.com")
     page.point("alice", "former")
-    register(served, USERS)
+    register(served, {**USERS, "adopt": True})
     served.site.msr.fail("PATCH", "lost")
     must_fail(served.up(), "PATCH /api/v0/accounts/alice/settings")
     assert page.points_at("alice") != "former"

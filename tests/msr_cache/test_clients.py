@@ -47,7 +47,7 @@ def test_each_step_is_told_whose_entry_it_is_about() -> None:
     registration = {**MSR, "name": "asia", "host": "https://cache.asia.example.com", "adopt": False}
     assert inputs(program, "asia-registration") == registration
     account = {**MSR, "user": "bob", "at": "msr-cache:caches.asia.registerInMsr.users", "before": "b0b", "cache": "e1"}
-    assert inputs(program, "asia-bob-user") == account
+    assert inputs(program, "asia-bob-user") == {**account, "adopt": False}
     assert inputs(program, "asia-former-entries") == {**MSR, "entry": "e1", "former": ["e0"]}
     pull = inputs(program, "asia-pull")
     assert (pull["redirected"], pull["entry"]) == (True, "e1")

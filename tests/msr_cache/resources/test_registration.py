@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from pulumi.dynamic import Config, ConfigureRequest
 from pulumi.runtime import rpc
 
 from msr_cache.https import Unanswered, Untrusted
@@ -335,6 +336,40 @@ def test_a_conflict_is_reported_by_the_first_preview_that_can_ask_msr(
         provider.check({}, dict(wanted))
     assert provider.check({}, {**wanted, "ca": rpc.UNKNOWN}).inputs["ca"] == rpc.UNKNOWN
     assert provider.check(wanted, dict(wanted)).inputs == wanted
+
+
+TAKEN = {"url": "u", "user": "alice", "cache": "mine", "before": "", "at": "at.users", "adopt": False}
+
+
+def taken(name: str, points_at: str = "theirs") -> tuple[Any, Msr]:
+    """Return the provider of a stack with the cache asia, and an MSR whose alice has an entry of the name."""
+    msr = Msr(Entry("theirs", name, "https://theirs"))
+    msr.settings["alice"] = points_at
+    provider = provider_of(CacheUserProvider, msr)
+    provider.configure(ConfigureRequest(Config({"msr-cache:caches": '{"asia": {}}'}, "msr-cache")))
+    return provider, msr
+
+
+def test_an_account_that_another_stack_may_have_is_refused_by_name_in_the_preview_and_left() -> None:
+    provider, msr = taken("sydney")
+    with pytest.raises(
+        Refusal, match=r"^at\.users: found alice, who pulls through sydney at https://theirs \(id theirs\)"
+    ):
+        provider.check({}, TAKEN)
+    assert msr.settings == {"alice": "theirs"}
+
+
+@pytest.mark.parametrize(
+    ("name", "points_at", "adopt"),
+    [("asia", "theirs", False), ("sydney", "theirs", True), ("sydney", "gone", False), ("sydney", "", False)],
+    ids=["moved within the stack", "adopted", "of a cache that is gone", "free"],
+)
+def test_an_account_is_taken_when_it_is(name: str, points_at: str, adopt: bool) -> None:
+    provider, msr = taken(name, points_at)
+    wanted = {**TAKEN, "adopt": adopt}
+    assert provider.check({}, wanted).inputs == wanted
+    provider.create(wanted)
+    assert msr.settings == {"alice": "mine"}
 
 
 @pytest.mark.parametrize(("status", "found"), [(499, False), (500, True), (502, True)])
