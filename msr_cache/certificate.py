@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -187,11 +186,10 @@ def _common_name(cache: Cache) -> str:
 
 
 def _subject(cache: Cache) -> dict[str, Any]:
-    addresses = [host for host in cache.hosts if _is_ip(host)]
     return {
         "subject": {"common_name": _common_name(cache)},
-        "dns_names": [host for host in cache.hosts if host not in addresses] or None,
-        "ip_addresses": addresses or None,
+        "dns_names": [host for host in cache.hosts if not pem.address(host)] or None,
+        "ip_addresses": [host for host in cache.hosts if pem.address(host)] or None,
     }
 
 
@@ -203,14 +201,6 @@ def _use_and_life(settings: Tls) -> dict[str, Any]:
         "validity_period_hours": settings.validity_days * HOURS,
         "early_renewal_hours": settings.renew_days * HOURS,
     }
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _rfc3339(time: datetime) -> str:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from graphlib import CycleError, TopologicalSorter
-from itertools import combinations
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -27,8 +25,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
-from msr_cache.config import errors, image_registries
-from msr_cache.config.errors import Mistake, mismatch, shown
+from msr_cache.config import combinations, errors
+from msr_cache.config.errors import Mistake, mismatch
 from msr_cache.config.field_types import (
     GoDuration,
     HttpOrigin,
@@ -52,7 +50,6 @@ if TYPE_CHECKING:
 
 LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
-_EVERY_NODE = "every node"
 _IMAGES = {"dtr": "mirantis/dtr-content-cache", "msr": "registry.mirantis.com/msr/msr-content-cache"}
 _LEVELS = 2
 """DTR 2.2's documentation on chained caches: more may cost more than they save."""
@@ -542,133 +539,6 @@ class Settings(_Section):
         cache = self.caches[name]
         return cache.verify or ("tls" if cache.register_in_msr else "off")
 
-    def mistakes(self) -> list[Mistake]:
-        """Return what keys that are right by themselves get wrong together."""
-        return [
-            *self._shared_labels(),
-            *self._shared_accounts(),
-            *self._shared_ports(),
-            *self._served_elsewhere(),
-            *self._chain_mistakes(),
-            *self._missing_logins(),
-            *self._missing_account(),
-            *self._needed_though_stopped(),
-            *self._without_room(),
-            *self._unproven_msr(),
-            *self._certificate_mistakes(),
-        ]
-
-    def _shared_labels(self) -> Iterator[Mistake]:
-        for label, name, first in _repeated((self.label_of(name), name) for name in self.caches):
-            text = f"found {shown(label)}, which places cache {first} too, expected another one, such as {label}.{name}"
-            yield Mistake(("caches", name, "label"), text)
-
-    def _shared_accounts(self) -> Iterator[Mistake]:
-        registered = ((name, cache.register_in_msr) for name, cache in self.caches.items())
-        users = ((user, name) for name, register in registered if register for user in register.users)
-        for user, name, first in _repeated(users):
-            text = f"found {user}, who pulls through cache {first} too, expected each account at one cache"
-            yield Mistake(("caches", name, "registerInMsr", "users"), text)
-
-    def _shared_ports(self) -> Iterator[Mistake]:
-        named = set()
-        for (first, cache), (name, other) in combinations(self.caches.items(), 2):
-            place = _shared_place(cache, other)
-            if place is None or name in named:
-                continue
-            named.add(name)
-            choice = "publishMode host for both, on different nodes" if place == _EVERY_NODE else "other nodes"
-            text = f"found {other.port}, which cache {first} publishes on {place} too, expected another, or {choice}"
-            yield Mistake(("caches", name, "port"), text)
-
-    def _served_elsewhere(self) -> Iterator[Mistake]:
-        """Yield what makes a cache serve elsewhere than at its URL."""
-        for name, cache in self.caches.items():
-            http, path = as_map(cache.registry_config.get("http")), ("caches", name, "registryConfig", "http")
-            if "addr" in http and str(http["addr"]).rpartition(":")[2] != str(cache.port):
-                text = mismatch(http["addr"], f"port {cache.port}, which is published; `port` changes both")
-                yield Mistake((*path, "addr"), text)
-            if isinstance(host := http.get("host"), str) and host != cache.url:
-                text = mismatch(host, f"{cache.url}, the cache's URL; `fqdn` and `externalPort` change both")
-                yield Mistake((*path, "host"), text)
-
-    def _chain_mistakes(self) -> Iterator[Mistake]:
-        for name in self.caches:
-            for number, hop in enumerate(self.next_hops(name)):
-                path, host = ("caches", name, "upstreams", number), urlsplit(hop.url or "").hostname
-                if hop.cache and hop.cache not in self.caches:
-                    text = mismatch(hop.cache, f"a cache of this stack ({', '.join(self.caches)})")
-                    yield Mistake((*path, "cache"), text)
-                elif hop.needs_ca and not hop.ca and host != urlsplit(self.msr.url).hostname:
-                    text = (
-                        f"found {hop.url} without ca, expected one, because it is not MSR ({self.msr.url}): set "
-                        "url, and ca to {sha256: ...}, {pem: ...} or system; for a cache of this stack, {cache: NAME}"
-                    )
-                    yield Mistake(path, text)
-        try:
-            self.upstreams_first()
-        except CycleError as error:
-            _, *names = reversed(error.args[1])
-            text = f"found a circle ({' from '.join([names[-1], *names])}), expected a chain that ends at MSR"
-            yield Mistake(("caches", names[-1], "upstreams"), text)
-
-    def _missing_logins(self) -> Iterator[Mistake]:
-        for host, registry in self.image_registries.items():
-            try:
-                if registry.config_file:
-                    image_registries.in_file(registry.config_file, host)
-            except ValueError as error:
-                yield Mistake((image_registries.KEY, host, "configFile"), str(error))
-
-    def _missing_account(self) -> Iterator[Mistake]:
-        for name, cache in self.caches.items():
-            wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
-            if not self.msr.user and wish in ("registerInMsr", "verify: pull"):
-                text = (
-                    f"missing, and caches.{name} asks for {wish}; set an admin's account, and its password or token "
-                    "with pulumi config set --path --secret 'msr-cache:msr.password'"
-                )
-                yield Mistake(("msr", "user"), text)
-
-    def _needed_though_stopped(self) -> Iterator[Mistake]:
-        for name, cache in self.caches.items():
-            if cache.replicas == 0 and (cache.register_in_msr or self.verify_of(name) != "off"):
-                wish = "registerInMsr" if cache.register_in_msr else f"verify: {cache.verify}"
-                text = f"found 0 with {wish}, which needs a cache that serves, expected 1 or more, or no {wish}"
-                yield Mistake(("caches", name, "replicas"), text)
-
-    def _without_room(self) -> Iterator[Mistake]:
-        for name, cache in self.caches.items():
-            if cache.most_replicas is not None and cache.replicas > cache.most_replicas:
-                limit = "publishMode host" if cache.publish_mode == "host" else "maxReplicasPerNode"
-                text = f"found {cache.replicas}, expected {cache.most_replicas} or less: {limit} allows no more on "
-                yield Mistake(("caches", name, "replicas"), f"{text}{', '.join(cache.nodes)}; add nodes")
-
-    def _unproven_msr(self) -> Iterator[Mistake]:
-        if self.msr.user and self.msr.ca == "fetch":
-            text = (
-                f"found fetch with the account {self.msr.user}, expected a pin (sha256), pem or system: otherwise the "
-                "password or token would go to whoever answers as MSR. To see the CA and pin it, run "
-                f"python -m msr_cache ca {self.msr.url}"
-            )
-            yield Mistake(("msr", "ca"), text)
-
-    def _certificate_mistakes(self) -> Iterator[Mistake]:
-        """Yield what keeps clients from trusting a cache with the certificates that you give."""
-        for name, cache in self.caches.items():
-            if given := cache.tls.given:
-                from msr_cache.x509.chain import server_mistakes
-
-                for key, problem in server_mistakes(given, cache.hosts):
-                    yield Mistake(("caches", name, "tls", key), problem)
-        if self.local_ca:
-            from msr_cache.x509.chain import ca_mistakes
-
-            signed = self.signed_locally()
-            given = self.local_ca.given(max((cache.tls.renew_days for cache in signed), default=0))
-            for key, problem in ca_mistakes(given, [host for cache in signed for host in cache.hosts]):
-                yield Mistake(("localCa", key), problem)
-
     def signed_locally(self) -> list[Cache]:
         """Return the caches whose certificates the stack's CA signs."""
         return [cache for cache in self.caches.values() if cache.tls.source == "localCa"]
@@ -705,23 +575,6 @@ class Settings(_Section):
                 )
 
 
-def _shared_place(one: Cache, other: Cache) -> str | None:
-    """Return where both caches publish the same port, if anywhere: ingress publishes a port on every node."""
-    if one.port != other.port:
-        return None
-    if "ingress" in (one.publish_mode, other.publish_mode):
-        return _EVERY_NODE
-    return next((node for node in one.nodes if node in other.nodes), None)
-
-
-def _repeated(claims: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Yield what a cache claims that an earlier cache claims too, with the names of both."""
-    first: dict[str, str] = {}
-    for claim, name in claims:
-        if first.setdefault(claim, name) != name:
-            yield claim, name, first[claim]
-
-
 def read(config: Mapping[str, str], project: str) -> dict[str, Any]:
     """Return what `config` (the engine's map of full keys to text or JSON) has below `project`, right or wrong."""
     raw: dict[str, Any] = {}
@@ -749,4 +602,4 @@ def validate(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
             more = validate({**raw, "caches": sound})[1]
             found += [each for each in more if value_at(raw, *each.path) not in list(broken)]  # which others name
         return None, list(dict.fromkeys(found))
-    return settings, settings.mistakes()
+    return settings, combinations.mistakes(settings)

@@ -4,7 +4,6 @@ cryptography's verifier gives the verdict, as lenient as Go's crypto/x509: docke
 What is here finds the chain, and names the culprit and its config key.
 """
 
-import ipaddress
 import re
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
@@ -140,9 +139,9 @@ def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
     dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)] if names else []
     addresses = names.get_values_for_type(x509.IPAddress) if names else []
     for host in hosts:
-        try:
-            covered = ipaddress.ip_address(host) in addresses
-        except ValueError:
+        if address := pem.address(host):
+            covered = address in addresses
+        else:
             covered = bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & set(dns))
         if not covered:
             found = shown(", ".join([*dns, *map(str, addresses)])) or "no subject alternative name"
@@ -300,7 +299,5 @@ def _sample(ca: x509.Certificate, key: str, hosts: Iterable[str]) -> x509.Certif
 
 
 def _general(host: str) -> x509.DNSName | x509.IPAddress:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
+    address = pem.address(host)
+    return x509.IPAddress(address) if address else x509.DNSName(host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, TypeVar
 
 from msr_cache.foreign import shown
@@ -134,6 +135,14 @@ def key_problem(certificate: x509.Certificate) -> str | None:
 def name(certificate: x509.Certificate) -> str:
     """The certificate's subject, as an operator may read it."""
     return written(certificate.subject) or "a certificate without subject"
+
+
+def address(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address that `host` is; None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def written(subject: x509.Name) -> str:

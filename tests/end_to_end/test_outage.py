@@ -49,9 +49,7 @@ OUTAGES: dict[str, Callable[[Middleman], None]] = {
     "the manager can't be reached": cut,
     "the manager dies half-way": cut_half_way,
     "403 for secrets": forbid(r"/secrets"),
-    "403 for configs": forbid(r"/configs"),
     "403 for services": forbid(r"/services"),
-    "403 for nodes": forbid(r"/nodes"),
 }
 
 

@@ -122,7 +122,7 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
 
 @contextmanager
 def unusable(swarm: Swarm, worker: Engine, how: str) -> Iterator[None]:
-    """Let the worker be down, drained or paused."""
+    """Let the worker be down or drained."""
     if how == "down":
         worker.kill()
         wait_until(lambda: state(swarm, worker.name) == "down", f"{worker.name} stays up", seconds=60)
@@ -140,7 +140,7 @@ def state(swarm: Swarm, node: str) -> str:
     return str(swarm.inspect("node", node)["Status"]["State"])
 
 
-@pytest.mark.parametrize("how", ["down", "drain", "pause"])
+@pytest.mark.parametrize("how", ["down", "drain"])
 def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_takes_no_tasks(
     deployed: Stack, swarm: Swarm, how: str
 ) -> None:

@@ -113,6 +113,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {".tls.validityDays": 30},
         f"{AT}: found renewDays 30, expected less than validityDays (30)",
     ),
+    "a window that is longer": (
+        {".tls": {"validityDays": 20, "renewDays": 365}},
+        f"{AT}: found renewDays 365, expected less than validityDays (20)",
+    ),
     "a signed certificate within a larger window": (
         {".tls": SIGNED | {"validityDays": 400, "renewDays": 399}},
         f"{AT}.certificate: found CN={HOST}, which expires on ",

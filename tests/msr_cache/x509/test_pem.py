@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from lab.authority import issue
 from msr_cache.x509 import pem
-from tests.certificates import make, rsa_key
+from tests.certificates import by_openssl, make, rsa_key
 
 TLS = issue("Site CA", address="192.0.2.1", dns_name="msr.example.com")
 SERVER = x509.load_pem_x509_certificate(TLS.certificate.encode()).subject.rfc4514_string()
@@ -25,38 +20,6 @@ SERVER = x509.load_pem_x509_certificate(TLS.certificate.encode()).subject.rfc451
 def openssl(*words: str, stdin: str | None = None) -> str:
     done = subprocess.run(["openssl", *words], input=stdin, capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def root(starts: int, ends: int) -> str:
-    """Return a self-signed CA valid from and to so many days from now."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Site CA")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + timedelta(days=starts))
-        .not_valid_after(now + timedelta(days=ends))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(Encoding.PEM).decode()
-
-
-@pytest.fixture
-def version_1(tmp_path: Path) -> Callable[[], str]:
-    """Make a self-issued certificate of X.509 version 1, which carries no extensions."""
-
-    def make() -> str:
-        key, request = str(tmp_path / "key.pem"), str(tmp_path / "request.pem")
-        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
-        openssl("req", "-new", *new, "-subj", "/CN=Old root", "-out", request)
-        return openssl("x509", "-req", "-in", request, "-signkey", key, "-days", "9")
-
-    return make
 
 
 def test_the_fingerprint_is_openssls() -> None:
@@ -82,10 +45,10 @@ def test_text_around_the_one_certificate_does_no_harm(around: str) -> None:
     assert pem.ca_problem(around.format(TLS.ca)) is None
 
 
-def test_a_root_of_x509_version_1_may_sign(version_1: Callable[[], str]) -> None:
-    text = version_1()
-    assert "Version: 1" in openssl("x509", "-noout", "-text", stdin=text)
-    assert pem.ca_problem(text) is None
+def test_a_root_of_x509_version_1_may_sign() -> None:
+    old = by_openssl("Old root")
+    assert old.certificate.version is x509.Version.v1
+    assert pem.ca_problem(old.pem) is None
 
 
 def test_a_servers_certificate_is_no_ca() -> None:
@@ -95,14 +58,14 @@ def test_a_servers_certificate_is_no_ca() -> None:
 
 
 def test_an_expired_ca_is_told_with_its_last_day() -> None:
-    problem = pem.ca_problem(root(-20, -10))
+    problem = pem.ca_problem(make("Site CA", ca=True, days=(-20, -10)).pem)
     assert problem
     assert problem.startswith("found CA CN=Site CA, which expired on ")
     assert f"{datetime.now(UTC) - timedelta(days=10):%Y-%m-%d}" in problem
 
 
 def test_a_ca_of_tomorrow_is_told_with_its_first_day_and_the_clock_that_may_be_behind() -> None:
-    problem = pem.ca_problem(root(2, 10)) or ""
+    problem = pem.ca_problem(make("Site CA", ca=True, days=(2, 10)).pem) or ""
     day, now = (f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}" for days in (2, 0))
     assert problem.startswith(f"found CA CN=Site CA, which is not valid before {day} ")
     assert f" UTC; this machine's clock says {now} " in problem
@@ -127,7 +90,7 @@ def test_what_is_no_certificate_is_told_by_its_beginning(text: str, found: str) 
 
 
 def test_each_of_several_certificates_must_be_a_ca() -> None:
-    assert pem.ca_problem(TLS.ca + root(-1, 10)) is None
+    assert pem.ca_problem(TLS.ca + make("Another CA", ca=True).pem) is None
     problem = pem.ca_problem(TLS.ca + TLS.certificate)
     assert problem
     assert problem.startswith(f"found the certificate of {SERVER}, which is no CA")
