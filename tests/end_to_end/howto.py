@@ -15,10 +15,10 @@ def commands(page: str, heading: str) -> list[str]:
     text = (CHECKOUT / page).read_text()
     _, found, after = text.partition(f"# {heading}\n")
     assert found, f"{page} has no heading {heading}"
-    blocks = re.findall(
-        r"^```console\n(.*?)^```", re.split(r"^#", after, maxsplit=1, flags=re.MULTILINE)[0], re.MULTILINE | re.DOTALL
-    )
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith(("$ ", "> "))]
+    section = re.split(r"^##+ ", after, maxsplit=1, flags=re.MULTILINE)[0]
+    blocks = re.findall(r"^ *```console\n(.*?)^ *```", section, re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [line[2:] for line in lines if line.startswith(("$ ", "> "))]
 
 
 def follow(
