@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
+import yaml
 
 from msr_cache import stack
 from msr_cache.config import cache_defaults
@@ -93,3 +97,14 @@ def test_defaults_that_are_no_map_are_refused(wrong: object) -> None:
     if wrong != "x":  # which as_engine_gives passes as text
         (line,) = lines({"cacheDefaults": wrong})
         assert line.startswith("msr-cache:cacheDefaults: expected a map, found")
+
+
+def test_the_files_of_the_how_to_for_pulumi_esc_are_a_config() -> None:
+    """Pulumi merges them by key, as the engine has them then."""
+    page = (Path(__file__).parents[3] / "docs/sites.md").read_text()
+    shared, site = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    assert site["environment"] == ["msr-cache/shared"]
+    config = shared["values"]["pulumiConfig"] | site["config"]
+    config["msr-cache:msr"] |= {"token": "what ESC decrypts", "ca": {"sha256": "0a3f" * 16}}
+    settings, _ = stack.checked({key: json.dumps(value) for key, value in config.items()})
+    assert settings.caches["sydney"].publish_mode == "host"
