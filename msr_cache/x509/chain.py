@@ -13,6 +13,7 @@ from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import MD5, SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
@@ -26,6 +27,7 @@ Mistake = tuple[str, str]
 """The config key (certificate, intermediates, ca, key), and the problem with its value."""
 Link = tuple[str, x509.Certificate]
 """A certificate and its config key."""
+_Extension = x509.Extension[x509.ExtensionType]
 _BROKEN = (MD5, SHA1)
 _DEEPEST = 100
 """CAs in a chain: Go gives up after so many signatures."""
@@ -235,6 +237,14 @@ def _for_signing(_: object, _certificate: x509.Certificate, usage: x509.KeyUsage
         raise ValueError("it may sign no certificates, expected key usage keyCertSign")
 
 
+def _for_names(_: object, certificate: x509.Certificate, limits: x509.NameConstraints | None) -> None:
+    trees = [*(limits.permitted_subtrees or []), *(limits.excluded_subtrees or [])] if limits else []
+    critical = certificate.extensions.get_extension_for_class(x509.NameConstraints).critical if trees else False
+    if critical and not all(isinstance(tree, _CONSTRAINED) for tree in trees):
+        raise ValueError("critical name constraints of a kind that clients don't know")
+
+
+_CONSTRAINED = (x509.DNSName, x509.IPAddress, x509.RFC822Name, x509.UniformResourceIdentifier)
 _EITHER, _NOT_CRITICAL = Criticality.AGNOSTIC, Criticality.NON_CRITICAL
 _ANY = (
     ExtensionPolicy.permit_all()
@@ -247,7 +257,11 @@ _ANY = (
     .require_not_present(x509.PolicyConstraints)
 )
 _SERVER = _ANY.require_present(x509.SubjectAlternativeName, _EITHER, None)
-_CA = _ANY.require_present(x509.BasicConstraints, _EITHER, None).may_be_present(x509.KeyUsage, _EITHER, _for_signing)
+_CA = (
+    _ANY.require_present(x509.BasicConstraints, _EITHER, None)
+    .may_be_present(x509.KeyUsage, _EITHER, _for_signing)
+    .may_be_present(x509.NameConstraints, _EITHER, _for_names)
+)
 """What Go asks for, each version of it; by default the verifier asks for what the CA/Browser Forum asks of public CAs.
 
 Go refuses critical policy constraints before 1.24, and all that no policy meets since.
@@ -267,19 +281,62 @@ def _refusals(path: Sequence[Link], hosts: Iterable[str]) -> Iterator[Mistake]:
 
 def _refusal(chain: Sequence[x509.Certificate], host: str) -> str | None:
     """Return why the verifier refuses `chain`, with its last certificate as the root of trust; None if it does not."""
-    verifier = (
-        PolicyBuilder()
-        .store(Store([chain[-1]]))
-        .extension_policies(ca_policy=_CA, ee_policy=_SERVER)
-        .max_chain_depth(_DEEPEST)
-        .build_server_verifier(_general(host))
-    )
     try:
+        chain = _readable(chain)
+        verifier = (
+            PolicyBuilder()
+            .store(Store([chain[-1]]))
+            .extension_policies(ca_policy=_CA, ee_policy=_SERVER)
+            .max_chain_depth(_DEEPEST)
+            .build_server_verifier(_general(host))
+        )
         verifier.verify(chain[0], list(chain[1:-1]))
-    except VerificationError as error:
+    except (VerificationError, ValueError) as error:
         noise = r"validation failed: |candidates exhausted: |Python extension validator failed: ValueError: | \(enc.*"
         return shown(re.sub(noise, "", str(error), flags=re.DOTALL))
     return None
+
+
+def _readable(chain: Sequence[x509.Certificate]) -> Sequence[x509.Certificate]:
+    """Return the chain, or a copy with name constraints that the verifier can read: it takes no `.example.com`.
+
+    The copy has other keys, so its signatures prove nothing: `_path` has checked those of the chain.
+    """
+    extensions = [[_without_dots(each, chain[0]) for each in certificate.extensions] for certificate in chain]
+    if extensions == [list(certificate.extensions) for certificate in chain]:
+        return chain
+    keys = [generate_private_key(SECP256R1()) for _ in chain]
+    return [
+        x509.CertificateBuilder(extensions=plain)
+        .subject_name(certificate.subject)
+        .issuer_name(certificate.issuer)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(certificate.not_valid_before_utc)
+        .not_valid_after(certificate.not_valid_after_utc)
+        .sign(signer, SHA256())
+        for certificate, plain, key, signer in zip(chain, extensions, keys, [*keys[1:], keys[-1]], strict=True)
+    ]
+
+
+def _without_dots(given: _Extension, leaf: x509.Certificate) -> _Extension:
+    """Return name constraints with each `.example.com`, or empty one, as those names of the leaf that it covers."""
+    if not isinstance(limits := given.value, x509.NameConstraints):
+        return given
+    names = pem.extension(leaf, x509.SubjectAlternativeName)
+    dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)] if names else []
+
+    def plain(tree: x509.GeneralName) -> list[x509.GeneralName]:
+        if not (isinstance(tree, x509.DNSName) and re.fullmatch(r"(\.[^.]+)*", tree.value)):
+            return [tree]
+        covered = [name.removeprefix("*.") for name in dns if name.endswith(tree.value.lower())]
+        return [x509.DNSName(name) for name in covered or ["invalid"]]
+
+    trees = [
+        [each for tree in some or [] for each in plain(tree)] or None
+        for some in (limits.permitted_subtrees, limits.excluded_subtrees)
+    ]
+    return x509.Extension(given.oid, given.critical, x509.NameConstraints(*trees))
 
 
 def _sample(ca: x509.Certificate, key: str, hosts: Iterable[str]) -> x509.Certificate:

@@ -56,6 +56,8 @@ POLICY = x509.PolicyInformation(x509.ObjectIdentifier("1.3.6.1.4.1.99999.2"), No
 LISTS = x509.DistributionPoint([x509.UniformResourceIdentifier("http://ca/crl")], None, None, None)
 ISSUER = x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, x509.DNSName("ca"))
 POLICIES = ((x509.CertificatePolicies([POLICY]), True), (x509.CRLDistributionPoints([LISTS]), True))
+FOLDER = x509.DirectoryName(x509.Name([x509.NameAttribute(x509.oid.NameOID.ORGANIZATION_NAME, "Example")]))
+LOGIN = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x01a")
 SMALL_ROOT = make("Small", ca=True, private=rsa_key(1024))
 ED25519_ROOT = make("Ed25519", ca=True, private=Ed25519PrivateKey.generate())
 CONSTRAINED_ROOT = make("Root", ca=True, **names("example.org"))
@@ -75,6 +77,16 @@ ACCEPTED: dict[str, Given] = {
     "name constraints for the parent domain": under(**names("example.com")),
     "name constraints for the host": under(**names(HOST)),
     "name constraints for another domain too": under(**names("example.org", "example.com")),
+    "name constraints for all below a domain": under(**names(".EXAMPLE.com")),
+    "name constraints for all below a domain, by a wildcard": under(
+        **names(".asia.example.com"), leaf={"sans": ("*.asia.example.com",)}
+    ),
+    "name constraints for every name": under(**names("")),
+    "name constraints in the root for all below a domain": under(make("Root", ca=True, **names(".example.com"))),
+    "all below the host excluded": under(**names(excluded=(f".{HOST}", ".example.org"))),
+    "name constraints for names in folders, not critical": under(
+        more=((x509.NameConstraints([x509.DNSName(".example.com"), FOLDER], None), False),)
+    ),
     "another domain excluded": under(**names(excluded=("example.org",))),
     "an address in the permitted network": under(**addresses("192.0.2.0/24"), leaf={"sans": (HOST, "192.0.2.7")}),
     "an intermediate for servers": under(more=((SERVERS, False),)),
@@ -122,6 +134,26 @@ REFUSED: dict[str, tuple[Given, str, str]] = {
         "name constraint",
     ),
     "the domain excluded": (under(**names(excluded=("example.com",))), "intermediates", "name constraint"),
+    "name constraints for all below another domain": (under(**names(".example.org")), "intermediates", "constraint"),
+    "name constraints for all below the host": (under(**names(f".{HOST}")), "intermediates", "name constraint"),
+    "all below a domain excluded": (under(**names(excluded=(".example.com",))), "intermediates", "name constraint"),
+    "every name excluded": (under(**names(excluded=("",))), "intermediates", "name constraint"),
+    "name constraints that are no name": (under(**names("..example.com")), "intermediates", "name constraint"),
+    "critical name constraints for names in folders": (
+        under(more=((x509.NameConstraints([x509.DNSName(".example.com"), FOLDER], None), True),)),
+        "intermediates",
+        "critical name constraints of a kind that clients don't know",
+    ),
+    "critical name constraints for names of a kind of their own": (
+        under(more=((x509.NameConstraints([x509.DNSName("example.com"), LOGIN], None), True),)),
+        "intermediates",
+        "critical name constraints of a kind that clients don't know",
+    ),
+    "a CA for names below the domain and for clients": (
+        under(more=((CLIENTS, False), *names(".example.com")["more"])),
+        "intermediates",
+        "it is not for servers",
+    ),
     "an address outside of the permitted network": (
         under(**addresses("198.51.100.0/24"), leaf={"sans": (HOST, "192.0.2.7")}),
         "intermediates",
