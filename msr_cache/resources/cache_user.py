@@ -7,12 +7,23 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
 
+from msr_cache.msr.api import Msr
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
 INPUTS = ("url", "ca", "user", "cache")
+
+
+def pulled_through(msr: Msr, props: Props) -> str:
+    """Return the id of the cache that `user`, set at the config key `at`, pulls through; Refusal if MSR has no user."""
+    now = msr.cache_of(props["user"])
+    if now is None:
+        raise Refusal(
+            f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
+        )
+    return now
 
 
 class FormerCacheProvider(MsrProvider):
@@ -28,12 +39,12 @@ class CacheUserProvider(MsrProvider):
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Report a missing account or right in previews already."""
         if not olds and not is_unknown(news.get("ca")):
-            self._now(news)
+            pulled_through(self.msr(news), news)
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
         """Point the account at the cache, unless a killed run already has, and remember its former cache."""
-        now = self._now(props)
+        now = pulled_through(self.msr(props), props)
         before = props["before"] if now == props["cache"] else now
         self.msr(props).point(props["user"], props["cache"])
         return CreateResult(props["user"], {**props, "before": "" if before == props["cache"] else before})
@@ -59,14 +70,6 @@ class CacheUserProvider(MsrProvider):
             return
         before = props["before"]
         msr.point(props["user"], before if before and msr.entry(before) else "")
-
-    def _now(self, props: Props) -> str:
-        now = self.msr(props).cache_of(props["user"])
-        if now is None:
-            raise Refusal(
-                f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
-            )
-        return now
 
 
 class FormerCache(Tracked, module="msr", name="FormerCache"):
