@@ -26,6 +26,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, upstre
     contents: dict[str, pulumi.Input[str]] = {
         "/config.yml": http_secret.value.apply(config_yml),
         **upstreams.cas,
+        **upstreams.roots,
         "cache.cert.pem": certificate.served,
         "cache.key.pem": certificate.key,
     }

@@ -1,10 +1,12 @@
 """Which image a cache runs, and on which nodes: declared before the rest, because the swarm may refuse it."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
 
+from msr_cache import conflicts
 from msr_cache.certificate import Certificate
 from msr_cache.config.settings import Settings
 from msr_cache.resources import node_label
@@ -65,13 +67,18 @@ def declare(scope: Scope, certificate: Certificate, upstreams: Upstreams) -> Pla
         # None, not False: earlier versions' states lack the key, and must not look like a change.
         "asWritten": None if scope.cache.resolve_image else True,
     }
-    image = Image(f"{name}-image", props, scope.after(*checks))
+    guard = pulumi.ResourceHookBinding(before_create=[conflicts.hook(scope, upstreams)])
+    image = Image(f"{name}-image", props, scope.after(*checks, hooks=guard))
+    scope.site.checked.append(image)
     label = _label(settings, scope.owner)
     labels = []
     for node in scope.cache.nodes:
         found = nodes.current(scope.site.nodes, node)
         where = {"node": node, "nodeId": found["ID"] if found else None}
-        labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, scope.after(*checks, image)))
+        opts = pulumi.ResourceOptions(
+            parent=scope.component, depends_on=asyncio.ensure_future(scope.all_checked(*checks))
+        )
+        labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, opts))
     return Placement(checks, image, labels)
 
 

@@ -1,5 +1,6 @@
 """What each step of declaring a cache takes: the cache, its site, and its component."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,8 @@ class Ready:
 class Site:
     """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA.
 
-    `nodes` are the swarm's, as the run found them at its start; `ready` grows by each cache that is declared;
+    `nodes` are the swarm's, as the run found them at its start; `ready` and `checked` grow by each cache that is
+    declared. Nothing is made of any before all of `checked` are there, which is known once `declared` is set.
     `adopted` are the ids of the services that this run takes over from docker stacks, by cache.
     """
 
@@ -49,6 +51,8 @@ class Site:
         self.msr_ca = msr_ca
         self.adopted = adopted
         self.ready: dict[str, Ready] = {}
+        self.checked: list[pulumi.Resource] = []
+        self.declared = asyncio.Event()
         # By what stands before the image's first slash, where the provider looks, also for docker.io.
         logins = [
             docker.ProviderRegistryAuthArgs(address=start, username=login[0], password=pulumi.Output.secret(login[1]))
@@ -84,6 +88,11 @@ class Scope:
     @property
     def owner(self) -> Owner:
         return Owner(pulumi.get_project(), pulumi.get_stack(), self.name, self.site.state_id)
+
+    async def all_checked(self, *own: pulumi.Resource) -> list[pulumi.Input[pulumi.Resource]]:
+        """Return what must succeed before anything is made: the cache's `own`, and what all caches have."""
+        await self.site.declared.wait()
+        return [*own, *self.site.checked]
 
     def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""

@@ -59,6 +59,7 @@ async def declare(config: Mapping[str, str]) -> None:
     ids = {name: service["ID"] for name, service in adopted.items()}
     site = Site(settings=settings, state_id=state_id, address=address, nodes=nodes, msr_ca=msr_ca, adopted=ids)
     caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
+    site.declared.set()
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
     pulumi.export("caches", pulumi.Output.all(**{name: cache.outputs for name, cache in caches.items()}))

@@ -12,19 +12,23 @@ from msr_cache.scope import Scope
 
 @dataclass(frozen=True)
 class Upstreams:
-    """`cas`: PEM texts, by file below /run/secrets; `checks` must succeed before anything changes."""
+    """PEM texts, by file below /run/secrets: `cas` of MsrCa and `checks`, `roots` of the stack's own caches.
+
+    `checks` must succeed before anything changes.
+    """
 
     cas: dict[str, pulumi.Output[str]]
+    roots: dict[str, pulumi.Output[str]]
     checks: list[UpstreamCa]
 
 
 def declare(scope: Scope) -> Upstreams:
     """Declare one UpstreamCa for each next hop whose CA the config gives."""
-    found = Upstreams({}, [])
+    found = Upstreams({}, {}, [])
     for number, hop in enumerate(scope.settings.next_hops(scope.name)):
         file = registry_config.ca_file(scope.settings, number, hop) or ""
         if hop.cache:
-            found.cas[file] = scope.site.ready[hop.cache].trust
+            found.roots[file] = scope.site.ready[hop.cache].trust
         elif isinstance(hop.ca, GivenCa):
             at = f"msr-cache:caches.{scope.name}.upstreams[{number}]"
             props = {"at": at, "url": hop.url, "pins": hop.ca.sha256, "given": hop.ca.pem}

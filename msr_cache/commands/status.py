@@ -135,10 +135,8 @@ def _msr(status: Status, settings: Settings, offered: Future[Props] | None, outp
         if not same:
             found = f"MSR at {msr.url} has another CA: found SHA-256 {sha256}, expected"
             status.problems.append(f"{found} {output['msrCaSha256']}: see docs/trust.md")
-    if (wanted := settings.caches[status.cache].register_in_msr) and (secret := msr.password or msr.token):
-        kind = "password" if msr.password else "token"
-        client = api.Msr(msr.url, pem, api.Credentials(str(msr.user), secret.get_secret_value(), kind))
-        _entry(status, client, output["registration"], wanted.users)
+    if (wanted := settings.caches[status.cache].register_in_msr) and (account := api.Credentials.from_settings(msr)):
+        _entry(status, api.Msr(msr.url, pem, account), output["registration"], wanted.users)
 
 
 def _entry(status: Status, msr: api.Msr, registration: Mapping[str, str], users: list[str]) -> None:

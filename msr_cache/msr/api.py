@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from msr_cache import https
 from msr_cache.foreign import shown
 from msr_cache.refusal import Refusal
+
+if TYPE_CHECKING:
+    from msr_cache.config import settings
 
 _CACHES = "/api/v0/content_caches"
 _CONFIG = "pulumi config set --path --secret 'msr-cache:msr.{}'"
@@ -44,6 +47,13 @@ class Credentials:
                 f"USER and {_CONFIG.format('password')}, then pulumi up (pulumi destroy: with --run-program)"
             )
         return cls(msr["user"], secret, "password" if msr.get("password") else "token")
+
+    @classmethod
+    def from_settings(cls, msr: settings.Msr) -> Credentials | None:
+        """Return those of the stack, if it has any."""
+        secret = msr.password or msr.token
+        kind = "password" if msr.password else "token"
+        return cls(msr.user, secret.get_secret_value(), kind) if msr.user and secret else None
 
     @property
     def basic(self) -> str:

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, ConfigureRequest, CreateResult, DiffResult, ReadResult, UpdateResult
 
+from msr_cache.msr.api import Msr
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
 INPUTS = ("url", "ca", "user", "cache")
+
+
+def pulled_through(msr: Msr, props: Props) -> str:
+    """Return the id of the cache that `user`, set at the config key `at`, pulls through; Refusal if MSR has no user."""
+    now = msr.cache_of(props["user"])
+    if now is None:
+        raise Refusal(
+            f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
+        )
+    return now
+
+
+def refuse_unassignable(msr: Msr, props: Props, own: Container[str]) -> None:
+    """Raise Refusal for an account that MSR does not have, or that pulls through a cache that is none of `own`.
+
+    Another stack may have it: MSR says of an entry neither who made it nor for which stack. `adopt`: it is taken over.
+    """
+    now = pulled_through(msr, props)
+    entry = msr.entry(now) if now and not props["adopt"] else None
+    if entry and entry.name not in own:
+        raise Refusal(
+            f"{props['at']}: found {props['user']}, who pulls through {entry}, expected an account without a "
+            "cache; left unchanged. If another stack has this account, remove it there and run pulumi up there. If "
+            "none has it, set registerInMsr.adopt to true: destroy restores that cache"
+        )
 
 
 class FormerCacheProvider(MsrProvider):
@@ -34,12 +61,12 @@ class CacheUserProvider(MsrProvider):
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Report a missing account or right, or an account that has another cache, in previews already."""
         if not olds and not is_unknown(news.get("ca")):
-            self._refuse_taken(news, self._now(news))
+            refuse_unassignable(self.msr(news), news, self._own)
         return CheckResult(news, [])
 
     def create(self, props: Props) -> CreateResult:
         """Point the account at the cache, unless a killed run already has, and remember its former cache."""
-        now = self._now(props)
+        now = pulled_through(self.msr(props), props)
         before = props["before"] if now == props["cache"] else now
         self.msr(props).point(props["user"], props["cache"])
         return CreateResult(props["user"], {**props, "before": "" if before == props["cache"] else before})
@@ -65,24 +92,6 @@ class CacheUserProvider(MsrProvider):
             return
         before = props["before"]
         msr.point(props["user"], before if before and msr.entry(before) else "")
-
-    def _refuse_taken(self, props: Props, now: str) -> None:
-        """Refuse what another stack may have: MSR says of an entry neither who made it nor for which stack."""
-        entry = self.msr(props).entry(now) if now and not props["adopt"] else None
-        if entry and entry.name not in self._own:
-            raise Refusal(
-                f"{props['at']}: found {props['user']}, who pulls through {entry}, expected an account without a "
-                "cache; left unchanged. If another stack has this account, remove it there and run pulumi up there. If "
-                "none has it, set registerInMsr.adopt to true: destroy restores that cache"
-            )
-
-    def _now(self, props: Props) -> str:
-        now = self.msr(props).cache_of(props["user"])
-        if now is None:
-            raise Refusal(
-                f"{props['at']}: found {props['user']}, expected an account that exists in MSR: correct or add it"
-            )
-        return now
 
 
 class FormerCache(Tracked, module="msr", name="FormerCache"):

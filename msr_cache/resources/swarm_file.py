@@ -43,6 +43,11 @@ def mounted(service: dict[str, Any], kind: Kind) -> set[str]:
     return {reference[id_field] for reference in container.get(field) or []}
 
 
+def name_of(prefix: str, data: str, salt: str = "") -> str:
+    """Return the name of the object that holds `data`."""
+    return f"{prefix}-{hashlib.sha256((salt + data).encode()).hexdigest()[:DIGITS]}"
+
+
 def unused_objects(manager: Manager, labels: dict[str, str], *, adopts: bool = False) -> list[tuple[str, str]]:
     """Return kind and id of the owner's trials, and of its configs and secrets that no other service mounts.
 
@@ -81,15 +86,14 @@ class SwarmFileProvider(SwarmProvider):
         """Name the object after its content, as soon as that is known; refuse another owner's of that name."""
         if is_unknown(news["data"]):
             return CheckResult({**news, "name": rpc.UNKNOWN}, [])
-        data = news["data"].encode()
-        if not 0 < len(data) < LARGEST[self.kind]:
+        size = len(news["data"].encode())
+        if not 0 < size < LARGEST[self.kind]:
             cache, _, part = news["prefix"].partition("_")
             limit = LARGEST[self.kind] - 1
             raise Refusal(
-                f"msr-cache:caches.{cache}: found {len(data)} bytes in {part}, expected 1 to {limit}, the swarm's limit"
+                f"msr-cache:caches.{cache}: found {size} bytes in {part}, expected 1 to {limit}, the swarm's limit"
             )
-        digest = hashlib.sha256((news.get("salt") or "").encode() + data).hexdigest()
-        named = {**news, "name": f"{news['prefix']}-{digest[:DIGITS]}"}
+        named = {**news, "name": name_of(news["prefix"], news["data"], news.get("salt") or "")}
         if not unchanged(olds, named, "name") and (found := self.manager.find(f"/{self.kind}/{named['name']}")):
             self._refuse_other_owner(found, named, EXISTS)
         return CheckResult(named, [])

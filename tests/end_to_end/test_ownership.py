@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lab import images
+from lab.msr_api import ADMIN, PASSWORDS
+from tests.end_to_end.msr import MsrPage, pinned, register
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -58,6 +60,29 @@ def test_somebody_elses_service_of_the_name_is_refused_before_the_first_object_a
         assert swarm.inspect("service", name) == before
     finally:
         swarm.docker("service", "rm", name)
+
+
+def test_somebody_elses_entry_in_msr_is_refused_before_the_first_object_of_any_cache(
+    stack: Stack, swarm: Swarm
+) -> None:
+    register(stack)
+    config = stack.config()
+    first = config["caches"][CACHE]
+    europe = first | {"fqdn": stack.site.engine.address, "port": PORT + 1, "label": "dtr.eu", "registerInMsr": True}
+    stack.configure(caches={CACHE: first, "europe": europe}, msr={**pinned(stack.site), "user": ADMIN})
+    stack.set_secret("msr-cache:msr.password", PASSWORDS[ADMIN])
+    page, listing = MsrPage(stack.site), swarm.listing()
+    page.edit("theirs", name="europe", host="https://theirs.example.com")
+    try:
+        run = stack.up()  # without a preview
+        assert not run.ok
+        assert "europe.registerInMsr: found an entry with the same name or host in MSR: europe at https" in run.text
+        assert swarm.listing() == listing
+        assert "dtr.cache" not in swarm.node()["Spec"].get("Labels", {})
+        assert list(page.caches()) == ["theirs"]
+        assert not {"NodeLabel", "SwarmSecret", "Service"} & run.changed()
+    finally:
+        page.clear()
 
 
 @pytest.mark.parametrize("part", ["config.yml", "cache.key.pem"])

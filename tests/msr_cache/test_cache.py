@@ -111,6 +111,7 @@ def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_
         "asia-refuse-foreign": True,
         "asia-trial": False,
         "asia-changes": True,
+        "asia-conflicts": False,
         "asia-renewal": True,
         "asia-move": False,
         "asia-wait": False,

@@ -321,6 +321,9 @@ def test_an_account_is_pointed_again_if_its_entry_or_the_way_to_msr_differs(key:
     assert not CacheUserProvider().diff("alice", olds, {**olds, "at": "elsewhere"}).changes
 
 
+CONFIGURED = ConfigureRequest(Config({"msr-cache:caches": '{"asia": {}}'}, "msr-cache"))
+
+
 @pytest.mark.parametrize(
     ("kind", "wanted", "problem"),
     [
@@ -332,6 +335,7 @@ def test_a_conflict_is_reported_by_the_first_preview_that_can_ask_msr(
     kind: type[Any], wanted: dict[str, Any], problem: str
 ) -> None:
     provider = provider_of(kind, Msr(Entry("left", "asia", HOST)))
+    provider.configure(CONFIGURED)
     with pytest.raises(Refusal, match=problem):
         provider.check({}, dict(wanted))
     assert provider.check({}, {**wanted, "ca": rpc.UNKNOWN}).inputs["ca"] == rpc.UNKNOWN
@@ -346,7 +350,7 @@ def taken(name: str, points_at: str = "theirs") -> tuple[Any, Msr]:
     msr = Msr(Entry("theirs", name, "https://theirs"))
     msr.settings["alice"] = points_at
     provider = provider_of(CacheUserProvider, msr)
-    provider.configure(ConfigureRequest(Config({"msr-cache:caches": '{"asia": {}}'}, "msr-cache")))
+    provider.configure(CONFIGURED)
     return provider, msr
 
 
