@@ -73,8 +73,9 @@ def _ask(pulumi: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _path_elsewhere() -> str:
-    """Return PATH without the virtual environment's own programs."""
-    return os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != BIN)
+    """Return PATH without the virtual environment's own programs, which a link may lead to as well."""
+    parts = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(part for part in parts if Path(part).resolve() != BIN.resolve())
 
 
 def _link(source: Path, target: Path) -> None:
