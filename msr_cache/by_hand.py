@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -24,14 +25,22 @@ from msr_cache.x509 import pem
 _Map = Mapping[str, Any]
 _FIXED = {"Hosts": "extra_hosts", "Sysctls": "sysctls"}
 """What the provider can change only by a replacement, as the Engine API and stack files call it."""
-_ADVICE = "Correct that in the stack file, and run docker stack deploy again; or see docs/adopt.md, 'Replace it'"
 _PATIENCE = 3
 """Seconds for each place where a cache may serve its certificate."""
 
 
-def to_adopt(manager: Manager, settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the services that this run takes over from docker stacks, by cache; Refusal if it can't take one over."""
-    found = {}
+@dataclass(frozen=True)
+class Adopted:
+    """What a run takes over from docker stacks: ids of services by cache, what changes in words, and warnings."""
+
+    services: dict[str, str]
+    changes: list[str]
+    warnings: list[str]
+
+
+def adopted(manager: Manager, settings: Settings) -> Adopted:
+    """Return what this run takes over; raise Refusal if there is a cache that it can't take over."""
+    found = Adopted({}, [], [])
     for name in (name for name, cache in settings.caches.items() if cache.adopt_stack):
         at = f"msr-cache:caches.{name}.adoptStack"
         service = manager.find(f"/services/{service_name(name)}")
@@ -40,30 +49,36 @@ def to_adopt(manager: Manager, settings: Settings) -> dict[str, dict[str, Any]]:
                 f"{at}: found no service {service_name(name)}, expected the one of docker stack deploy ... {name}. "
                 "Give the cache the name of that stack, whose service must be called cache; or remove adoptStack"
             )
-        if not is_of_stack(service["Spec"].get("Labels") or {}, name):
-            continue  # ours since an earlier run, or another owner's, which the checks of all caches refuse
-        container = service["Spec"]["TaskTemplate"]["ContainerSpec"]
-        fixed = [word for key, word in _FIXED.items() if container.get(key)]
-        if unlike := ["deploy.mode: global"] * ("Replicated" not in service["Spec"]["Mode"]) + fixed:
-            raise Refusal(
-                f"{at}: found {' and '.join(unlike)} in service {service_name(name)}, which can't be changed in place. "
-                f"{_ADVICE}"
-            )
-        found[name] = service
+        # Else it is ours since an earlier run, or another owner's, which the checks of all caches refuse.
+        if is_of_stack(service["Spec"].get("Labels") or {}, name):
+            try:
+                _refuse_fixed(service)
+                found.changes.append(_changes(manager, service, settings, name))
+            except Refusal as error:
+                advice = "Correct that in the stack file, and run docker stack deploy again"
+                raise Refusal(f"{at}: {error}. {advice}; or see docs/adopt.md, 'Replace it'") from None
+            found.services[name] = service["ID"]
+            found.warnings.extend(_warnings(manager, settings, name))
     return found
 
 
-def changes(manager: Manager, service: _Map, settings: Settings, name: str) -> str:
-    """Return in words what the takeover of the service changes; Refusal if it is too unlike a cache to tell."""
+def _refuse_fixed(service: _Map) -> None:
+    container = service["Spec"]["TaskTemplate"]["ContainerSpec"]
+    found = [word for key, word in _FIXED.items() if container.get(key)]
+    if "Replicated" not in service["Spec"]["Mode"]:
+        found.append("another mode than replicated")
+    if found:
+        name = service["Spec"]["Name"]
+        raise Refusal(f"found {' and '.join(found)} in service {name}, which can't be changed in place")
+
+
+def _changes(manager: Manager, service: _Map, settings: Settings, name: str) -> str:
     task = service["Spec"]["TaskTemplate"]
     mounts = [
         f"{each.get('Source', 'new volume')}:{each['Target']}" for each in task["ContainerSpec"].get("Mounts", ())
     ]
-    try:
-        old = dict(_of_service(manager.get("/nodes"), service["Spec"]))
-        config_yml = registry_schema.mask_secrets(_config_yml(manager, service))
-    except Refusal as error:
-        raise Refusal(f"msr-cache:caches.{name}.adoptStack: {error}. {_ADVICE}") from None
+    old = dict(_of_service(manager.get("/nodes"), service["Spec"]))
+    config_yml = registry_schema.mask_secrets(_config_yml(manager, service))
     old |= {"configYaml": config_yml, "environment": _environment(task), "mounts": mounts}
     new = preview.settings_of(settings, name) | {
         "environment": settings.caches[name].environment,
@@ -72,7 +87,7 @@ def changes(manager: Manager, service: _Map, settings: Settings, name: str) -> s
     return preview.takeover(name, preview.flat(old), preview.flat(new))
 
 
-def warnings(manager: Manager, settings: Settings, name: str) -> Iterator[str]:
+def _warnings(manager: Manager, settings: Settings, name: str) -> Iterator[str]:
     """Yield whom the certificate concerns, unless the cache serves the one that the config gives."""
     cache = settings.caches[name]
     given = cache.tls.given and pem.sha256_of(cache.tls.given.certificate)

@@ -34,9 +34,8 @@ class Site:
     `adopted` are the ids of the services that this run takes over from docker stacks, by cache.
     """
 
-    def __init__(  # noqa: PLR0913 - nothing of it depends on the rest
+    def __init__(  # noqa: PLR0913, PLR0917 - nothing of it depends on the rest
         self,
-        *,
         settings: Settings,
         state_id: pulumi.Output[str],
         address: Address,

@@ -44,20 +44,17 @@ async def declare(config: Mapping[str, str]) -> None:
         state_id = StateId("state-id", settings.state_id).value
         about_nodes = await asyncio.to_thread(placement.check, manager, nodes, settings, await state_id.future())
         settings, about_trust = await certificate.kept(settings)
-        adopted = await asyncio.to_thread(by_hand.to_adopt, manager, settings)
-        about_adopted = [by_hand.changes(manager, service, settings, name) for name, service in adopted.items()]
-        about_trust += [each for name in adopted for each in by_hand.warnings(manager, settings, name)]
+        adopted = await asyncio.to_thread(by_hand.adopted, manager, settings)
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None
     about_settings = (*settings.warnings(), *volume.warnings(settings))
-    for warning in (*about_settings, *manager.warnings(), *about_nodes, *about_trust):
+    for warning in (*about_settings, *manager.warnings(), *about_nodes, *about_trust, *adopted.warnings):
         pulumi.log.warn(warning)
-    for text in about_adopted:
+    for text in adopted.changes:
         pulumi.log.info(text)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
-    ids = {name: service["ID"] for name, service in adopted.items()}
-    site = Site(settings=settings, state_id=state_id, address=address, nodes=nodes, msr_ca=msr_ca, adopted=ids)
+    site = Site(settings, state_id, address, nodes, msr_ca, adopted.services)
     caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
     site.declared.set()
     if len(caches) == 1:

@@ -1,4 +1,7 @@
-"""Labels that name the owner of a swarm object: an object with another owner's labels, or none, is never touched."""
+"""Labels that name the owner of a swarm object: an object with another owner's labels, or none, is never touched.
+
+But for `adoptStack`, by which the operator gives us what `docker stack deploy` made for one docker stack.
+"""
 
 from __future__ import annotations
 

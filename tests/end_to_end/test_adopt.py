@@ -191,3 +191,27 @@ def test_a_takeover_that_fails_leaves_the_cache_and_so_does_a_destroy_after_it(
     stack.must(stack.destroy())
     assert swarm.inspect("service", SERVICE)["Spec"] == before
     assert all(by_hand.serves(node.address) for node in stack.site.engines)
+
+
+@pytest.mark.parametrize("during", ["the trial", "the update"])
+def test_a_takeover_that_was_killed_is_finished_by_the_next_up(
+    stack: Stack, by_hand: ByHand, swarm: Swarm, during: str
+) -> None:
+    before = swarm.inspect("service", SERVICE)["ID"]
+    adopting(stack, by_hand)
+
+    def half_way() -> bool:
+        if during == "the trial":
+            return f"{SERVICE}-trial" in swarm.names("service")
+        return "msr-cache.owner" in swarm.inspect("service", SERVICE)["Spec"]["Labels"]
+
+    assert stack.kill("up", half_way)
+    stack.end_orphans()
+    stack.unlock()
+    stack.deploy()
+    assert swarm.inspect("service", SERVICE)["ID"] == before
+    assert swarm.names("service") == {SERVICE}
+    assert of_stack(swarm) == {f"{CACHE}_default"}
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    stack.deploy()
+    stack.must(stack.destroy())

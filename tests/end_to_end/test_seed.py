@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from lab.authority import issue
+from tests.end_to_end.background import repeatedly
 from tests.end_to_end.stack import CACHE, FQDN, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.seed import CONFIG_YAML, IMAGE, STACK_YAML
@@ -132,3 +133,22 @@ def test_a_second_cache_serves_beside_the_one_made_by_hand_and_after_it(stack: S
     swarm.wait_until_gone(CACHE)
     assert stack.pull(second).blobs
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_the_cache_on_an_ingress_port_is_taken_over_in_place_while_a_task_runs(stack: Stack, swarm: Swarm) -> None:
+    adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"]
+    stack.configure(caches=adopted)
+    service = f"{CACHE}_cache"
+    before, listing, running = swarm.inspect("service", service)["ID"], swarm.listing(), []
+    words = ("ps", "--quiet", "--filter", f"name={service}.", "--filter", "status=running")
+    with repeatedly(lambda: running.append(swarm.docker(*words)), every=0.1):
+        assert "; rolling restart, without a gap" in stack.deploy().words
+    assert all(running)
+    assert len(set(running)) > 1
+    assert swarm.inspect("service", service)["ID"] == before
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    stack.deploy()
+    stack.must(stack.destroy())
+    assert swarm.listing() == {"service": set(), "config": set(), "secret": set(), "labels": listing["labels"]}
+    swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)

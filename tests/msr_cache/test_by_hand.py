@@ -226,7 +226,7 @@ OTHER_STATE = Owner(PROJECT, STACK, "asia", "f00000000000").labels("service")
     ("swarm", "told"),
     [
         (Engine(node("worker-7")), "adoptStack: found no service asia_cache, expected the one of docker stack deploy"),
-        (by_hand({"Mode": {"Global": {}}}), "adoptStack: found deploy.mode: global in service asia_cache"),
+        (by_hand({"Mode": {"Global": {}}}), "adoptStack: found another mode than replicated in service"),
         (by_hand({"TaskTemplate": {"ContainerSpec": HOSTS}}), "adoptStack: found extra_hosts in service asia_cache"),
         (by_hand({"EndpointSpec": {}}), "adoptStack: service asia_cache has no published port"),
         (by_hand(config="a: [{{"), "adoptStack: config.yml: found what is no YAML"),
