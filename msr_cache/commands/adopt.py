@@ -16,6 +16,7 @@ from msr_cache.config import cache_defaults, registry_config, registry_schema
 from msr_cache.config.field_types import as_map, holds_credentials, value_at
 from msr_cache.config.settings import Cache, Settings, validate
 from msr_cache.refusal import Refusal
+from msr_cache.rollout import convergence
 from msr_cache.swarm import nodes
 from msr_cache.swarm.manager import Address, Manager
 from msr_cache.swarm.ownership import service_name
@@ -80,11 +81,13 @@ def _defaults(settings: Settings) -> dict[str, Any]:
 
 
 def _config_yml(manager: Manager, service: _Map) -> dict[str, Any]:
-    container = service["Spec"]["TaskTemplate"]["ContainerSpec"]
-    for config in container.get("Configs") or ():
+    for config in as_map(service["Spec"]["TaskTemplate"].get("ContainerSpec")).get("Configs") or ():
         if value_at(config, "File", "Name") in ("config.yml", "/config.yml"):
-            data = manager.get(f"/configs/{config['ConfigID']}")["Spec"]["Data"]
-            found = as_map(yaml.safe_load(base64.b64decode(data)))
+            spec = manager.get(f"/configs/{config['ConfigID']}")["Spec"]
+            try:
+                found = as_map(yaml.safe_load(base64.b64decode(spec.get("Data", ""))))
+            except (ValueError, yaml.YAMLError):
+                raise Refusal(f"swarm config {spec['Name']}: found what is no YAML, expected config.yml") from None
             as_map(found.get("http")).pop("secret", None)  # the stack creates its own
             return registry_schema.masked(found, (path for path, _ in registry_schema.secrets(found)))
     raise Refusal(f"service {service['Spec']['Name']} has no swarm config config.yml that can be read back")
@@ -92,19 +95,20 @@ def _config_yml(manager: Manager, service: _Map) -> dict[str, Any]:
 
 def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:
     task, ports = spec["TaskTemplate"], as_map(spec.get("EndpointSpec")).get("Ports")
+    container = as_map(task.get("ContainerSpec"))
     constraints = " ".join(as_map(task.get("Placement")).get("Constraints") or ())
     label = re.search(r"node\.labels\.(\S+)\s*==\s*true", constraints)
     if not label or not ports:
         raise Refusal(f"service {spec['Name']} has no published port, or no constraint node.labels.<label> == true")
     labelled = [node for node in known if nodes.labels(node).get(label[1]) == "true"]
     yield "nodes", sorted({nodes.hostname(node) for node in labelled})
-    yield "port", ports[0]["PublishedPort"]
+    yield "port", ports[0].get("PublishedPort")
     yield "publishMode", ports[0].get("PublishMode", "ingress")
-    yield "replicas", spec["Mode"]["Replicated"]["Replicas"]
+    yield "replicas", convergence.replicas({"Spec": spec})
     # Without the digest, which the swarm adds to a tag.
-    yield "image", re.sub(r"(:[^@]+)@sha256:.*", r"\1", task["ContainerSpec"]["Image"])
+    yield "image", re.sub(r"(:[^@]+)@sha256:.*", r"\1", container.get("Image", ""))
     yield "label", label[1]
-    variables = dict(each.partition("=")[::2] for each in task["ContainerSpec"].get("Env") or ())
+    variables = dict(each.partition("=")[::2] for each in container.get("Env") or ())
     hidden = "to be set with pulumi config set --path --secret"
     yield "environment", {key: hidden if holds_credentials(key, text) else text for key, text in variables.items()}
 
