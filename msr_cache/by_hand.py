@@ -17,6 +17,7 @@ from msr_cache.config import cache_defaults, registry_config, registry_schema
 from msr_cache.config.field_types import as_map, holds_credentials, value_at
 from msr_cache.config.settings import Cache, Settings, validate
 from msr_cache.refusal import Refusal
+from msr_cache.rollout import convergence
 from msr_cache.swarm import nodes
 from msr_cache.swarm.manager import Manager
 from msr_cache.swarm.ownership import is_of_stack, service_name
@@ -63,23 +64,22 @@ def adopted(manager: Manager, settings: Settings) -> Adopted:
 
 
 def _refuse_fixed(service: _Map) -> None:
-    container = service["Spec"]["TaskTemplate"]["ContainerSpec"]
+    container = _container(service)
     found = [word for key, word in _FIXED.items() if container.get(key)]
-    if "Replicated" not in service["Spec"]["Mode"]:
+    if "Replicated" not in as_map(service["Spec"].get("Mode")):
         found.append("another mode than replicated")
     if found:
         name = service["Spec"]["Name"]
         raise Refusal(f"found {' and '.join(found)} in service {name}, which can't be changed in place")
 
 
-def _changes(manager: Manager, service: _Map, settings: Settings, name: str) -> str:
-    task = service["Spec"]["TaskTemplate"]
+def _changes(manager: Manager, service: dict[str, Any], settings: Settings, name: str) -> str:
     mounts = [
-        f"{each.get('Source', 'new volume')}:{each['Target']}" for each in task["ContainerSpec"].get("Mounts", ())
+        f"{each.get('Source', 'new volume')}:{each.get('Target')}" for each in _container(service).get("Mounts") or ()
     ]
-    old = dict(_of_service(manager.get("/nodes"), service["Spec"]))
+    old = dict(_of_service(manager.get("/nodes"), service))
     config_yml = registry_schema.mask_secrets(_config_yml(manager, service))
-    old |= {"configYaml": config_yml, "environment": _environment(task), "mounts": mounts}
+    old |= {"configYaml": config_yml, "environment": _environment(service), "mounts": mounts}
     new = preview.settings_of(settings, name) | {
         "environment": settings.caches[name].environment,
         "mounts": [f"{each['source']}:{each['target']}" for each in volume.mounts(settings, name)],
@@ -117,12 +117,12 @@ def described(manager: Manager, name: str, raw: _Map) -> dict[str, Any]:
     service = manager.find(f"/services/{service_name(name)}")
     if service is None:
         raise Refusal(f"found no service {service_name(name)}, expected the one of docker stack deploy ... {name}")
-    spec, config_yml = service["Spec"], _config_yml(manager, service)
+    config_yml = _config_yml(manager, service)
     as_map(config_yml.get("http")).pop("secret", None)  # the stack creates its own
     config_yml = registry_schema.masked(config_yml, (path for path, _ in registry_schema.secrets(config_yml)))
-    cache = dict(_of_service(manager.get("/nodes"), spec)) | dict(_of_config_yml(config_yml))
+    cache = dict(_of_service(manager.get("/nodes"), service)) | dict(_of_config_yml(config_yml))
     hidden = "to be set with pulumi config set --path --secret"
-    variables = _environment(spec["TaskTemplate"])
+    variables = _environment(service)
     cache["environment"] = {key: hidden if holds_credentials(key, text) else text for key, text in variables.items()}
     if cache["externalPort"] == cache["port"]:
         del cache["externalPort"]
@@ -152,18 +152,18 @@ def _defaults(settings: Settings) -> dict[str, Any]:
 
 
 def _config_yml(manager: Manager, service: _Map) -> dict[str, Any]:
-    container = service["Spec"]["TaskTemplate"]["ContainerSpec"]
-    for config in container.get("Configs") or ():
+    for config in _container(service).get("Configs") or ():
         if value_at(config, "File", "Name") in ("config.yml", "/config.yml"):
-            data = manager.get(f"/configs/{config['ConfigID']}")["Spec"]["Data"]
+            data = manager.get(f"/configs/{config['ConfigID']}")["Spec"].get("Data", "")
             try:
                 return as_map(yaml.safe_load(base64.b64decode(data)))
-            except yaml.YAMLError:
+            except (ValueError, yaml.YAMLError):
                 raise Refusal("config.yml: found what is no YAML") from None
     raise Refusal(f"service {service['Spec']['Name']} has no swarm config config.yml that can be read back")
 
 
-def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:
+def _of_service(known: nodes.Nodes, service: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    spec = service["Spec"]
     task, ports = spec["TaskTemplate"], as_map(spec.get("EndpointSpec")).get("Ports")
     constraints = " ".join(as_map(task.get("Placement")).get("Constraints") or ())
     label = re.search(r"node\.labels\.(\S+)\s*==\s*true", constraints)
@@ -171,16 +171,20 @@ def _of_service(known: nodes.Nodes, spec: _Map) -> Iterator[tuple[str, Any]]:
         raise Refusal(f"service {spec['Name']} has no published port, or no constraint node.labels.<label> == true")
     labelled = [node for node in known if nodes.labels(node).get(label[1]) == "true"]
     yield "nodes", sorted({nodes.hostname(node) for node in labelled})
-    yield "port", ports[0]["PublishedPort"]
+    yield "port", ports[0].get("PublishedPort")
     yield "publishMode", ports[0].get("PublishMode", "ingress")
-    yield "replicas", spec["Mode"]["Replicated"]["Replicas"]
+    yield "replicas", convergence.replicas(service)
     # Without the digest, which the swarm adds to a tag.
-    yield "image", re.sub(r"(:[^@]+)@sha256:.*", r"\1", task["ContainerSpec"]["Image"])
+    yield "image", re.sub(r"(:[^@]+)@sha256:.*", r"\1", _container(service).get("Image", ""))
     yield "label", label[1]
 
 
-def _environment(task: _Map) -> dict[str, str]:
-    return dict(each.partition("=")[::2] for each in task["ContainerSpec"].get("Env") or ())
+def _environment(service: _Map) -> dict[str, str]:
+    return dict(each.partition("=")[::2] for each in _container(service).get("Env") or ())
+
+
+def _container(service: _Map) -> dict[str, Any]:
+    return as_map(service["Spec"]["TaskTemplate"].get("ContainerSpec"))
 
 
 def _of_config_yml(config: _Map) -> Iterator[tuple[str, Any]]:

@@ -107,7 +107,7 @@ def _tasks(status: Status, manager: Manager, nodes: Future[Nodes], name: str, wa
     running = convergence.running(tasks)
     names = {node["ID"]: hostname(node) for node in nodes.result()}
     status.tasks = f"{len(running)}/{wanted}"
-    status.nodes = ", ".join(sorted({names[task["NodeID"]] for task in running})) or "none"
+    status.nodes = ", ".join(sorted({names.get(task.get("NodeID"), "a node that left") for task in running})) or "none"
     if len(running) < wanted:
         culprit = diagnosis.newest(task for task in tasks if task["Status"].get("Err"))
         # Without its log, of which `explain` would keep a copy each time that a monitor asks.

@@ -11,7 +11,7 @@ from msr_cache.config import registry_schema
 from msr_cache.config.errors import Mistake, mismatch
 from msr_cache.config.field_types import as_map, depth, value_at
 from msr_cache.config.registry_schema import MASK, mask_secrets
-from msr_cache.config.settings import DEFAULT_STORAGE, GivenCa, Settings, Upstream
+from msr_cache.config.settings import DEFAULT_STORAGE, Cache, GivenCa, Settings, Upstream
 
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
@@ -43,6 +43,11 @@ def render(settings: Settings, name: str, http_secret: str = MASK) -> dict[str, 
         options=options,
         registry_config=cache.registry_config,
     )
+
+
+def storage_of(cache: Cache) -> _Map:
+    """Return `storage` as the operator has it: with registryConfig, and without what the program adds."""
+    return as_map(_merged({"storage": cache.storage}, cache.registry_config).get("storage"))
 
 
 def root_directory(storage: _Map) -> str | None:

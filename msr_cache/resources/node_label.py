@@ -161,7 +161,7 @@ def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
 def _nodes_of(manager: Manager, service: dict[str, Any] | None) -> set[str]:
     """Return the ids of the nodes that it runs on."""
     tasks = convergence.current_tasks(manager, service) if service else []
-    return {task["NodeID"] for task in convergence.running(tasks)}
+    return {task.get("NodeID", "") for task in convergence.running(tasks)}
 
 
 def _with_label(found: Nodes, props: Props) -> Nodes:

@@ -120,7 +120,7 @@ class RolloutProvider(SwarmProvider):
 
 def _is_stopped(service: convergence.Service, props: Props) -> bool:
     """Whether a `destroy` that did not end has stopped a service that should run."""
-    return bool(props["replicas"]) and service["Spec"]["Mode"]["Replicated"]["Replicas"] == 0
+    return bool(props["replicas"]) and convergence.replicas(service) == 0
 
 
 class Rollout(Tracked, module="msr", name="Rollout"):

@@ -48,7 +48,7 @@ class VerificationProvider(MsrProvider):
             return
         service = self.manager.get(f"/services/{props['service']}")
         tasks = convergence.current_tasks(self.manager, service)
-        serving = {task["NodeID"] for task in convergence.running(tasks)}
+        serving = {task.get("NodeID") for task in convergence.running(tasks)}
         for node in self.manager.get("/nodes"):
             if node["ID"] in serving:
                 address = (nodes.address(node), int(props["port"]))

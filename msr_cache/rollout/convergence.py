@@ -90,8 +90,15 @@ def _update_state(service: Service) -> str:
 
 
 def _runs(service: Service, tasks: list[Task]) -> bool:
-    replicas: int = service["Spec"]["Mode"]["Replicated"]["Replicas"]
-    return len(running(tasks)) >= replicas
+    return len(running(tasks)) >= replicas(service)
+
+
+def replicas(service: Service) -> int:
+    """Return how many tasks a service is to have; Refusal: it has one on each node, or ends."""
+    if replicated := (service["Spec"].get("Mode") or {}).get("Replicated"):
+        return int(replicated["Replicas"])
+    name = service["Spec"]["Name"]
+    raise Refusal(f"service {shown(name)} has another mode than replicated, which no cache has: docker service ls")
 
 
 def wait(manager: Manager, service_id: str) -> None:
@@ -151,7 +158,7 @@ def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str],
 def _monitored(service: Service) -> float:
     """Return the seconds for which the swarm watches the new tasks of an update, one after the other."""
     monitor: float = (service["Spec"].get("UpdateConfig") or {}).get("Monitor", 0) / 1e9
-    return monitor * int(service["Spec"]["Mode"]["Replicated"]["Replicas"])
+    return monitor * replicas(service)
 
 
 def _looks(manager: Manager, service_id: str, patience: float = PATIENCE) -> Iterator[None]:

@@ -98,7 +98,7 @@ def explain(manager: Manager, task: Task) -> str:
     status = task["Status"]
     error = shown(status.get("Err") or "") or f"the task ended by itself (state {status['State']})"
     found, kept = [f"{named(manager, task)} {status['State']}: {error}"], ""
-    if status.get("ContainerStatus", {}).get("ExitCode") is not None:
+    if (status.get("ContainerStatus") or {}).get("ExitCode") is not None:
         try:
             log = _log(manager, task)
         except Refusal as problem:

@@ -90,7 +90,7 @@ def _try_update(manager: Manager, inputs: Mapping[str, Any], held: list[dict[str
     labels = with_resource(labels_in(inputs), TRIAL)
     sweep(manager, labels)
     spec = engine_spec(inputs, f"{inputs['name']}-{TRIAL}", labels)
-    taken = {port["PublishedPort"] for port in held}
+    taken = {port.get("PublishedPort") for port in held}
     ports = spec["EndpointSpec"]["Ports"]
     spec["EndpointSpec"]["Ports"] = [port for port in ports if port["PublishedPort"] not in taken]
     _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
@@ -100,14 +100,14 @@ def on_node(manager: Manager, service: dict[str, Any], node: Mapping[str, Any], 
     """Run one more task of `service` on a node that has none, which also pulls the image there."""
     spec = service["Spec"]
     resource = f"{TRIAL}-{node['ID'][:12]}"  # several nodes may be tried at once
-    sweep(manager, spec["Labels"], resource)
-    template, ports = spec["TaskTemplate"], spec["EndpointSpec"].get("Ports") or []
-    placement = {**template.get("Placement", {}), "Constraints": [f"node.id == {node['ID']}"]}
+    sweep(manager, spec.get("Labels") or {}, resource)
+    template, ports = spec["TaskTemplate"], (spec.get("EndpointSpec") or {}).get("Ports") or []
+    placement = {**(template.get("Placement") or {}), "Constraints": [f"node.id == {node['ID']}"]}
     trial = _one_task(
         f"{spec['Name']}-{resource}",
-        with_resource(spec["Labels"], resource),
+        with_resource(spec.get("Labels") or {}, resource),
         {**template, "Placement": placement},
-        [port for port in ports if port["PublishMode"] == "host"],
+        [port for port in ports if port.get("PublishMode") == "host"],
     )
     outcome = outcome or f"node {hostname(node)} was not labelled"
     _try(manager, trial, f"{outcome}: a trial task of service {spec['Name']} did not run there")
@@ -178,7 +178,7 @@ def _one_task(
     name: str, labels: Mapping[str, str], template: dict[str, Any], ports: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the Engine API's spec of a service with one task, which the swarm does not restart."""
-    container = template["ContainerSpec"]
+    container = template.get("ContainerSpec") or {}
     health = {**(container.get("Healthcheck") or {}), **_HEALTH_TIMES}
     container = {**container, "Healthcheck": health, "StopGracePeriod": _GRACE}
     return {

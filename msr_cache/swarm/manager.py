@@ -17,13 +17,13 @@ from msr_cache.https import parsed, reason
 from msr_cache.progress import slowly
 from msr_cache.refusal import Refusal
 from msr_cache.swarm import environment
+from msr_cache.swarm.shapes import SHAPES, odd_fields
 
 if TYPE_CHECKING:
     from msr_cache.swarm.connection import Answer, Connection
 
 API_VERSION = "1.41"
 """Docker Engine 20.10's, the oldest that MSR 2.9 runs on; later engines up to 28 support it."""
-_LISTS = ("/nodes", "/services", "/tasks", "/configs", "/secrets", "/networks")
 _SKEW = 60
 """Seconds by which clocks may differ without a word."""
 
@@ -110,7 +110,7 @@ class Manager:
     def get(self, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
         """GET an object, or a list with filters."""
         answer = self._call("GET", path, {"filters": json.dumps(filters)} if filters else None)
-        return self._parsed(answer, path, list if path in _LISTS else dict)
+        return self._parsed(answer, path)
 
     def find(self, path: str) -> dict[str, Any] | None:
         """GET an object; None only if the manager answers that it does not exist."""
@@ -125,7 +125,7 @@ class Manager:
     def distribution(self, image: str) -> dict[str, Any]:
         """Return what the registry of `image` tells the manager about it."""
         path = f"/distribution/{image}/json"
-        found: dict[str, Any] = self._parsed(self._call("GET", path, image=image), path, dict)
+        found: dict[str, Any] = self._parsed(self._call("GET", path, image=image), path)
         return found
 
     def text(self, path: str, **params: str) -> bytes:
@@ -135,11 +135,8 @@ class Manager:
     def create(self, kind: str, spec: Mapping[str, Any]) -> str:
         """Create an object of `kind` (services, configs, secrets); return its id."""
         path = f"/{kind}/create"
-        image = spec["TaskTemplate"]["ContainerSpec"]["Image"] if kind == "services" else ""
-        found = self._parsed(self._call("POST", path, body=spec, image=image), path, dict)
-        if "ID" not in found:
-            raise self._odd_answer(path)
-        return str(found["ID"])
+        image = spec["TaskTemplate"]["ContainerSpec"].get("Image", "") if kind == "services" else ""
+        return str(self._parsed(self._call("POST", path, body=spec, image=image), path, {"ID": str})["ID"])
 
     def update(self, kind: str, known: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
         """Replace the spec of the object `known`, unless it has changed after it was read.
@@ -198,12 +195,17 @@ class Manager:
             raise EngineError(str(self.address), answer.status, _message(answer))
         return answer
 
-    def _parsed(self, answer: Answer, path: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
+    def _parsed(self, answer: Answer, path: str, shape: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Return the JSON of an answer: without `shape` an object of the kind that `path` names, or a list of them."""
+        _, kind, *rest = path.split("/")
+        wanted = shape or SHAPES[kind]
         try:
             found = parsed(answer.body)
         except ValueError:
             raise self._odd_answer(path) from None
-        if not isinstance(found, kind) or (kind is list and not all(isinstance(item, dict) for item in found)):
+        if odd := next(odd_fields(found, wanted if rest else [wanted]), None):
+            raise self._odd_answer(path, f" ({odd} is missing or of another type)")
+        if odd is not None:
             raise self._odd_answer(path)
         return found
 
@@ -218,9 +220,9 @@ class Manager:
             f"Check it with: {command}"
         )
 
-    def _odd_answer(self, path: str) -> Refusal:
+    def _odd_answer(self, path: str, why: str = "") -> Refusal:
         return Refusal(
-            f"msr-cache:swarm.{self.address.key}: found an answer to {path} that is not the Docker Engine API's, "
+            f"msr-cache:swarm.{self.address.key}: found an answer to {path} that is not the Docker Engine API's{why}, "
             f"expected a swarm manager at {self.address}"
         )
 

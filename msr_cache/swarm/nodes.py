@@ -10,8 +10,8 @@ Nodes = list[Node]
 
 
 def hostname(node: Mapping[str, Any]) -> str:
-    """Return its host name, as `docker node ls` shows it."""
-    return shown(node["Description"]["Hostname"])
+    """Return its host name, as `docker node ls` shows it: empty until a node that joins has told it."""
+    return shown(node["Description"].get("Hostname", ""))
 
 
 def labels(node: Node) -> dict[str, str]:
@@ -23,7 +23,7 @@ def labels(node: Node) -> dict[str, str]:
 def address(node: Node) -> str:
     """Return its IP address; a manager's status may be that of its loopback (moby issue 35437)."""
     advertised = (node.get("ManagerStatus") or {}).get("Addr", "").rpartition(":")[0]
-    return str(advertised.strip("[]") or node["Status"]["Addr"])
+    return str(advertised.strip("[]") or node["Status"].get("Addr") or hostname(node))
 
 
 def listed(nodes: Iterable[Node]) -> str:

@@ -123,4 +123,4 @@ def with_resource(labels: Labels, resource: str) -> dict[str, str]:
 
 def is_trial(service: Mapping[str, Any], resource: str = TRIAL) -> bool:
     """Whether a service that carries an owner's labels is a trial: any, or the one that `resource` names."""
-    return str(service["Spec"]["Labels"].get(_RESOURCE, "")).startswith(resource)
+    return str((service["Spec"].get("Labels") or {}).get(_RESOURCE, "")).startswith(resource)

@@ -317,7 +317,7 @@ def test_anothers_service_and_an_image_that_would_be_pinned_are_refused_before_a
         hook(monkeypatch, "refuse-foreign", swarm)
     swarm.kinds["services"].clear()
     hook(monkeypatch, "refuse-foreign", swarm, {".resolveImage": False})
-    swarm.registry = {}
+    swarm.registry = {"Descriptor": {"digest": f"sha256:{'0' * 64}"}}
     hook(monkeypatch, "refuse-foreign", swarm)
     with pytest.raises(Refusal, match=r"^msr-cache:caches\.asia\.resolveImage: found false, expected true"):
         hook(monkeypatch, "refuse-foreign", swarm, {".resolveImage": False})
