@@ -4,7 +4,7 @@
 |---|---|---|
 | certificate | PrivateKey, CertRequest, SelfSignedCert, LocallySignedCert or SignedCertificate | changes nothing |
 | upstreams | UpstreamCa for each next hop whose CA the config gives | changes nothing |
-| preview | CacheSettings | changes nothing, says what changes |
+| preview | CacheSettings | changes nothing, says what changes: a preview first, `up` after the rollout |
 | placement | Image, NodeLabel for each node | first, because the swarm may refuse it |
 | files | HttpSecret, SwarmSecret for each file | created beside the files in use |
 | service | docker.Service, Rollout | tried, rolled out; then the former files are removed |
@@ -31,11 +31,14 @@ class MsrCache(pulumi.ComponentResource):
         super().__init__("msr:cache:MsrCache", name, {}, opts)
         scope = Scope(name, site, self)
         served = certificate.declare(scope)
-        served = replace(served, checks=(*served.checks, preview.declare(scope, served)))
+        if pulumi.runtime.is_dry_run():  # first, so that its sentence comes before all that is printed of the change
+            served = replace(served, checks=(*served.checks, preview.declare(scope, served)))
         hops = upstreams.declare(scope)
         placed = placement.declare(scope, served, hops)
         mounted = files.declare(scope, served, placed, hops)
         running = service.declare(scope, served, placed, mounted)
+        if not pulumi.runtime.is_dry_run():  # last, so that the state never has settings whose trial failed
+            preview.declare(scope, served, running.rollout)
         site.ready[name] = Ready(served.trust, clients.declare(scope, served, running))
         outputs = stack_outputs(scope, served, placed, running)
         # Not known in the preview of a change: of a known value, the engine prints all that stays the same, too.

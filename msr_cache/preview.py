@@ -35,20 +35,20 @@ _IN_CONFIG_YML = {"blobTtl", "externalPort", "fqdn", "logLevel", "port", "upstre
 _TOLD_APART = ("cacheUrl", "certificate.", "configYaml.", "url")
 
 
-def declare(scope: Scope, certificate: Certificate) -> CacheSettings:
-    """Declare the cache's settings; a preview first says what their change does."""
+def declare(scope: Scope, certificate: Certificate, *after: pulumi.Resource) -> CacheSettings:
+    """Declare the cache's settings; a preview says what their change does, and `up`, too, what clients must do."""
     name = scope.name
 
     def tell(args: pulumi.ResourceHookArgs) -> None:
         old, new = flat(args.old_inputs or {}), flat(args.new_inputs or {})
-        if told := sentence(name, old, new):
+        if pulumi.runtime.is_dry_run() and (told := sentence(name, old, new)):
             pulumi.log.info(told)
         for warning in warnings(name, old, new):
             pulumi.log.warn(warning)
 
     says = pulumi.ResourceHookOptions(on_dry_run=True, ignore_errors=True)
     hook = pulumi.ResourceHook(f"{name}-changes", tell, says)
-    opts = scope.after(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
+    opts = scope.after(*after, hooks=pulumi.ResourceHookBinding(before_update=[hook]))
     props = settings_of(scope.settings, name) | _trust(scope, certificate)
     return CacheSettings(f"{name}-settings", props, opts)
 

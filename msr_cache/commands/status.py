@@ -102,7 +102,7 @@ def _tasks(status: Status, manager: Manager, nodes: Future[Nodes], name: str, wa
     service = manager.find(f"/services/{name}")
     if service is None:
         status.tasks, status.nodes = "gone", "none"
-        raise Refusal(f"service {name} is gone: run pulumi up --refresh")
+        raise Refusal(convergence.GONE.format(name))
     tasks = convergence.current_tasks(manager, service)
     running = convergence.running(tasks)
     names = {node["ID"]: hostname(node) for node in nodes.result()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msr_cache.config import image_registries
-from msr_cache.config.errors import Mistake, mismatch, shown
+from msr_cache.config.errors import Mistake, mismatch, quoted
 from msr_cache.config.field_types import as_map
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def mistakes(settings: Settings) -> list[Mistake]:
 
 def _shared_labels(settings: Settings) -> Iterator[Mistake]:
     for label, name, first in _repeated((settings.label_of(name), name) for name in settings.caches):
-        text = f"found {shown(label)}, which places cache {first} too, expected another one, such as {label}.{name}"
+        text = f"found {quoted(label)}, which places cache {first} too, expected another one, such as {label}.{name}"
         yield Mistake(("caches", name, "label"), text)
 
 

@@ -118,10 +118,10 @@ def mismatch(value: object, expected: str, *, secret: bool = False) -> str:
     secret = secret or isinstance(value, dict | list) or "PRIVATE KEY" in str(value)
     if secret or expected.startswith(("a map", "a list")):
         return f"expected {expected}, found {_type(value)}"
-    return f"found {shown(value)}, expected {expected}"
+    return f"found {quoted(value)}, expected {expected}"
 
 
-def shown(value: object) -> str:
+def quoted(value: object) -> str:
     """Return `value` as a line shows it: as YAML writes it, not too long, and without what may be a user and password.
 
     These stand before an @, also in a URL that lacks its scheme; so does the name of an image with a digest.

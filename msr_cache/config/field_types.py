@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from msr_cache.config.errors import mismatch, shown
+from msr_cache.config.errors import mismatch, quoted
 
 _HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _LONGEST_HOST = 253
@@ -65,7 +65,7 @@ def go_duration(value: object) -> object:
         expected = "292 years or less"
     if str(value).isdecimal():
         # MSR cache configuration reference, blobttl: "If no suffix is specified, nanoseconds are used".
-        raise ValueError(f"found {shown(value)}, which means nanoseconds without a unit; expected {expected}")
+        raise ValueError(f"found {quoted(value)}, which means nanoseconds without a unit; expected {expected}")
     raise ValueError(mismatch(value, expected))
 
 

@@ -47,7 +47,7 @@ def in_file(path: str, host: str) -> Login:
         username = password = ""
     if not username or not password:
         raise ValueError(
-            f"found no login for {host} in {errors.shown(path)}, expected one as `docker login {host}` writes it "
+            f"found no login for {host} in {errors.quoted(path)}, expected one as `docker login {host}` writes it "
             "(auths, auth); it writes none if a credential helper (credsStore) keeps it: set username and password then"
         )
     return username, password

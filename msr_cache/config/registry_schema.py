@@ -139,7 +139,7 @@ def _rules(config: Mapping[str, Any]) -> Iterator[Mistake]:
     entries = entries if isinstance(entries, list) else []
     names = [value_at(entry, "name") for entry in entries]
     if names.count("downstream") != 1:
-        found = " and ".join(map(errors.shown, names)) or "none"
+        found = " and ".join(map(errors.quoted, names)) or "none"
         text = f"found {found}, expected exactly one named downstream, which makes it a cache"
         yield Mistake(("middleware", "registry"), text)
     # MSR cache configuration reference, blobttl.

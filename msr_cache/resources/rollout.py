@@ -66,7 +66,7 @@ class RolloutProvider(SwarmProvider):
         """Return why a service whose settings stay needs an update, and what to do: the update itself shows no line."""
         name = service_name(props["labels"][NAMESPACE])
         if service is None:
-            return f"service {name} is gone: run pulumi up --refresh"
+            return convergence.GONE.format(name)
         if is_of_stack(service["Spec"].get("Labels") or {}, props["labels"][NAMESPACE]):
             return f"service {name} was changed by docker stack deploy: pulumi up --refresh changes it back"
         if _is_stopped(service, props):

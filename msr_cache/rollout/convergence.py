@@ -32,6 +32,7 @@ ATTEMPTS = 2
 PATIENCE = 600.0
 """Seconds for everything that is slow but not wrong, such as pulling an image."""
 
+GONE = "service {} is gone: run pulumi up --refresh"
 SERVICE_REMOVED = "the cache's service was removed outside Pulumi: restore it with pulumi up --refresh"
 Service = dict[str, Any]
 _ENDED = ("complete", "failed", "orphaned", "rejected", "remove", "shutdown")

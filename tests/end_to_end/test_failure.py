@@ -181,6 +181,7 @@ def test_a_change_that_fails_says_why_while_the_old_cache_serves_on(deployed: St
         must_fail(deployed.up(), *words)
     assert swarm.task_ids(f"{CACHE}_cache") == task
     deployed.configure()
+    assert "rolling restart" not in deployed.must(deployed.preview()).text
     deployed.deploy()
     assert swarm.task_ids(f"{CACHE}_cache") == task
     deployed.must(deployed.preview(refresh=True, expect_no_changes=True))

@@ -412,17 +412,19 @@ class Recorder(mocks.MockMonitor, mocks.Mocks):
 SWARM = listing(node("worker-7"), node("worker-8"))
 
 
-def declared(changes: Mapping[str, Any] | None = None, swarm: Engine = SWARM, **msr_ca: str) -> Program:
+def declared(
+    changes: Mapping[str, Any] | None = None, swarm: Engine = SWARM, *, preview: bool = False, **msr_ca: str
+) -> Program:
     """Return what the program declares with the three facts and `changes`, as it finds the swarm.
 
     `msr_ca`: what the last refresh found.
     """
     secrets = frozenset(pulumi_config._SECRET_KEYS.get())
-    return _declared(json.dumps(with_changes(changes or {})), swarm, secrets, **msr_ca)
+    return _declared(json.dumps(with_changes(changes or {})), swarm, secrets, preview=preview, **msr_ca)
 
 
 @cache
-def _declared(config: str, swarm: Engine, secrets: frozenset[str], **msr_ca: str) -> Program:
+def _declared(config: str, swarm: Engine, secrets: frozenset[str], *, preview: bool, **msr_ca: str) -> Program:
     recorder = Recorder(msr_ca)
 
     def run() -> None:
@@ -433,7 +435,7 @@ def _declared(config: str, swarm: Engine, secrets: frozenset[str], **msr_ca: str
             stack=STACK,
             monitor=recorder,
             engine=engine,
-            dry_run=False,
+            dry_run=preview,
             organization="organization",
             root_directory="/nowhere",
         )

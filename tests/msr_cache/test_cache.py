@@ -98,6 +98,11 @@ def test_the_service_comes_after_labels_and_files_and_the_rollout_after_the_serv
     assert "asia-service" in names(rollout.dependencies)
 
 
+def test_up_records_changed_settings_after_the_rollout() -> None:
+    """Otherwise the way back from a failed trial would announce a restart that doesn't happen."""
+    assert "asia-rollout" in names(declared().one("CacheSettings").dependencies)
+
+
 def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_it_is_updated() -> None:
     program = declared()
     service = program.one("Service")

@@ -14,8 +14,8 @@ MSR = {"url": "https://msr.example.com", "ca": MSR_TLS.ca}
 
 
 def steps(program: Program) -> list[str]:
-    """Return the names of what comes after the rollout."""
-    names = [each.name for each in program.resources]
+    """Return the names of what comes after the rollout, but for the settings, which come after it, too."""
+    names = [each.name for each in program.resources if each.kind != "CacheSettings"]
     return names[names.index("asia-rollout") + 1 :]
 
 

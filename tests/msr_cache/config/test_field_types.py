@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from msr_cache.config.errors import shown
+from msr_cache.config.errors import quoted
 from msr_cache.config.field_types import GoDuration, HttpOrigin, HttpsOrigin, Port, is_host
 
 
@@ -68,7 +68,7 @@ def test_a_bare_number_is_refused_as_the_nanoseconds_it_would_be(value: object) 
 @pytest.mark.parametrize("value", ["", "1d", "1w", "h", "1 h", "-1h", "1h ", "24H", "1h\n", ".h", True, None])
 def test_what_go_would_not_read_is_refused_without_a_word_of_nanoseconds(value: object) -> None:
     message = refused(GoDuration, value)
-    assert f"found {shown(value)}, expected a number with ms, s, m or h" in message
+    assert f"found {quoted(value)}, expected a number with ms, s, m or h" in message
 
 
 @pytest.mark.parametrize("value", ["2562048h", "9223372037s", f"{'9' * 400}h", "2562047h48m"])

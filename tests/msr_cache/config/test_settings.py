@@ -13,7 +13,7 @@ from cryptography import x509
 
 from lab.authority import issue
 from msr_cache.config import registry_config
-from msr_cache.config.errors import shown
+from msr_cache.config.errors import quoted
 from msr_cache.config.settings import LONGEST_CACHE_NAME, GivenCa, read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.swarm_file import DIGITS
@@ -282,7 +282,7 @@ def test_a_volumes_password_is_refused_because_the_swarm_would_show_it(options: 
 def test_a_registry_that_would_listen_on_another_port_than_is_published_is_refused(addr: str | None) -> None:
     (line,) = mistakes(with_changes({".registryConfig.http.addr": addr, ".port": 8443}))
     assert line == (
-        f"msr-cache:caches.asia.registryConfig.http.addr: found {shown(addr)}, expected port 8443, "
+        f"msr-cache:caches.asia.registryConfig.http.addr: found {quoted(addr)}, expected port 8443, "
         "which is published; `port` changes both"
     )
 
@@ -296,7 +296,7 @@ def test_a_registry_may_listen_on_the_published_port_of_one_address() -> None:
 def test_a_registry_that_would_send_clients_elsewhere_is_refused(host: str) -> None:
     (line,) = mistakes(with_changes({".registryConfig.http.host": host, ".port": 8443}))
     assert line == (
-        f"msr-cache:caches.asia.registryConfig.http.host: found {shown(host)}, expected "
+        f"msr-cache:caches.asia.registryConfig.http.host: found {quoted(host)}, expected "
         "https://cache.asia.example.com:8443, the cache's URL; `fqdn` and `externalPort` change both"
     )
 
@@ -443,7 +443,7 @@ def test_a_pin_and_a_given_ca_exclude_each_other(ca: dict[str, str]) -> None:
 @pytest.mark.parametrize("ca", ["auto", True, 1])
 def test_another_word_for_trust_is_refused(ca: object) -> None:
     (line,) = mistakes(with_changes({"msr.ca": ca}))
-    assert line.startswith(f"msr-cache:msr.ca: found {shown(ca)}, expected fetch, system, or a map")
+    assert line.startswith(f"msr-cache:msr.ca: found {quoted(ca)}, expected fetch, system, or a map")
 
 
 @pytest.mark.parametrize(
