@@ -7,7 +7,6 @@ passed, so DOCKER_HOST has no effect; nothing reads DOCKER_TLS_VERIFY.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
@@ -19,27 +18,21 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 def refuse_conflicts(key: str, host: str, cert_path: str | None) -> None:
     """Raise Refusal if a variable leads the provider to another manager than `host`, or another way."""
-    variables = list(_conflicts(host, cert_path))
-    if variables:
-        names = " and ".join(variables)
+    names = [
+        *_ALWAYS,
+        *(["DOCKER_CERT_PATH"] if cert_path is None else []),
+        *(["DOCKER_SSH_OPTS"] if host.startswith("ssh://") else []),
+    ]
+    if variables := [name for name in names if os.environ.get(name)]:
         raise Refusal(
-            f"msr-cache:swarm.{key}: found {names} in the environment, which the docker provider would obey and this "
-            f"program would not, expected none beside swarm.{key}: run unset {' '.join(variables)}"
+            f"msr-cache:swarm.{key}: found {' and '.join(variables)} in the environment, which the docker provider "
+            f"would obey and this program would not, expected none beside swarm.{key}: run unset {' '.join(variables)}"
         )
     if proxy := _proxy(host, cert_path):
         raise Refusal(
             f"msr-cache:swarm.{key}: found {proxy} in the environment, through which the docker provider would reach "
             f"the manager and this program would not: add {urlsplit(host).hostname} to NO_PROXY"
         )
-
-
-def _conflicts(host: str, cert_path: str | None) -> Iterator[str]:
-    names = [*_ALWAYS]
-    if cert_path is None:
-        names.append("DOCKER_CERT_PATH")
-    if host.startswith("ssh://"):
-        names.append("DOCKER_SSH_OPTS")
-    yield from (name for name in names if os.environ.get(name))
 
 
 def _proxy(host: str, cert_path: str | None) -> str | None:

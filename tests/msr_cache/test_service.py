@@ -210,6 +210,10 @@ def test_another_port_label_and_number_of_replicas_reach_their_places() -> None:
     assert found["task_spec"]["placement"]["max_replicas"] == 3
 
 
+def test_msr_3_is_placed_by_its_own_label() -> None:
+    assert args({"msr.version": "3.1"})["task_spec"]["placement"]["constraints"] == ["node.labels.msr.cache == true"]
+
+
 @pytest.mark.parametrize(
     ("amount", "nano_cpus", "memory_bytes"),
     [
