@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.client import PullError
+from tests.end_to_end.background import repeatedly
 from tests.end_to_end.stack import CACHE, PORT, Run, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -50,24 +49,16 @@ def serving(stack: Stack) -> Iterator[None]:
     """Pull through the cache without a pause; not one pull may fail."""
     failed: list[str] = []
     pulled: list[float] = []
-    over = threading.Event()
     outputs = stack.outputs()
 
-    def go_on() -> None:
-        while not over.is_set():
-            try:
-                pulled.append(stack.pull_as(outputs).seconds)
-            except PullError as error:
-                failed.append(str(error))
-            time.sleep(0.02)
+    def pull() -> None:
+        try:
+            pulled.append(stack.pull_as(outputs).seconds)
+        except PullError as error:
+            failed.append(str(error))
 
-    client = threading.Thread(target=go_on)
-    client.start()
-    try:
+    with repeatedly(pull, every=0):
         yield
-    finally:
-        over.set()
-        client.join()
     assert not failed
     assert len(pulled) > 3
 

@@ -303,7 +303,8 @@ def test_a_registry_that_would_send_clients_elsewhere_is_refused(host: str) -> N
 
 @pytest.mark.parametrize("host", ["https://cache.asia.example.com", None])
 def test_a_registry_may_be_told_the_caches_url_or_none(host: str | None) -> None:
-    settings_with({".registryConfig": {"http": {"host": host}}})
+    over = {"http": {"host": host}}
+    assert settings_with({".registryConfig": over}).caches["asia"].registry_config == over
 
 
 def test_every_mistake_is_told_at_once() -> None:
@@ -458,7 +459,8 @@ def test_another_word_for_trust_is_refused(ca: object) -> None:
     ],
 )
 def test_each_way_to_trust_msr_is_accepted(ca: object) -> None:
-    settings_with({"msr.ca": ca})
+    found = settings_with({"msr.ca": ca}).msr.ca
+    assert found == ca if isinstance(ca, str) else isinstance(found, GivenCa)
 
 
 def test_a_comment_that_is_not_ascii_does_not_keep_openssl_from_reading_the_ca() -> None:

@@ -185,7 +185,8 @@ def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(changes: 
 @pytest.mark.usefixtures("plain_text_config")
 def test_a_key_given_by_file_needs_no_secret_config(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(LEAF.key)
-    settings_with({".tls": PROVIDED | {"key": str(tmp_path / "key")}})
+    given = {".tls": PROVIDED | {"key": str(tmp_path / "key")}}
+    assert settings_with(given).caches["asia"].tls.key == LEAF.key
 
 
 def test_a_preview_shows_no_key_and_nothing_that_nobody_set() -> None:
