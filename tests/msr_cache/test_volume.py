@@ -28,7 +28,10 @@ def test_without_a_volume_nothing_is_mounted_and_nothing_stays() -> None:
 
 
 def test_nfs_is_mounted_by_the_engines_own_driver_as_dockers_documentation_has_it() -> None:
-    """Docker documentation, "Volumes": type=nfs, o=addr=..., device=:/path."""
+    """Docker documentation, "Volumes": type=nfs, o=addr=..., device=:/path.
+
+    In the service's mount, so that each node has them: kreuzwerker/terraform-provider-docker issue 966.
+    """
     options = mount(NFS)["volume_options"]
     assert options["driver_name"] == "local"
     assert options["driver_options"] == {
@@ -51,7 +54,7 @@ def test_a_folder_of_the_nodes_is_mounted_as_the_daemon_tells_it() -> None:
 
 
 def test_changed_options_are_a_new_name_because_an_old_volume_would_keep_the_old_ones() -> None:
-    """moby issue 31627."""
+    """moby issue 31627, docker/cli issue 1279."""
     other = {"nfs": {**NFS["nfs"], "options": "nfsvers=4.2"}}
     names = [mount(each)["source"] for each in (NFS, other, DRIVER, NFS)]
     assert len(set(names)) == 3
