@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -104,6 +106,20 @@ def test_a_new_certificate_that_this_run_makes_is_a_warning_with_the_one_that_cl
     start = "msr-cache:caches.asia.tls: clients must trust the new certificate (which this run makes)"
     assert warning.startswith(f"{start} instead of SHA-256 {OLD}")
     assert "docs/certificates.md, 'When clients must trust something new'" in warning
+
+
+def test_the_readme_shows_a_sentence_and_warnings_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = re.sub(r"SHA-256 \w{64}", f"SHA-256 {OLD}", Path("README.md").read_text()).splitlines()
+    made = {"subject": f"CN={HOST}", "sha256": Unknown(), "expires": Unknown(), "trustedSha256": Unknown()}
+    before = HOST_PORT | {".port": 9443}
+    printed = [
+        told(HOST_PORT, HOST_PORT | {".blobTtl": "36h"}, monkeypatch),
+        told(before, before | {".port": 9444}, monkeypatch),
+        told({}, {".tls": {"sans": ["lb.example.com"]}}, monkeypatch, certificate=made),
+    ]
+    sentences = [f"info: {sentence}" for sentence, _ in printed[:2]]
+    warned = [f"warning: {warning}" for _, warnings in printed for warning in warnings]
+    assert {*sentences, *warned} <= {*readme}
 
 
 def test_a_renewed_certificate_of_the_same_ca_asks_nothing_of_clients(monkeypatch: pytest.MonkeyPatch) -> None:
