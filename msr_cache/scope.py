@@ -61,8 +61,17 @@ class Site:
             if (login := image_registries.login(address.registries, image))
         ]
         # Never `context`, of which the provider reads the host alone: see swarm/docker_context.py.
+        # What is empty here stays so in the state: a refresh or destroy without the program then does not take it from
+        # DOCKER_CONTEXT or DOCKER_*_MATERIAL, which would lead it to another swarm.
         self.docker = docker.Provider(
-            "swarm", host=address.host, cert_path=address.cert_path, registry_auth=logins or None
+            "swarm",
+            host=address.host,
+            cert_path=address.cert_path,
+            registry_auth=logins or None,
+            context="",
+            ca_material="",
+            cert_material="",
+            key_material="",
         )
         self.tls = tls.Provider("tls")
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))

@@ -142,9 +142,13 @@ def test_a_manager_that_nobody_can_ask_ends_the_run_before_anything_is_declared(
     assert program.resources == []
 
 
+UNSET = dict.fromkeys(("context", "caMaterial", "certMaterial", "keyMaterial"), "")
+"""The real plugin takes what is empty from no variable, also when Pulumi configures it by the state alone."""
+
+
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:2375", "ssh://ops@manager-1", "unix:///var/run/docker.sock"])
-def test_the_docker_provider_reaches_the_manager_that_the_config_names(host: str) -> None:
-    assert plain(declared({"swarm": {"host": host}}).one("docker").inputs) == {"host": host}
+def test_the_docker_provider_reaches_the_manager_that_the_config_names_also_without_the_program(host: str) -> None:
+    assert plain(declared({"swarm": {"host": host}}).one("docker").inputs) == {"host": host, **UNSET}
 
 
 def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: Any) -> None:
@@ -153,7 +157,7 @@ def test_no_key_material_of_a_client_bundle_is_handed_to_the_provider(tmp_path: 
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     inputs = plain(declared({"swarm": {"clientBundle": str(tmp_path)}}).one("docker").inputs)
-    assert inputs == {"host": "tcp://mke:443", "certPath": str(tmp_path)}
+    assert inputs == {"host": "tcp://mke:443", "certPath": str(tmp_path), **UNSET}
 
 
 PINS = ["0c" * 32, "0d" * 32]

@@ -356,7 +356,8 @@ def _resolve(client: APIClient, task: Props) -> None:
 def _connect(name: str, news: Props) -> Props:
     """Refuse options that are not known, and every swarm but a lab's."""
     where = f"docker provider {name}"
-    refuse_unknown(where, news, {"host", "certPath", "registryAuth", "version"})
+    empty = {key for key in ("context", "caMaterial", "certMaterial", "keyMaterial") if news.get(key) == ""}
+    refuse_unknown(where, news, {"host", "certPath", "registryAuth", "version", *empty})
     for login in _logins(news):
         refuse_unknown(f"{where}.registryAuth", login, {"address", "username", "password"})
         if missing := {"address", "username", "password"} - login.keys():

@@ -11,7 +11,7 @@ import pytest
 from docker import APIClient
 from docker.auth import get_config_header
 
-from lab.pulumi.plugins.docker import Service
+from lab.pulumi.plugins.docker import Service, _connect
 from lab.pulumi.plugins.provider import StepError
 
 POLICY = {"condition": "any", "delay": "5s", "maxAttempts": 0, "window": "0s"}
@@ -121,3 +121,12 @@ def test_a_mount_settles_and_each_option_of_it_counts(changed_options: dict[str,
     assert service.diff(outs, NEWS).changes
     with pytest.raises(StepError, match="does not know driverNmae"):
         service.check("s", mounting(driverNmae="x"))
+
+
+def test_a_provider_takes_nothing_but_a_host_that_is_a_labs() -> None:
+    """What is empty is how the program says that no variable of the environment counts."""
+    news = {"host": "unix:///run/msr-cache-lab/engine/docker.sock", "context": "", "caMaterial": ""}
+    assert _connect("swarm", news) == news
+    for more in ({"context": "asia"}, {"keyMaterial": "PEM"}, {"sshOpts": "[]"}):
+        with pytest.raises(StepError):
+            _connect("swarm", news | more)
