@@ -55,8 +55,10 @@ async def declare(config: Mapping[str, str]) -> None:
         pulumi.log.info(text)
     msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
     site = Site(settings, state_id, address, nodes, msr_ca, adopted.services)
-    caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
-    site.declared.set()
+    try:
+        caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
+    finally:  # or, after an error, the labels that wait for it would keep the run from its end
+        site.declared.set()
     if len(caches) == 1:
         pulumi.export("cacheUrl", next(iter(settings.caches.values())).url)
     pulumi.export("caches", pulumi.Output.all(**{name: cache.outputs for name, cache in caches.items()}))

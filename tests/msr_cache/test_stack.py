@@ -7,9 +7,11 @@ import sys
 from itertools import repeat
 from typing import Any
 
+import pulumi
 import pytest
 import yaml
 
+from msr_cache import clients
 from msr_cache.x509.pem import sha256_of
 from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, STATE_ID, declared, listing, node, plain
 
@@ -114,6 +116,16 @@ def test_anothers_label_ends_the_run_before_more_than_the_states_id_is_declared(
     program = declared({"caches.europe": EUROPE}, listing(node("worker-7"), node("worker-8", **theirs)))
     assert program.error.startswith("msr-cache:caches.europe.label: label eu.cache of node worker-8 belongs to msr-cac")
     assert [each.name for each in program.resources] == ["state-id"]
+
+
+@pytest.mark.timeout(20)
+def test_an_error_while_caches_are_declared_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise pulumi.RunError("broken")
+
+    monkeypatch.setattr(clients, "declare", broken)
+    only_here = EUROPE | {"blobTtl": "77h"}  # what the same config declares is kept for other tests
+    assert declared({"caches.europe": only_here}).error == "broken"
 
 
 def test_a_service_that_the_state_may_know_under_an_earlier_name_is_left_to_its_own_check() -> None:
