@@ -244,3 +244,15 @@ def test_the_command_shows_no_password_of_a_url() -> None:
         ca.main([f"https://me:{SECRET}@msr.example.com"])
     assert "expected https://host" in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_of_the_system_is_told_in_words_without_its_number(error: OSError, words: str) -> None:
+    assert https.reason(error) == words
