@@ -49,10 +49,12 @@ def remove_service(swarm: Swarm) -> None:
 
 
 def spec(swarm: Swarm) -> dict[str, Any]:
-    """Return the service's spec without the ids of its files, which differ once a file was made again."""
+    """Return the service's spec without the ids and order of its files, which differ once a file was made again."""
     found: dict[str, Any] = swarm.inspect("service", SERVICE)["Spec"]
-    for file in found["TaskTemplate"]["ContainerSpec"]["Secrets"]:
+    files = found["TaskTemplate"]["ContainerSpec"]["Secrets"]
+    for file in files:
         del file["SecretID"]
+    files.sort(key=lambda file: str(file["SecretName"]))
     return found
 
 
