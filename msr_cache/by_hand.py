@@ -39,7 +39,7 @@ class Adopted:
     warnings: list[str]
 
 
-def adopted(manager: Manager, settings: Settings) -> Adopted:
+def adopted(manager: Manager, known: nodes.Nodes, settings: Settings) -> Adopted:
     """Return what this run takes over; raise Refusal if there is a cache that it can't take over."""
     found = Adopted({}, [], [])
     for name in (name for name, cache in settings.caches.items() if cache.adopt_stack):
@@ -51,15 +51,15 @@ def adopted(manager: Manager, settings: Settings) -> Adopted:
                 "Give the cache the name of that stack, whose service must be called cache; or remove adoptStack"
             )
         # Else it is ours since an earlier run, or another owner's, which the checks of all caches refuse.
-        if is_of_stack(service["Spec"].get("Labels") or {}, name):
+        if is_of_stack(service["Spec"].get("Labels"), name):
             try:
                 _refuse_fixed(service)
-                found.changes.append(_changes(manager, service, settings, name))
+                found.changes.append(_changes(manager, known, service, settings, name))
             except Refusal as error:
                 advice = "Correct that in the stack file, and run docker stack deploy again"
                 raise Refusal(f"{at}: {error}. {advice}; or see docs/adopt.md, 'Replace it'") from None
             found.services[name] = service["ID"]
-            found.warnings.extend(_warnings(manager, settings, name))
+            found.warnings.extend(_warnings(known, settings, name))
     return found
 
 
@@ -73,11 +73,11 @@ def _refuse_fixed(service: _Map) -> None:
         raise Refusal(f"found {' and '.join(found)} in service {name}, which can't be changed in place")
 
 
-def _changes(manager: Manager, service: dict[str, Any], settings: Settings, name: str) -> str:
+def _changes(manager: Manager, known: nodes.Nodes, service: dict[str, Any], settings: Settings, name: str) -> str:
     mounts = [
         f"{each.get('Source', 'new volume')}:{each.get('Target')}" for each in _container(service).get("Mounts") or ()
     ]
-    old = dict(_of_service(manager.get("/nodes"), service))
+    old = dict(_of_service(known, service))
     config_yml = registry_schema.mask_secrets(_config_yml(manager, service))
     old |= {"configYaml": config_yml, "environment": _environment(service), "mounts": mounts}
     new = preview.settings_of(settings, name) | {
@@ -87,11 +87,11 @@ def _changes(manager: Manager, service: dict[str, Any], settings: Settings, name
     return preview.takeover(name, preview.flat(old), preview.flat(new))
 
 
-def _warnings(manager: Manager, settings: Settings, name: str) -> Iterator[str]:
+def _warnings(known: nodes.Nodes, settings: Settings, name: str) -> Iterator[str]:
     """Yield whom the certificate concerns, unless the cache serves the one that the config gives."""
     cache = settings.caches[name]
     given = cache.tls.given and pem.sha256_of(cache.tls.given.certificate)
-    served = _served([node for node in manager.get("/nodes") if nodes.hostname(node) in cache.nodes], cache)
+    served = _served([node for node in known if nodes.hostname(node) in cache.nodes], cache)
     if given is None or served != given:
         now = f"the certificate with SHA-256 {served}" if served else "a certificate that this machine can't get"
         then = f"the one with SHA-256 {given}" if given else "a new one, which this run makes"
@@ -105,7 +105,7 @@ def _warnings(manager: Manager, settings: Settings, name: str) -> Iterator[str]:
 def _served(found: nodes.Nodes, cache: Cache) -> str | None:
     """Return the SHA-256 of the certificate that the cache serves, at its URL or else on one of its nodes."""
     places = [(cache.fqdn, cache.external_port or cache.port)]
-    places += [(str(value_at(node, "Status", "Addr")), cache.port) for node in found]
+    places += [(nodes.address(node), cache.port) for node in found]
     for place in places:
         with suppress(OSError):
             return pem.sha256_of(ssl.get_server_certificate(place, timeout=_PATIENCE))

@@ -1,6 +1,5 @@
 """Which image a cache runs, and on which nodes: declared before the rest, because the swarm may refuse it."""
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,17 +74,18 @@ def declare(scope: Scope, certificate: Certificate, upstreams: Upstreams) -> Pla
     for node in scope.cache.nodes:
         found = nodes.current(scope.site.nodes, node)
         where = {"node": node, "nodeId": found["ID"] if found else None}
-        opts = pulumi.ResourceOptions(
-            parent=scope.component, depends_on=asyncio.ensure_future(scope.all_checked(*checks))
-        )
-        labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, opts))
+        labels.append(NodeLabel(f"{name}-{node}", {**where, **label}, scope.after_all_checked(*checks)))
     return Placement(checks, image, labels)
 
 
 def _label(settings: Settings, owner: Owner) -> dict[str, Any]:
-    adopts = settings.caches[owner.cache].adopt_stack or None
-    label = {"key": settings.label_of(owner.cache), "value": "true", "owner": str(owner), "state": owner.state}
-    return {**label, "adopts": adopts}
+    return {
+        "key": settings.label_of(owner.cache),
+        "value": "true",
+        "owner": str(owner),
+        "state": owner.state,
+        "adopts": settings.caches[owner.cache].adopt_stack or None,
+    }
 
 
 def _known_label(settings: Settings, owner: Owner) -> dict[str, Any]:

@@ -104,8 +104,7 @@ def sentence(name: str, old: Facts, new: Facts) -> str | None:
     config = [key for key in own if key in _IN_CONFIG_YML] if "configYaml" in tops else []
     if "configYaml" in tops and not config:
         config = [key for key in changed if key.startswith("configYaml.")]
-    told = [f"config.yml changes ({_listed(config, old, new)})"] if config else []
-    told += [_listed(rest, old, new)] if (rest := [key for key in own if key not in config]) else []
+    told = _told(config, [key for key in own if key not in config], old, new)
     told += ["the certificate changes"] if "certificate" in tops else []
     return f"{name}: {', '.join(told)}; {_effect(tops, old, new)}" if told else None
 
@@ -116,10 +115,14 @@ def takeover(name: str, old: Facts, new: Facts) -> str:
     there = old.keys() | {key for key in new if key.partition(".")[0] in tops}
     changed = sorted(key for key in there if (old.get(key) or None) != (new.get(key) or None))
     lines = [key for key in changed if key.startswith("configYaml.")]
-    told = [f"config.yml changes ({_listed(lines, old, new)})"] if lines else []
-    told += [_listed(own, old, new)] if (own := [key for key in changed if key not in lines]) else []
+    told = _told(lines, [key for key in changed if key not in lines], old, new)
     effect = _effect({"configYaml"}, old, new)
     return f"{name}: takes over the service of docker stack {name}: {', '.join(told) or 'no setting changes'}; {effect}"
+
+
+def _told(in_config_yml: list[str], others: list[str], old: Facts, new: Facts) -> list[str]:
+    told = [f"config.yml changes ({_listed(in_config_yml, old, new)})"] if in_config_yml else []
+    return told + ([_listed(others, old, new)] if others else [])
 
 
 def _listed(keys: list[str], old: Facts, new: Facts) -> str:

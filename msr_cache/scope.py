@@ -97,11 +97,15 @@ class Scope:
     def owner(self) -> Owner:
         return Owner(pulumi.get_project(), pulumi.get_stack(), self.name, self.site.state_id)
 
-    async def all_checked(self, *own: pulumi.Resource) -> list[pulumi.Input[pulumi.Resource]]:
-        """Return what must succeed before anything is made: the cache's `own`, and what all caches have."""
-        await self.site.declared.wait()
-        return [*own, *self.site.checked]
-
     def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""
         return pulumi.ResourceOptions(parent=self.component, depends_on=resources, **options)
+
+    def after_all_checked(self, *own: pulumi.Resource) -> pulumi.ResourceOptions:
+        """Return the options of a child that is created after the cache's `own` checks and those of all caches."""
+
+        async def checks() -> list[pulumi.Input[pulumi.Resource]]:
+            await self.site.declared.wait()
+            return [*own, *self.site.checked]
+
+        return pulumi.ResourceOptions(parent=self.component, depends_on=asyncio.ensure_future(checks()))

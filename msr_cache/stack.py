@@ -44,7 +44,7 @@ async def declare(config: Mapping[str, str]) -> None:
         state_id = StateId("state-id", settings.state_id).value
         about_nodes = await asyncio.to_thread(placement.check, manager, nodes, settings, await state_id.future())
         settings, about_trust = await certificate.kept(settings)
-        adopted = await asyncio.to_thread(by_hand.adopted, manager, settings)
+        adopted = await asyncio.to_thread(by_hand.adopted, manager, nodes, settings)
     except Refusal as error:
         # Pulumi prints a RunError as it is, without a traceback.
         raise pulumi.RunError(str(error)) from None

@@ -67,7 +67,7 @@ class RolloutProvider(SwarmProvider):
         name = service_name(props["labels"][NAMESPACE])
         if service is None:
             return convergence.GONE.format(name)
-        if is_of_stack(service["Spec"].get("Labels") or {}, props["labels"][NAMESPACE]):
+        if is_of_stack(service["Spec"].get("Labels"), props["labels"][NAMESPACE]):
             return f"service {name} was changed by docker stack deploy: pulumi up --refresh changes it back"
         if _is_stopped(service, props):
             return f"service {name} was stopped by a pulumi destroy that did not end: pulumi up starts it again"

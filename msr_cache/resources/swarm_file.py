@@ -60,7 +60,7 @@ def unused_objects(manager: Manager, labels: dict[str, str], *, adopts: bool = F
         stack = labels[NAMESPACE]
         of_stack = {"label": [f"{NAMESPACE}={stack}"]}
         found = [(kind, item) for kind in _REFERENCES for item in manager.get(f"/{kind}", **of_stack)]
-        objects += [(kind, item["ID"]) for kind, item in found if is_of_stack(item["Spec"].get("Labels") or {}, stack)]
+        objects += [(kind, item["ID"]) for kind, item in found if is_of_stack(item["Spec"].get("Labels"), stack)]
     services = manager.get("/services", **ours)
     trials = {service["ID"] for service in services if is_trial(service)}
 

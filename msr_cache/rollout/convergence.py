@@ -64,8 +64,13 @@ def _tasks(manager: Manager, service_id: str, **filters: list[str]) -> list[Task
     return tasks
 
 
-def _service(manager: Manager, id_: str) -> Service:
-    service = _patiently(manager.find)(f"/services/{id_}")
+@_patiently
+def _find(manager: Manager, service_id: str) -> Service | None:
+    return manager.find(f"/services/{service_id}")
+
+
+def _service(manager: Manager, service_id: str) -> Service:
+    service = _find(manager, service_id)
     if service is None:
         raise Refusal(SERVICE_REMOVED)
     return service

@@ -56,7 +56,7 @@ def before_update(manager: Manager, args: ResourceHookArgs, *, adopts: bool = Fa
         raise Refusal(convergence.SERVICE_REMOVED)
     old, new = args.old_outputs or {}, args.new_inputs or {}
     known = labels_in(args.old_inputs) if args.old_inputs else None
-    theirs, ours = found["Spec"].get("Labels") or {}, labels_in(new)
+    theirs, ours = found["Spec"].get("Labels"), labels_in(new)
     if not (adopts and is_of_stack(theirs, ours[NAMESPACE])):
         refuse_other_owner(f"service {new['name']}", theirs, ours, LOST, known)
     replicas = new["mode"]["replicated"]["replicas"]

@@ -203,10 +203,9 @@ class Manager:
             found = parsed(answer.body)
         except ValueError:
             raise self._odd_answer(path) from None
-        if odd := next(odd_fields(found, wanted if rest else [wanted]), None):
-            raise self._odd_answer(path, f" ({odd} is missing or of another type)")
-        if odd is not None:
-            raise self._odd_answer(path)
+        odd = next(odd_fields(found, wanted if rest else [wanted]), None)
+        if odd is not None:  # empty: the answer itself
+            raise self._odd_answer(path, f" ({odd} is missing or of another type)" if odd else "")
         return found
 
     def _unreachable(self, why: str) -> Refusal:

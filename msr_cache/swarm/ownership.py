@@ -69,8 +69,9 @@ def is_same_owner(theirs: Labels, ours: Labels) -> bool:
     return OWNER in theirs and all(theirs.get(key) == ours.get(key) for key in keys)
 
 
-def is_of_stack(labels: Labels, stack: str) -> bool:
+def is_of_stack(labels: Labels | None, stack: str) -> bool:
     """Whether `docker stack deploy` made the object for docker stack `stack`, and no msr-cache stack owns it."""
+    labels = labels or {}
     return labels.get(NAMESPACE) == stack and OWNER not in labels
 
 

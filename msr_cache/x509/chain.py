@@ -138,8 +138,7 @@ def _key_mistakes(key: str | None, public: PublicKeyTypes | None = None) -> Iter
 def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
     """Apply RFC 6125: a wildcard stands for the whole first label; the common name is ignored."""
     names = pem.extension(leaf, x509.SubjectAlternativeName)
-    dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)] if names else []
-    addresses = names.get_values_for_type(x509.IPAddress) if names else []
+    dns, addresses = _dns_names(leaf), names.get_values_for_type(x509.IPAddress) if names else []
     for host in hosts:
         if address := pem.address(host):
             covered = address in addresses
@@ -148,6 +147,11 @@ def _uncovered(leaf: x509.Certificate, hosts: Iterable[str]) -> Iterator[str]:
         if not covered:
             found = shown(", ".join([*dns, *map(str, addresses)])) or "no subject alternative name"
             yield f"found {found}, which does not cover {host}"
+
+
+def _dns_names(leaf: x509.Certificate) -> list[str]:
+    names = pem.extension(leaf, x509.SubjectAlternativeName)
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)] if names else []
 
 
 def _weaknesses(path: Sequence[Link], root: x509.Certificate | None, window: int) -> Iterator[Mistake]:
@@ -323,8 +327,7 @@ def _without_dots(given: _Extension, leaf: x509.Certificate) -> _Extension:
     """Return name constraints with each `.example.com`, or empty one, as those names of the leaf that it covers."""
     if not isinstance(limits := given.value, x509.NameConstraints):
         return given
-    names = pem.extension(leaf, x509.SubjectAlternativeName)
-    dns = [name.lower() for name in names.get_values_for_type(x509.DNSName)] if names else []
+    dns = _dns_names(leaf)
 
     def plain(tree: x509.GeneralName) -> list[x509.GeneralName]:
         if not (isinstance(tree, x509.DNSName) and re.fullmatch(r"(\.[^.]+)*", tree.value)):

@@ -151,8 +151,8 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def _quickly(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(convergence, "time", Clock())
-    patch.setattr(convergence._tasks.retry, "stop", lambda _: True)
-    patch.setattr(convergence, "_patiently", lambda asks: asks)
+    for ask in (convergence._tasks, convergence._find):
+        patch.setattr(ask.retry, "stop", lambda _: True)
     patch.setattr(convergence, "POLL", 300)
     patch.setattr(verification, "tls_steps", lambda _: [])
     patch.setattr("pulumi.log.warn", lambda _: None)
