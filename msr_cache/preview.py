@@ -31,7 +31,6 @@ _RESTARTS = {
     "volume",
 }
 _SHOWN_APART = {"adopt_stack", "environment", "registry_config", "storage", "tls"}
-_IN_CONFIG_YML = {"blobTtl", "externalPort", "fqdn", "logLevel", "port", "upstreams"}
 _TOLD_APART = ("cacheUrl", "certificate.", "configYaml.", "url")
 
 
@@ -101,7 +100,7 @@ def sentence(name: str, old: Facts, new: Facts) -> str | None:
     changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     tops = {key.partition(".")[0] for key in changed}
     own = [key for key in changed if not key.startswith(_TOLD_APART)]
-    config = [key for key in own if key in _IN_CONFIG_YML] if "configYaml" in tops else []
+    config = [key for key in own if key in registry_config.KEYS] if "configYaml" in tops else []
     if "configYaml" in tops and not config:
         config = [key for key in changed if key.startswith("configYaml.")]
     told = _told(config, [key for key in own if key not in config], old, new)

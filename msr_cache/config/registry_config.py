@@ -15,6 +15,8 @@ from msr_cache.config.settings import DEFAULT_STORAGE, Cache, GivenCa, Settings,
 
 _Map = Mapping[str, Any]
 SECRETS = "/run/secrets"
+KEYS = {"blobTtl", "externalPort", "fqdn", "logLevel", "port", "upstreams"}
+"""The keys of a cache that `render` reads, beside the maps `storage` and `registryConfig`."""
 _OBJECT_STORES = {"azure", "gcs", "oss", "s3", "swift"}
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from lab.authority import issue
 from msr_cache.config import registry_config
-from msr_cache.config.settings import Settings, validate
+from msr_cache.config.settings import Cache, Settings, validate
 from tests.msr_cache.conftest import settings_with, with_changes
 from tests.seed import CONFIG_YAML
 
@@ -53,6 +53,22 @@ def test_three_facts_give_the_seeds_config_field_by_field_in_its_order() -> None
     assert config.pop("health") == {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}}
     assert in_order(config) == in_order(yaml.safe_load(SEED))
     assert in_order(yaml.safe_load(registry_config.to_yaml(config))) == in_order(yaml.safe_load(SEED))
+
+
+def test_keys_are_those_of_a_cache_that_config_yml_is_rendered_from() -> None:
+    read = set()
+
+    class Watched(Cache):
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattribute__(name)
+
+    settings = settings_with()
+    watched = Watched.model_validate(settings.caches["asia"].model_dump(by_alias=True, exclude_none=True))
+    read.clear()
+    registry_config.render(settings.model_copy(update={"caches": {"asia": watched}}), "asia")
+    names = {str(field.alias) for name, field in Cache.model_fields.items() if name in read}
+    assert names == registry_config.KEYS | {"storage", "registryConfig"}
 
 
 def test_the_seeds_config_holds_no_mistake() -> None:
