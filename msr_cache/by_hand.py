@@ -15,7 +15,8 @@ import yaml
 from msr_cache import preview, volume
 from msr_cache.config import cache_defaults, registry_config, registry_schema
 from msr_cache.config.field_types import as_map, holds_credentials, value_at
-from msr_cache.config.settings import Cache, Settings, validate
+from msr_cache.config.settings import Cache, Settings
+from msr_cache.config.validation import validate
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
 from msr_cache.swarm import nodes

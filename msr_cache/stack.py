@@ -10,8 +10,9 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache import by_hand, certificate, placement, volume
 from msr_cache.cache import MsrCache
-from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config, shared_storage
-from msr_cache.config.settings import Settings, read, validate
+from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config
+from msr_cache.config.settings import Settings
+from msr_cache.config.validation import read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.resources.state_id import StateId
@@ -73,7 +74,6 @@ def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
     raw = cache_defaults.applied(written)
     settings, found = validate(raw)
     found += [*registry_config.mistakes(raw), *plain_text.mistakes(written, plain_text.stack_file(), project)]
-    found += shared_storage.mistakes(settings) if settings else []
     if settings is None or found:
         at_source = dict.fromkeys(cache_defaults.where_written(written, mistake) for mistake in found)
         lines = [mistake.line(project) for mistake in at_source]

@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from msr_cache.config.settings import read
+from msr_cache.config.validation import read
 from msr_cache.refusal import Refusal
 
 PROJECT = "msr-cache"

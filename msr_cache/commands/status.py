@@ -17,7 +17,8 @@ from typing import Any
 
 from msr_cache.commands import pulumi_cli
 from msr_cache.config import cache_defaults
-from msr_cache.config.settings import Settings, validate
+from msr_cache.config.settings import Settings
+from msr_cache.config.validation import validate
 from msr_cache.foreign import shown
 from msr_cache.msr import api
 from msr_cache.refusal import Refusal

@@ -5,7 +5,6 @@ The keys are camelCase, as Pulumi's are, below `msr-cache:`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -17,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -25,22 +23,20 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
-from msr_cache.config import combinations, errors
-from msr_cache.config.errors import Mistake, mismatch
+from msr_cache.config import errors
+from msr_cache.config.errors import mismatch
 from msr_cache.config.field_types import (
     GoDuration,
     HttpOrigin,
     HttpsOrigin,
     PemText,
     Port,
-    as_map,
     ascii_only,
     holds_credentials,
     http_origin,
     is_host,
     secret_text,
     swarm_host,
-    value_at,
 )
 from msr_cache.x509.pem import ca_problem
 
@@ -573,33 +569,3 @@ class Settings(_Section):
                     "another version can't read MSR's answers ('error unmarshaling response from upstream') or panics "
                     "on its config.yml. Set the tag that equals MSR's version, and msr.version to the same."
                 )
-
-
-def read(config: Mapping[str, str], project: str) -> dict[str, Any]:
-    """Return what `config` (the engine's map of full keys to text or JSON) has below `project`, right or wrong."""
-    raw: dict[str, Any] = {}
-    for key, text in config.items():
-        namespace, _, name = key.partition(":")
-        if namespace != project:
-            continue
-        try:
-            raw[name] = json.loads(text)
-        except ValueError:
-            raw[name] = text
-    return raw
-
-
-def validate(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
-    """Return the settings, or None if `raw` is no valid config, and every mistake."""
-    try:
-        settings = Settings.model_validate(raw)
-    except ValidationError as error:
-        found = errors.mistakes(error, Settings)
-        broken = {each.path[1] for each in found if each.path[0] == "caches" and len(each.path) > 1}
-        sound = {name: cache for name, cache in as_map(raw.get("caches")).items() if name not in broken}
-        if broken and sound:
-            # A mistake in one cache hides none that two others make together.
-            more = validate({**raw, "caches": sound})[1]
-            found += [each for each in more if value_at(raw, *each.path) not in list(broken)]  # which others name
-        return None, list(dict.fromkeys(found))
-    return settings, combinations.mistakes(settings)

@@ -34,7 +34,8 @@ from lab.authority import issue
 from lab.site import Site
 from msr_cache import progress, stack
 from msr_cache.config import plain_text
-from msr_cache.config.settings import Settings, read, validate
+from msr_cache.config.settings import Settings
+from msr_cache.config.validation import read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import SwarmProvider
 from msr_cache.rollout import convergence

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from msr_cache.config import plain_text, registry_config
-from msr_cache.config.settings import read, validate
+from msr_cache.config.validation import read, validate
 from msr_cache.preview import settings_of
 from msr_cache.service import _amount
 from tests.msr_cache.conftest import PROJECT, as_engine_gives

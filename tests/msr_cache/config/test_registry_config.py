@@ -10,7 +10,8 @@ import yaml
 
 from lab.authority import issue
 from msr_cache.config import registry_config
-from msr_cache.config.settings import Cache, Settings, validate
+from msr_cache.config.settings import Cache, Settings
+from msr_cache.config.validation import validate
 from tests.msr_cache.conftest import settings_with, with_changes
 from tests.seed import CONFIG_YAML
 

@@ -14,7 +14,8 @@ from cryptography import x509
 from lab.authority import issue
 from msr_cache.config import registry_config
 from msr_cache.config.errors import quoted
-from msr_cache.config.settings import LONGEST_CACHE_NAME, GivenCa, read, validate
+from msr_cache.config.settings import LONGEST_CACHE_NAME, GivenCa
+from msr_cache.config.validation import read, validate
 from msr_cache.refusal import Refusal
 from msr_cache.resources.swarm_file import DIGITS
 from msr_cache.rollout import trial

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from msr_cache.config import shared_storage
-from tests.msr_cache.conftest import declared, settings_with
+from msr_cache.config.validation import validate
+from tests.msr_cache.conftest import declared, with_changes
 
 S3 = {"region": "r", "bucket": "b", "rootdirectory": "/asia"}
 NFS = {"server": "nfs.example.com", "path": "/msr-cache"}
@@ -48,14 +48,14 @@ APART = {
 
 @pytest.mark.parametrize("case", SHARED)
 def test_two_caches_that_keep_blobs_in_one_place_are_refused_at_the_second(case: str) -> None:
-    (mistake,) = shared_storage.mistakes(settings_with(SHARED[case]))
+    (mistake,) = validate(with_changes(SHARED[case]))[1]
     assert mistake.path[:2] == ("caches", "europe")
     assert "cache asia keeps its blobs there, and each would delete what the other stores" in mistake.text
 
 
 @pytest.mark.parametrize("case", APART)
 def test_two_caches_with_a_place_of_their_own_are_let_be(case: str) -> None:
-    assert [*shared_storage.mistakes(settings_with(APART[case]))] == []
+    assert validate(with_changes(APART[case]))[1] == []
 
 
 def test_the_line_says_what_to_change_before_anything_is_declared() -> None:

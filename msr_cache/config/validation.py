@@ -1,24 +1,55 @@
-"""What keys of a stack's config get wrong together, each of them right by itself."""
+"""Reads a stack's config, and finds its mistakes, also what keys get wrong together, each of them right by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import urlsplit
 
-from msr_cache.config import image_registries
-from msr_cache.config.errors import Mistake, mismatch, quoted
-from msr_cache.config.field_types import as_map
+from pydantic import ValidationError
 
-if TYPE_CHECKING:
-    from msr_cache.config.settings import Cache, Settings
+from msr_cache.config import errors, image_registries, shared_storage
+from msr_cache.config.errors import Mistake, mismatch, quoted
+from msr_cache.config.field_types import as_map, value_at
+from msr_cache.config.settings import Cache, Settings
 
 _EVERY_NODE = "every node"
 
 
-def mistakes(settings: Settings) -> list[Mistake]:
+def read(config: Mapping[str, str], project: str) -> dict[str, Any]:
+    """Return what `config` (the engine's map of full keys to text or JSON) has below `project`, right or wrong."""
+    raw: dict[str, Any] = {}
+    for key, text in config.items():
+        namespace, _, name = key.partition(":")
+        if namespace != project:
+            continue
+        try:
+            raw[name] = json.loads(text)
+        except ValueError:
+            raw[name] = text
+    return raw
+
+
+def validate(raw: Mapping[str, Any]) -> tuple[Settings | None, list[Mistake]]:
+    """Return the settings, or None if `raw` is no valid config, and every mistake."""
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        found = errors.mistakes(error, Settings)
+        broken = {each.path[1] for each in found if each.path[0] == "caches" and len(each.path) > 1}
+        sound = {name: cache for name, cache in as_map(raw.get("caches")).items() if name not in broken}
+        if broken and sound:
+            # A mistake in one cache hides none that two others make together.
+            more = validate({**raw, "caches": sound})[1]
+            found += [each for each in more if value_at(raw, *each.path) not in list(broken)]  # which others name
+        return None, list(dict.fromkeys(found))
+    return settings, _combined(settings)
+
+
+def _combined(settings: Settings) -> list[Mistake]:
     """Return what keys that are right by themselves get wrong together."""
     return [
         *_shared_labels(settings),
@@ -32,6 +63,7 @@ def mistakes(settings: Settings) -> list[Mistake]:
         *_without_room(settings),
         *_unproven_msr(settings),
         *_certificate_mistakes(settings),
+        *shared_storage.mistakes(settings),
     ]
 
 
