@@ -22,11 +22,11 @@ class Nothing(SwarmProvider):
     def create(self, props):
         return CreateResult("nothing", props)
 
-class Trivial(Tracked, module="bench", name="Trivial"):
+class Trivial(Tracked, provider=Nothing):
     pass
 
 for number in range({}):
-    Trivial(Nothing(), f"n{{number}}", {{"number": number}})
+    Trivial(f"n{{number}}", {{"number": number}})
 """
 
 

@@ -79,7 +79,7 @@ async def kept(settings: Settings) -> tuple[Settings, list[str]]:
     waiting = [name for name, cache in settings.caches.items() if cache.tls.source == "csr" and not cache.tls.given]
     if not waiting and LOCAL_CA not in sources.values():
         return settings, []
-    found = await TlsSources(sources, waiting).sources.future() or {}
+    found = await TlsSources("tls-sources", {"wanted": sources, "waiting": waiting}).sources.future() or {}
     caches, warnings = {**settings.caches}, []
     for name in waiting:
         if found.get(name) == LOCAL_CA:

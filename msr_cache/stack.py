@@ -42,7 +42,7 @@ async def declare(config: Mapping[str, str]) -> None:
         manager = Manager(address)
         nodes = await asyncio.to_thread(manager.get, "/nodes")
         # Declared first: only by its id does the check tell this state's labels from those of another of its names.
-        state_id = StateId("state-id", settings.state_id).value
+        state_id = StateId("state-id", {"value": settings.state_id}).value
         about_nodes = await asyncio.to_thread(placement.check, manager, nodes, settings, await state_id.future())
         settings, about_trust = await certificate.kept(settings)
         adopted = await asyncio.to_thread(by_hand.adopted, manager, nodes, settings)

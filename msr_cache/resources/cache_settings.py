@@ -3,9 +3,6 @@
 Not inputs of the component: for those, the engine prints all that stays the same, too.
 """
 
-from typing import Any
-
-import pulumi
 from pulumi.dynamic import CreateResult, DiffResult
 
 from msr_cache.resources.provider import Props, SwarmProvider
@@ -23,8 +20,5 @@ class CacheSettingsProvider(SwarmProvider):
         return DiffResult()
 
 
-class CacheSettings(Tracked, module="msr", name="CacheSettings"):
+class CacheSettings(Tracked, provider=CacheSettingsProvider):
     """Settings, config.yml and certificate of a cache, without secrets."""
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(CacheSettingsProvider(), name, props, opts)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
-from typing import Any
 
 import pulumi
-from pulumi.dynamic import CheckResult, ConfigureRequest, CreateResult, DiffResult, ReadResult, UpdateResult
+from pulumi.dynamic import CheckResult, ConfigureRequest, CreateResult, ReadResult, UpdateResult
 
 from msr_cache.msr.api import Msr
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
-from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.msr_provider import MsrProvider, Remembered, read_or_keep
+from msr_cache.resources.provider import Props, is_unknown
 from msr_cache.resources.tracked import Tracked
 
 INPUTS = ("url", "ca", "user", "cache")
@@ -53,6 +52,8 @@ class FormerCacheProvider(MsrProvider):
 class CacheUserProvider(MsrProvider):
     """Keeps one account's contentCacheUUID."""
 
+    updates_on = ("cache", "url", "ca")
+
     def configure(self, req: ConfigureRequest) -> None:
         """Read which caches are the stack's own: between these, accounts may move."""
         super().configure(req)
@@ -78,9 +79,6 @@ class CacheUserProvider(MsrProvider):
 
         return read_or_keep(id_, props, INPUTS, current)
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return DiffResult(changes=is_unknown(news["cache"]) or not unchanged(olds, news, "cache", "url", "ca"))
-
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:
         self.msr(news).point(news["user"], news["cache"])
         return UpdateResult({**news, "before": olds["before"]})
@@ -94,24 +92,14 @@ class CacheUserProvider(MsrProvider):
         msr.point(props["user"], before if before and msr.entry(before) else "")
 
 
-class FormerCache(Tracked, module="msr", name="FormerCache"):
+class FormerCache(Tracked, provider=FormerCacheProvider):
     """The entry `before`, through which account `user` of the MSR at `url` pulled at first; empty for none."""
 
     before: pulumi.Output[str]
 
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(FormerCacheProvider(), name, {**props, "before": None}, opts)
 
-
-class CacheUser(Tracked, module="msr", name="CacheUser"):
+class CacheUser(Remembered, provider=CacheUserProvider):
     """Account `user` (at the config key `at`) of the MSR at `url`, which pulls through the entry with id `cache`.
 
-    `adopt`: take it over from a cache that is not of this stack. `before` is the FormerCache's; `unchecked` is why the
-    last refresh could not ask MSR.
+    `adopt`: take it over from a cache that is not of this stack. `before` is the FormerCache's.
     """
-
-    unchecked: pulumi.Output[str | None]
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(CacheUserProvider(), name, {**props, "unchecked": None}, opts)
-        self.unchecked.apply(warn_unchecked)

@@ -16,11 +16,11 @@ class HttpSecretProvider(SwarmProvider):
         return CreateResult("http.secret", {**props, "value": secrets.token_hex(32)})
 
 
-class HttpSecret(Tracked, module="msr", name="HttpSecret"):
+class HttpSecret(Tracked, provider=HttpSecretProvider):
     """A cache's http.secret; `value` is a Pulumi secret."""
 
     value: pulumi.Output[str]
 
     def __init__(self, name: str, opts: pulumi.ResourceOptions) -> None:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["value"]))
-        super().__init__(HttpSecretProvider(), name, {"value": None}, opts)
+        super().__init__(name, {}, opts)

@@ -5,7 +5,6 @@ The daemon stores `tag@sha256:...` for a tag and the pulumi-docker provider then
 """
 
 import re
-from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult
@@ -95,7 +94,7 @@ class ImageProvider(SwarmProvider):
         return CreateResult(props["image"], props)
 
 
-class Image(Tracked, module="msr", name="Image"):
+class Image(Tracked, provider=ImageProvider):
     """Image `image`, given at the config key `at`; no registry is asked for it if `asWritten` (True or None).
 
     `reference` is `name:tag@sha256:...`, or `image` as written; `platforms` is a list of `architecture` and `os`, as
@@ -104,6 +103,3 @@ class Image(Tracked, module="msr", name="Image"):
 
     reference: pulumi.Output[str]
     platforms: pulumi.Output[list[dict[str, str]]]
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(ImageProvider(), name, {**props, "reference": None, "platforms": None}, opts)

@@ -10,13 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pulumi
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
+from pulumi.dynamic import CheckResult, CreateResult, ReadResult
 
 from msr_cache.https import Client, Failed, Untrusted
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import read_or_keep, warn_unchecked
+from msr_cache.resources.msr_provider import Remembered, read_or_keep
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
-from msr_cache.resources.tracked import Tracked
 from msr_cache.x509 import pem
 
 if TYPE_CHECKING:
@@ -129,6 +128,8 @@ def accepted(inputs: Props) -> Props:
 class MsrCaProvider(SwarmProvider):
     """Fetches in `check`, which previews run too: the diff is real, and a preview reports an MSR that is down."""
 
+    updates_on = (*INPUTS, "pem")
+
     def check(self, olds: Props, news: Props) -> CheckResult:
         """Keep what is remembered, unless the operator changes the CA's source or MSR's URL."""
         pin_removed = news.get("pin") is None and news.get("given") is None and unchanged(olds, news, "url")
@@ -152,18 +153,11 @@ class MsrCaProvider(SwarmProvider):
             return {**props, **trusted(url, pem.text(*certificates), pins), "offered": None}
         return {**props, "offered": offered}
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        return DiffResult(changes=not unchanged(olds, news, *INPUTS, "pem"))
 
-    def update(self, _id: str, _olds: Props, news: Props) -> UpdateResult:
-        return UpdateResult(news)
-
-
-class MsrCa(Tracked, module="msr", name="MsrCa"):
+class MsrCa(Remembered, provider=MsrCaProvider):
     """MSR's CA: `pem`, `sha256` (of the DER form), `subject` (RFC 4514) and `expires` (ISO 8601).
 
-    `offered` is the SHA-256 of another CA, not trusted, that MSR returned at the last refresh; `unchecked` is why that
-    refresh could not compare the CA with MSR's.
+    `offered` is the SHA-256 of another CA, not trusted, that MSR returned at the last refresh.
     """
 
     pem: pulumi.Output[str]
@@ -171,13 +165,10 @@ class MsrCa(Tracked, module="msr", name="MsrCa"):
     subject: pulumi.Output[str]
     expires: pulumi.Output[str]
     offered: pulumi.Output[str | None]
-    unchecked: pulumi.Output[str | None]
 
     def __init__(self, name: str, msr: Msr, opts: pulumi.ResourceOptions | None = None) -> None:
-        props = {**inputs_of(msr), **dict.fromkeys((*REMEMBERED, "unchecked"))}
-        super().__init__(MsrCaProvider(), name, props, opts)
+        super().__init__(name, inputs_of(msr), opts)
         pulumi.Output.all(self.sha256, self.offered).apply(lambda both: self._warn(msr.url, *both))
-        self.unchecked.apply(warn_unchecked)
 
     @staticmethod
     def _warn(url: str, remembered: str, offered: str | None) -> None:

@@ -10,6 +10,7 @@ from pulumi.dynamic import ConfigureRequest, ReadResult
 from msr_cache.msr.api import Credentials, Msr
 from msr_cache.refusal import Refusal
 from msr_cache.resources.provider import Props, SwarmProvider
+from msr_cache.resources.tracked import Tracked
 
 
 class MsrProvider(SwarmProvider):
@@ -40,7 +41,16 @@ def read_or_keep(id_: str, props: Props, inputs: Iterable[str], current: Callabl
     return ReadResult(id_, {**now, "unchecked": unchecked}, {key: now.get(key) for key in inputs})
 
 
-def warn_unchecked(problem: str | None) -> None:
-    """Say, at each run until the next refresh, why the last one could not ask MSR."""
+class Remembered(Tracked):
+    """Base of resources with `read_or_keep`: each run says, until the next refresh, why the last could not ask MSR."""
+
+    unchecked: pulumi.Output[str | None]
+
+    def __init__(self, name: str, props: Props, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, {**props, "unchecked": None}, opts)
+        self.unchecked.apply(_warn)
+
+
+def _warn(problem: str | None) -> None:
     if problem:
         pulumi.log.warn(f"{problem}. The last refresh kept what the state has, unchecked")

@@ -339,7 +339,7 @@ class NodeLabelProvider(SwarmProvider):
         refuse_outage(found, serving, leaving, staying, props)
 
 
-class NodeLabel(Tracked, module="msr", name="NodeLabel"):
+class NodeLabel(Tracked, provider=NodeLabelProvider):
     """Label `key` of the node with host name `node`, set to `value`, for the cache that `owner` and `state` name.
 
     `nodeId` is the id of the node that has that host name now; None: not known, so an earlier one is kept.
@@ -347,6 +347,3 @@ class NodeLabel(Tracked, module="msr", name="NodeLabel"):
     """
 
     value: pulumi.Output[str]
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(NodeLabelProvider(), name, props, opts)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterable
 from http import HTTPStatus
-from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, UpdateResult
@@ -18,12 +17,11 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Up
 from msr_cache.https import Unanswered
 from msr_cache.msr.api import Entry, Msr, MsrError
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import MsrProvider, read_or_keep, warn_unchecked
+from msr_cache.resources.msr_provider import MsrProvider, Remembered, read_or_keep
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
 INPUTS = ("url", "ca", "name", "host", "adopt")
-OUTPUTS = ("entry", "former", "unchecked")
 DRAIN = 2.0
 """Seconds that a cache outlives its entry, for clients that MSR has just redirected to it."""
 
@@ -126,23 +124,17 @@ class RegistrationProvider(MsrProvider):
         time.sleep(DRAIN)
 
 
-class Registration(Tracked, module="msr", name="Registration"):
-    """Content cache `name` with `host` in the MSR at `url`; `adopt`: take over an existing one.
-
-    `unchecked` is why the last refresh could not ask MSR.
-    """
+class Registration(Remembered, provider=RegistrationProvider):
+    """Content cache `name` with `host` in the MSR at `url`; `adopt`: take over an existing one."""
 
     entry: pulumi.Output[str]
     former: pulumi.Output[list[str]]
-    unchecked: pulumi.Output[str | None]
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(RegistrationProvider(), name, {**props, **dict.fromkeys(OUTPUTS)}, opts)
-        self.unchecked.apply(warn_unchecked)
 
 
 class FormerEntriesProvider(MsrProvider):
-    """Removes the entries that a Registration has replaced."""
+    """Removes the entries that a Registration has replaced: once more for one that is taken back."""
+
+    updates_on = ("entry", "former")
 
     def create(self, props: Props) -> CreateResult:
         self._remove(props)
@@ -156,13 +148,6 @@ class FormerEntriesProvider(MsrProvider):
         for id_ in props["former"]:
             self.msr(props).remove(id_)
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Run once more for each new entry, and for one that is taken back."""
-        return DiffResult(changes=is_unknown(news["entry"]) or not unchanged(olds, news, "entry", "former"))
 
-
-class FormerEntries(Tracked, module="msr", name="FormerEntries"):
+class FormerEntries(Tracked, provider=FormerEntriesProvider):
     """Removes the entries `former`, which `entry` replaces, after all accounts point at `entry`."""
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(FormerEntriesProvider(), name, {**props}, opts)

@@ -4,7 +4,6 @@ A resource, not an after-hook of the service: the state does not record a failed
 """
 
 from contextlib import suppress
-from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
@@ -123,7 +122,7 @@ def _is_stopped(service: convergence.Service, props: Props) -> bool:
     return bool(props["replicas"]) and convergence.replicas(service) == 0
 
 
-class Rollout(Tracked, module="msr", name="Rollout"):
+class Rollout(Tracked, provider=RolloutProvider):
     """Service `service` (its id) with `replicas` tasks of the spec `specSha256` (a digest); `labels` name the owner.
 
     A change of `nodes` is an update, too, because its hook tries a move of the cache. `blobs`: what `destroy` leaves.
@@ -132,6 +131,3 @@ class Rollout(Tracked, module="msr", name="Rollout"):
     """
 
     finished: pulumi.Output[bool]
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(RolloutProvider(), name, {**props, "finished": None}, opts)

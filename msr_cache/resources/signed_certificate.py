@@ -1,8 +1,5 @@
 """A certificate that your CA signed for the stack's key; one for another key is refused before anything changes."""
 
-from typing import Any
-
-import pulumi
 from pulumi.dynamic import CheckResult, CreateResult
 
 from msr_cache.refusal import Refusal
@@ -29,8 +26,5 @@ class SignedCertificateProvider(SwarmProvider):
         return CreateResult("signed", props)
 
 
-class SignedCertificate(Tracked, module="msr", name="SignedCertificate"):
+class SignedCertificate(Tracked, provider=SignedCertificateProvider):
     """`certificatePem`, given at the config key `at`, signed for `publicKeyPem`."""
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(SignedCertificateProvider(), name, props, opts)

@@ -27,10 +27,7 @@ def _random() -> str:
     return secrets.choice("abcdef") + secrets.token_hex(6)[1:]
 
 
-class StateId(Tracked, module="msr", name="StateId"):
-    """The state's id: `given`, or a random one."""
+class StateId(Tracked, provider=StateIdProvider):
+    """The state's id: the `value` that is given, or a random one."""
 
     value: pulumi.Output[str]
-
-    def __init__(self, name: str, given: str | None) -> None:
-        super().__init__(StateIdProvider(), name, {"value": given})

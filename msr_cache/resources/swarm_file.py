@@ -151,7 +151,7 @@ class SecretProvider(SwarmFileProvider):
     kind = "secrets"
 
 
-class SwarmSecret(Tracked, module="msr", name="SwarmSecret"):
+class SwarmSecret(Tracked, provider=SecretProvider):
     """Swarm secret `prefix`-<hash> that holds `data` (text) under `labels`.
 
     Names can be read by others: a random `salt` in the hash keeps them from trying guesses at the content.
@@ -160,5 +160,4 @@ class SwarmSecret(Tracked, module="msr", name="SwarmSecret"):
     name: pulumi.Output[str]
 
     def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        props = {**props, "data": pulumi.Output.secret(props["data"]), "name": None}
-        super().__init__(SecretProvider(), name, props, opts)
+        super().__init__(name, {**props, "data": pulumi.Output.secret(props["data"])}, opts)

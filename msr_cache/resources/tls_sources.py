@@ -24,10 +24,7 @@ class TlsSourcesProvider(SwarmProvider):
         return CreateResult("tls-sources", props)
 
 
-class TlsSources(Tracked, module="msr", name="TlsSources"):
+class TlsSources(Tracked, provider=TlsSourcesProvider):
     """By cache, the `wanted` source; or localCa, if it was that and the cache is `waiting` for a signed certificate."""
 
     sources: pulumi.Output[dict[str, str]]
-
-    def __init__(self, wanted: dict[str, str], waiting: list[str]) -> None:
-        super().__init__(TlsSourcesProvider(), "tls-sources", {"wanted": wanted, "waiting": waiting, "sources": None})

@@ -2,7 +2,6 @@
 
 import ssl
 from contextlib import suppress
-from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckResult, CreateResult, ReadResult
@@ -10,9 +9,8 @@ from pulumi.dynamic import CheckResult, CreateResult, ReadResult
 from msr_cache.https import Client, Failed, Untrusted
 from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import LARGEST, covered, described
-from msr_cache.resources.msr_provider import read_or_keep, warn_unchecked
+from msr_cache.resources.msr_provider import Remembered, read_or_keep
 from msr_cache.resources.provider import Props, SwarmProvider, unchanged
-from msr_cache.resources.tracked import Tracked
 from msr_cache.x509 import pem
 
 INPUTS = ("url", "pins", "given")
@@ -66,12 +64,7 @@ class UpstreamCaProvider(SwarmProvider):
         return read_or_keep(id_, props, ("at", *INPUTS, "pem"), lambda: {**props, "pem": trusted(props)})
 
 
-class UpstreamCa(Tracked, module="msr", name="UpstreamCa"):
+class UpstreamCa(Remembered, provider=UpstreamCaProvider):
     """The CA of the server at `url`: `given` (PEM), or with one of the `pins`; `at` is the config key."""
 
     pem: pulumi.Output[str]
-    unchecked: pulumi.Output[str | None]
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(UpstreamCaProvider(), name, {**props, "pem": None, "unchecked": None}, opts)
-        self.unchecked.apply(warn_unchecked)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
-import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, UpdateResult
+from pulumi.dynamic import CreateResult, UpdateResult
 
 from msr_cache.foreign import shown
 from msr_cache.msr.client_check import Blob, Target, fetch, tls_steps
 from msr_cache.msr.registry import MsrRegistry
 from msr_cache.resources.msr_provider import MsrProvider
-from msr_cache.resources.provider import Props, is_unknown, unchanged
+from msr_cache.resources.provider import Props
 from msr_cache.resources.tracked import Tracked
 from msr_cache.rollout import convergence
 from msr_cache.swarm import nodes
-
-TRIGGERS = ("cacheUrl", "certificate", "sha256", "specSha256", "port")
 
 
 def target_of(props: Props) -> Target:
@@ -28,6 +25,8 @@ def target_of(props: Props) -> Target:
 
 class VerificationProvider(MsrProvider):
     """Verifies on create and update; a failure leaves the state as it was, so the next `up` tries again."""
+
+    updates_on: ClassVar[tuple[str, ...]] = ("cacheUrl", "certificate", "sha256", "specSha256", "port")
 
     def create(self, props: Props) -> CreateResult:
         self._verify(props)
@@ -54,17 +53,11 @@ class VerificationProvider(MsrProvider):
                 address = (nodes.address(node), int(props["port"]))
                 yield replace(target_of(props), node=nodes.hostname(node), address=address)
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Verify again if the cache differs from the one that was verified."""
-        return DiffResult(changes=self._moved(olds, news, *TRIGGERS))
-
-    @staticmethod
-    def _moved(olds: Props, news: Props, *keys: str) -> bool:
-        return any(is_unknown(news.get(key)) for key in keys) or not unchanged(olds, news, *keys)
-
 
 class PullProvider(VerificationProvider):
     """Fetches a blob through the cache: via MSR's redirect if the configured account has one, else directly."""
+
+    updates_on = (*VerificationProvider.updates_on, "url", "ca", "redirected", "entry")
 
     def _verify(self, props: Props) -> None:
         registry = MsrRegistry(self.msr(props))
@@ -83,23 +76,13 @@ class PullProvider(VerificationProvider):
             raise target.failed(f"MSR redirects pulls to {shown(location.partition('?')[0])}", meaning)
         return location.removeprefix(target.url)
 
-    def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
-        """Verify again also if MSR, the redirect or the cache's entry differs."""
-        return DiffResult(changes=self._moved(olds, news, *TRIGGERS, "url", "ca", "redirected", "entry"))
 
-
-class Verification(Tracked, module="msr", name="Verification"):
+class Verification(Tracked, provider=VerificationProvider):
     """Verifies, without MSR, that clients can use the cache `cache` at `cacheUrl`.
 
     Behind a load balancer, `port` is that of each node which runs a task of `service`; they are verified first.
     """
 
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(VerificationProvider(), name, {**props}, opts)
 
-
-class PullVerification(Tracked, module="msr", name="PullVerification"):
+class PullVerification(Tracked, provider=PullProvider):
     """Verifies the same cache with a blob of the MSR at `url`; `redirected`: via MSR's redirect."""
-
-    def __init__(self, name: str, props: dict[str, Any], opts: pulumi.ResourceOptions) -> None:
-        super().__init__(PullProvider(), name, {**props}, opts)

@@ -13,12 +13,9 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 FORMER = """
 from msr_cache import files, service
 from msr_cache.resources.swarm_file import ConfigProvider, SwarmSecret
-from msr_cache.resources.tracked import Tracked
 
-class SwarmConfig(Tracked, module="msr", name="SwarmConfig"):
-    def __init__(self, name, props, opts):
-        props = {**props, "data": pulumi.Output.secret(props["data"]), "name": None}
-        super().__init__(ConfigProvider(), name, props, opts)
+class SwarmConfig(SwarmSecret, provider=ConfigProvider):
+    name: pulumi.Output[str]
 
 def file(name, props, opts):
     return (SwarmConfig if name.endswith("config.yml-file") else SwarmSecret)(name, props, opts)
