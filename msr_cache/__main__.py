@@ -4,6 +4,8 @@ import argparse
 import sys
 from importlib import import_module
 
+from msr_cache.refusal import Refusal
+
 COMMANDS = ("adopt", "ca", "status", "verify")
 
 
@@ -18,7 +20,11 @@ def main() -> None:
             "status shows what needs an operator; verify checks each cache as a client does"
         ),
     )
-    import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}").main(sys.argv[2:])
+    command = import_module(f"msr_cache.commands.{parser.parse_args(sys.argv[1:2]).command}")
+    try:
+        command.main(sys.argv[2:])
+    except Refusal as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import yaml
 
 from msr_cache.by_hand import described
 from msr_cache.commands import pulumi_cli
 from msr_cache.config.field_types import as_map
-from msr_cache.refusal import Refusal
 from msr_cache.swarm.manager import Address, Manager
 
 NOT_CARRIED = """\
@@ -26,12 +24,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("name", help="the name given to docker stack deploy, which becomes the cache's")
     parser.add_argument("--stack", help="another Pulumi stack than the selected one")
     options = parser.parse_args(arguments)
-    try:
-        raw = pulumi_cli.config(options.stack)
-        manager = Manager(Address.from_config(as_map(raw.get("swarm"))))
-        cache = {"adoptStack": True, **described(manager, options.name, raw)}
-    except Refusal as error:
-        sys.exit(str(error))
+    raw = pulumi_cli.config(options.stack)
+    manager = Manager(Address.from_config(as_map(raw.get("swarm"))))
+    cache = {"adoptStack": True, **described(manager, options.name, raw)}
     print(
         NOT_CARRIED + yaml.safe_dump({"config": {"msr-cache:caches": {options.name: cache}}}, sort_keys=False), end=""
     )

@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from msr_cache.config.field_types import https_origin
-from msr_cache.refusal import Refusal
 from msr_cache.resources.msr_ca import certificates_of, fetch
 from msr_cache.x509 import pem
 
@@ -19,10 +18,7 @@ def main(arguments: list[str]) -> None:
         url = https_origin(parser.parse_args(arguments).url)
     except ValueError as error:
         sys.exit(str(error))
-    try:
-        certificates = certificates_of(fetch(url), url)
-    except Refusal as error:
-        sys.exit(str(error))
+    certificates = certificates_of(fetch(url), url)
     # Pulumi makes no map or list of another value that `ca` may have.
     pins = ["pulumi config rm --path 'msr-cache:msr.ca'"]
     for number, certificate in enumerate(certificates):

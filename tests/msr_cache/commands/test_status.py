@@ -12,6 +12,7 @@ from msr_cache.commands import status
 from msr_cache.commands.status import Status
 from msr_cache.https import Unanswered
 from msr_cache.msr.api import Credentials, Entry, Msr
+from msr_cache.refusal import Refusal
 from msr_cache.resources import msr_ca
 from msr_cache.swarm.manager import Manager
 from tests.msr_cache.conftest import listing, node, refusing, settings_with, task
@@ -151,5 +152,5 @@ def test_a_manager_that_refuses_and_an_msr_that_is_down_are_problems_that_hide_n
 
 def test_without_pulumi_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(SystemExit, match="pulumi can't be run"):
+    with pytest.raises(Refusal, match="pulumi can't be run"):
         status.main([])
