@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -26,6 +26,7 @@ class Ready:
     last: pulumi.Resource
 
 
+@dataclass
 class Site:
     """What all caches of a stack share: settings, state id, swarm, MSR's CA (None: the system's), and their own CA.
 
@@ -34,24 +35,19 @@ class Site:
     `adopted` are the ids of the services that this run takes over from docker stacks, by cache.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - nothing of it depends on the rest
-        self,
-        settings: Settings,
-        state_id: pulumi.Output[str],
-        address: Address,
-        nodes: Nodes,
-        msr_ca: MsrCa | None,
-        adopted: Mapping[str, str],
-    ) -> None:
-        self.settings = settings
-        self.state_id = state_id
-        self.address = address
-        self.nodes = nodes
-        self.msr_ca = msr_ca
-        self.adopted = adopted
-        self.ready: dict[str, Ready] = {}
-        self.checked: list[pulumi.Resource] = []
-        self.declared = asyncio.Event()
+    settings: Settings
+    state_id: pulumi.Output[str]
+    address: Address
+    nodes: Nodes
+    adopted: Mapping[str, str]
+    ready: dict[str, Ready] = field(default_factory=dict)
+    checked: list[pulumi.Resource] = field(default_factory=list)
+    declared: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Declare what the caches share."""
+        settings, address = self.settings, self.address
+        self.msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
         # By what stands before the image's first slash, where the provider looks, also for docker.io.
         logins = [
             docker.ProviderRegistryAuthArgs(address=start, username=login[0], password=pulumi.Output.secret(login[1]))

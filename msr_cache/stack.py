@@ -14,7 +14,6 @@ from msr_cache.config import cache_defaults, image_registries, plain_text, regis
 from msr_cache.config.settings import Settings
 from msr_cache.config.validation import read, validate
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.resources.state_id import StateId
 from msr_cache.rollout.interruption import interrupt
 from msr_cache.scope import Site
@@ -54,8 +53,7 @@ async def declare(config: Mapping[str, str]) -> None:
         pulumi.log.warn(warning)
     for text in adopted.changes:
         pulumi.log.info(text)
-    msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
-    site = Site(settings, state_id, address, nodes, msr_ca, adopted.services)
+    site = Site(settings, state_id, address, nodes, adopted.services)
     try:
         caches = {name: MsrCache(name, site) for name in settings.upstreams_first()}
     finally:  # or, after an error, the labels that wait for it would keep the run from its end
