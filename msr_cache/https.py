@@ -1,7 +1,6 @@
 """The HTTPS client for MSR and the caches: explicit trust, a deadline, a size limit.
 
-It uses the adapter of `requests` without a Session, so it follows no redirect, and reads neither a proxy, a .netrc file
-nor a CA from the environment. `requests` takes 0.04 s to import, so only a request imports it.
+It follows no redirect, and reads neither a proxy, a .netrc file nor a CA from the environment.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 import json
 import ssl
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, IncompleteRead
 from socket import create_connection, socket
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from msr_cache.foreign import shown
 from msr_cache.progress import slowly
@@ -23,7 +22,6 @@ from msr_cache.refusal import Refusal
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-    from requests.adapters import HTTPAdapter
 
 TIMEOUT = 10
 """Seconds: the limit for connecting to each address of a server, for the handshake, and for each wait for bytes."""
@@ -34,8 +32,8 @@ AS_GO = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 
 Not VERIFY_X509_STRICT, which Python 3.13 sets where nobody says: it refuses a CA without key identifiers.
 """
-# Deliberate where `verify` is False: to look at a certificate before anything trusts it.
-warnings.filterwarnings("ignore", message="Unverified HTTPS request")
+_AS_IT_IS = "!$%&'()*+,/:;=?@[]~"
+"""What a path and query may hold beside letters, digits and `_.-`; all else is escaped."""
 
 
 class Failed(Refusal):
@@ -59,7 +57,7 @@ class TooLarge(Unanswered):
 
 
 class Answer(NamedTuple):
-    """An answer of any status; header names ignore case."""
+    """An answer of any status; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -85,43 +83,56 @@ class Client:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, write: _Write | None = None
     ) -> Answer:
         """Send one request. The answer's body goes to `write` if you pass it, else into the Answer."""
-        from requests import Request
-
         host = urlsplit(self.url).netloc.rpartition("@")[2]
         received, size = bytearray(), 0
-        with (
-            self._failures(),
-            closing(_adapter(self._context(), self.address)) as adapter,
-            adapter.send(
-                Request(method, f"https://{host}{path}", {"Host": host, **headers}, data=body).prepare(),
-                stream=True,
-                timeout=self._wait,
-            ) as response,
-        ):
-            for chunk in response.raw.stream(1 << 16, decode_content=False):
-                size += len(chunk)
-                if size > self.largest:
-                    raise TooLarge(f"sent more than {self.largest} bytes")
-                (write or received.extend)(chunk)
-        return Answer(response.status_code, response.headers, bytes(received))
+        with self._connected() as connected:
+            connection = HTTPConnection("msr")
+            connection.sock = connected
+            connection.request(method, quote(path, safe=_AS_IT_IS), body, {"Host": host, **headers})
+            with connection.getresponse() as response:
+                while chunk := response.read(1 << 16):
+                    size += len(chunk)
+                    if size > self.largest:
+                        raise TooLarge(f"sent more than {self.largest} bytes")
+                    (write or received.extend)(chunk)
+                if response.length:
+                    raise IncompleteRead(b"", response.length)
+        found = {name.lower(): response.headers[name] for name in response.headers}
+        return Answer(response.status, found, bytes(received))
 
     def certificate(self) -> bytes:
         """Shake hands, without HTTP, and return the server's certificate in DER form."""
-        server = urlsplit(self.url)
-        with (
-            self._failures(),
-            create_connection(self.address or (server.hostname, server.port or 443), self._wait) as plain,
-            self._context().wrap_socket(plain, server_hostname=server.hostname) as secured,
-        ):
-            return secured.getpeercert(binary_form=True) or b""
+        with self._connected() as connected:
+            return connected.getpeercert(binary_form=True) or b""
 
-    @property
-    def _wait(self) -> float:
-        return min(TIMEOUT, self.seconds)
+    @contextmanager
+    def _connected(self) -> Iterator[TimedTls]:
+        """Connect, and shake hands; whatever then fails in the block is a Failed, too."""
+        server, deadline, wait = urlsplit(self.url), time.monotonic() + self.seconds, min(TIMEOUT, self.seconds)
+        try:
+            with (
+                slowly(f"{shown(self.url)} to answer"),
+                create_connection(self.address or (server.hostname, server.port or 443), wait) as plain,
+                self._context().wrap_socket(plain, server_hostname=server.hostname) as secured,
+            ):
+                connected = cast("TimedTls", secured)
+                connected.deadline = deadline
+                yield connected
+        except ssl.SSLCertVerificationError as error:
+            raise Untrusted(
+                f"has a certificate that does not verify with the trusted CA ({shown(error.verify_message)})"
+            ) from None
+        except TimeoutError:
+            limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
+            raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
+        except (OSError, ValueError, HTTPException) as error:
+            # A ValueError's text repeats a header, which may hold a token, or a URL.
+            why = type(error).__name__ if isinstance(error, ValueError) else reason(error)
+            raise Unanswered(f"can't be reached from here ({why})") from None
 
-    def _context(self) -> _Context:
-        context = _Context(ssl.PROTOCOL_TLS_CLIENT)
-        context.deadline = time.monotonic() + self.seconds
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.sslsocket_class = TimedTls
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_flags = AS_GO
         if not self.verify:
@@ -132,26 +143,6 @@ class Client:
         else:
             context.load_verify_locations(cadata=self.ca_pem)
         return context
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        from urllib3.exceptions import HTTPError
-
-        try:
-            with slowly(f"{shown(self.url)} to answer"):
-                yield
-        except (OSError, HTTPError) as error:  # requests' errors are OSErrors
-            cause = root_cause(error)
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise Untrusted(
-                    f"has a certificate that does not verify with the trusted CA ({shown(cause.verify_message)})"
-                ) from None
-            if isinstance(cause, TimeoutError):
-                limits = f"{TIMEOUT} s without a byte, {self.seconds:g} s in total"
-                raise DeadlinePassed(f"did not answer in time (timed out: {limits})") from None
-            # A ValueError's text repeats a header, which may hold a token, or a URL.
-            why = type(cause).__name__ if isinstance(cause, ValueError) else reason(cause)
-            raise Unanswered(f"can't be reached from here ({why})") from None
 
 
 _Write = Callable[[bytes], object]
@@ -170,33 +161,8 @@ class Timed(socket):
         return super().recv_into(buffer, nbytes or 0, flags)
 
 
-class _Socket(Timed, ssl.SSLSocket):
-    @property
-    def deadline(self) -> float:  # type: ignore[override]
-        return cast("_Context", self.context).deadline
-
-
-class _Context(ssl.SSLContext):
-    deadline: float
-    sslsocket_class = _Socket
-
-
-def _adapter(context: ssl.SSLContext, address: tuple[str, int] | None) -> HTTPAdapter:
-    from requests.adapters import HTTPAdapter
-
-    class Adapter(HTTPAdapter):
-        """Uses `context` as it is: requests would add certifi's CAs to it."""
-
-        def build_connection_pool_key_attributes(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - requests' own
-            server, _ = super().build_connection_pool_key_attributes(*args, **options)
-            name = server["host"]
-            server |= {"host": address[0], "port": address[1]} if address else {}
-            return server, {"ssl_context": context, "server_hostname": name}
-
-        def cert_verify(self, *_: object) -> None:
-            pass
-
-    return Adapter()
+class TimedTls(Timed, ssl.SSLSocket):
+    """The same over TLS."""
 
 
 def parsed(body: bytes) -> Any:  # noqa: ANN401 - JSON
@@ -209,14 +175,6 @@ def parsed(body: bytes) -> Any:  # noqa: ANN401 - JSON
     return found
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """Return the error that `error` wraps in others, but not the Refusal that is being handled meanwhile."""
-    while error.__context__ is not None and not isinstance(error.__context__, Refusal):
-        error = error.__context__
-    return error
-
-
 def reason(error: BaseException) -> str:
-    """Return why a request failed, in the words of its first cause, without the system's number of the error."""
-    cause = root_cause(error)
-    return shown(getattr(cause, "strerror", None) or cause) or type(cause).__name__
+    """Return why a request failed, in words, without the system's number of the error."""
+    return shown(getattr(error, "strerror", None) or error) or type(error).__name__

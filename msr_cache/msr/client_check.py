@@ -163,7 +163,7 @@ def _verifies(target: Target) -> None:
 
 def _is_registry(target: Target) -> None:
     answer, _ = get(target, "/v2/")
-    status, version = answer.status, answer.headers.get(_VERSION, "")
+    status, version = answer.status, answer.headers.get(_VERSION.lower(), "")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         meaning = "the cache's storage fails its health check: check `storage`, and docker service logs"
         raise target.failed("/v2/ answers 503", meaning)

