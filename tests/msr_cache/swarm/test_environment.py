@@ -64,7 +64,7 @@ def test_a_proxy_that_only_the_provider_would_use_is_refused(monkeypatch: pytest
     )
 
 
-@pytest.mark.parametrize("bypass", ["10.0.0.1", "10.0.0.0/8", "*", "a.example.com,10.0.0.1"])
+@pytest.mark.parametrize("bypass", ["10.0.0.1", "10.0.0.0/8", "*", "a.example.com, 10.0.0.1", "a.com,10.1.0.0/8"])
 def test_a_proxy_that_is_bypassed_is_let_be(monkeypatch: pytest.MonkeyPatch, bypass: str) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://proxy:3128")
     monkeypatch.setenv("NO_PROXY", bypass)
