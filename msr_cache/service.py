@@ -12,12 +12,12 @@ from typing import Any
 import pulumi
 import pulumi_docker as docker
 
-from msr_cache import volume
+from msr_cache import moves, volume
 from msr_cache.certificate import Certificate, renewal_hook
 from msr_cache.config import image_registries, plain_text
 from msr_cache.config.settings import Cache, ResourceAmount, Settings, memory_bytes
 from msr_cache.files import Files
-from msr_cache.placement import Placement, try_move
+from msr_cache.placement import Placement
 from msr_cache.resources.image import Image, refuse_resolvable
 from msr_cache.resources.rollout import Rollout
 from msr_cache.rollout import convergence, trial
@@ -95,12 +95,12 @@ def _rollout_hooks(scope: Scope) -> pulumi.ResourceHookBinding:
 
     async def move(_: pulumi.ResourceHookArgs) -> None:
         # Before a node that the cache leaves loses the label, which is at the end of the run.
-        await in_thread(try_move, scope, await scope.site.state_id.future())
+        await in_thread(moves.try_move, scope, await scope.site.state_id.future())
 
     waits = pulumi.ResourceHook(f"{name}-wait", wait)
-    moves = pulumi.ResourceHook(f"{name}-move", move)
+    leaves = pulumi.ResourceHook(f"{name}-move", move)
     renews = renewal_hook(name, scope.cache.tls)
-    return pulumi.ResourceHookBinding(before_create=[waits], before_update=[renews, moves, waits])
+    return pulumi.ResourceHookBinding(before_create=[waits], before_update=[renews, leaves, waits])
 
 
 def _service_hooks(scope: Scope) -> pulumi.ResourceHookBinding:

@@ -8,7 +8,7 @@ from types import FrameType
 import pulumi
 from pulumi.runtime.stack import wait_for_rpcs
 
-from msr_cache import by_hand, certificate, placement, volume
+from msr_cache import by_hand, certificate, moves, volume
 from msr_cache.cache import MsrCache
 from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config
 from msr_cache.config.settings import Settings
@@ -42,7 +42,7 @@ async def declare(config: Mapping[str, str]) -> None:
         nodes = await asyncio.to_thread(manager.get, "/nodes")
         # Declared first: only by its id does the check tell this state's labels from those of another of its names.
         state_id = StateId("state-id", {"value": settings.state_id}).value
-        about_nodes = await asyncio.to_thread(placement.check, manager, nodes, settings, await state_id.future())
+        about_nodes = await asyncio.to_thread(moves.check, manager, nodes, settings, await state_id.future())
         settings, about_trust = await certificate.kept(settings)
         adopted = await asyncio.to_thread(by_hand.adopted, manager, nodes, settings)
     except Refusal as error:

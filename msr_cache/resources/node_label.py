@@ -25,7 +25,6 @@ from msr_cache.swarm.ownership import (
     is_of_stack,
     is_same_owner,
     of_node_label,
-    owner_in,
     refuse_other_owner,
     service_filter,
     service_name,
@@ -50,7 +49,8 @@ def _former_key(key: str) -> str:
     return f"msr-cache.before.{key}"
 
 
-def _config_key(props: Props, key: str) -> str:
+def config_key(props: Props, key: str) -> str:
+    """Return the key of the cache as an error names it."""
     return f"msr-cache:caches.{_cache(props)}.{key}"
 
 
@@ -59,7 +59,7 @@ def find(manager: Manager, props: Props) -> Node:
     found = manager.get("/nodes")
     node, problem = nodes.current(found, props["node"]), nodes.problem(found, props["node"])
     if node is None or problem:
-        raise Refusal(f"{_config_key(props, 'nodes')}: {problem}")
+        raise Refusal(f"{config_key(props, 'nodes')}: {problem}")
     return node
 
 
@@ -84,7 +84,7 @@ def change_labels(manager: Manager, node_id: str, change: Callable[[Labels, Prop
 def refuse_other_stack(labels: Labels, props: Props, olds: Props) -> None:
     """Raise Refusal if the label belongs to another state, stack or cache."""
     if theirs := of_node_label(labels, props["key"]):
-        what = f"{_config_key(props, 'label')}: label {props['key']} of node {props['node']}"
+        what = f"{config_key(props, 'label')}: label {props['key']} of node {props['node']}"
         problem = ("belongs to", "give this cache a label of its own")
         refuse_other_owner(what, theirs, _owner(props), problem, _owner(olds) if olds else None)
 
@@ -101,19 +101,6 @@ def refuse_other_service(manager: Manager, props: Props) -> None:
     # One that an earlier version made names no state id, so it may be ours: the state knows it or its check fails.
     if service and (STATE in theirs or not is_same_owner(theirs, {OWNER: props["owner"]})):
         refuse_other_owner(f"service {name}", theirs, _owner(props), EXISTS)
-
-
-def refuse_others(manager: Manager, found: Nodes, names: list[str], props: Props) -> None:
-    """Refuse another state's service or label; what this state may know, its resources' own checks refuse later.
-
-    Arguments as for `check_nodes`. The program calls this first: before one cache is refused, another would be made.
-    """
-    labels = [(node, of_node_label(nodes.labels(node), props["key"])) for node in found]
-    if not any(theirs and theirs.get(STATE, props["state"]) == props["state"] for _, theirs in labels):
-        refuse_other_service(manager, props)
-    for node, theirs in labels:
-        if nodes.hostname(node) in names and theirs.get(STATE, props["state"]) != props["state"]:
-            refuse_other_stack(nodes.labels(node), {**props, "node": nodes.hostname(node)}, {})
 
 
 def set_label(labels: Labels, props: Props, olds: Props) -> None:
@@ -141,16 +128,16 @@ def restore_label(labels: Labels, props: Props) -> None:
             labels[key] = former
 
 
-def _may_be_ours(labels: Labels, props: Props) -> bool:
+def may_be_ours(labels: Labels, props: Props) -> bool:
     """Whether labels that name our stack are our state's; without an id, an earlier version has written them."""
     return "state" not in props or labels.get(STATE) in (None, props["state"])
 
 
-def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
+def service_of(manager: Manager, props: Props) -> dict[str, Any] | None:
     """Return the cache's service if it runs only on nodes with the label."""
     constraint = f"node.labels.{props['key']} == {props['value']}"
     for service in manager.get("/services", **service_filter({OWNER: props["owner"]})):
-        if not _may_be_ours(service["Spec"].get("Labels") or {}, props):
+        if not may_be_ours(service["Spec"].get("Labels") or {}, props):
             continue
         placement = service["Spec"]["TaskTemplate"].get("Placement") or {}
         if constraint in (placement.get("Constraints") or []):  # absent if an operator removed them by hand
@@ -158,24 +145,25 @@ def _service(manager: Manager, props: Props) -> dict[str, Any] | None:
     return None
 
 
-def _nodes_of(manager: Manager, service: dict[str, Any] | None) -> set[str]:
+def nodes_of(manager: Manager, service: dict[str, Any] | None) -> set[str]:
     """Return the ids of the nodes that it runs on."""
     tasks = convergence.current_tasks(manager, service) if service else []
     return {task.get("NodeID", "") for task in convergence.running(tasks)}
 
 
-def _with_label(found: Nodes, props: Props) -> Nodes:
+def with_label(found: Nodes, props: Props) -> Nodes:
+    """Return the nodes that have the label, whoever has set it."""
     return [node for node in found if nodes.labels(node).get(props["key"]) == props["value"]]
 
 
-def _would_lose_label(node: Node, props: Props) -> bool:
+def would_lose_label(node: Node, props: Props) -> bool:
     """Whether the label is ours, and was not there before with the same value."""
     labels = dict(nodes.labels(node))
     restore_label(labels, props)
     return bool(labels.get(props["key"]) != props["value"])
 
 
-def _last(found: Nodes, serving: set[str], leaving: Nodes, staying: list[str]) -> Nodes:
+def last_of(found: Nodes, serving: set[str], leaving: Nodes, staying: list[str]) -> Nodes:
     """Return the nodes that the cache runs on if it is on its way to leave them all."""
     stays = any(node["ID"] in serving for node in found if nodes.hostname(node) in staying)
     return [] if stays else [node for node in leaving if node["ID"] in serving]
@@ -191,77 +179,18 @@ def refuse_outage(found: Nodes, serving: set[str], leaving: Nodes, staying: list
         if node["Spec"]["Availability"] == "pause":
             name = nodes.hostname(node)
             raise Refusal(
-                f"{_config_key(props, 'nodes')}: node {name} is set to pause, so the swarm would leave the cache's "
+                f"{config_key(props, 'nodes')}: node {name} is set to pause, so the swarm would leave the cache's "
                 f"task there: docker node update --availability active {name}"
             )
     problems = [problem for name in staying if (problem := nodes.problem(found, name))]
-    last = _last(found, serving, leaving, staying)
+    last = last_of(found, serving, leaving, staying)
     if last and problems and len(problems) == len(staying):
         names = nodes.listed(last)
         raise Refusal(
-            f"{_config_key(props, 'nodes')}: found {', '.join(staying)}, expected a node that can take the cache over "
+            f"{config_key(props, 'nodes')}: found {', '.join(staying)}, expected a node that can take the cache over "
             f"from {names}, the last that it runs on. Until there is one, keep {names} in `nodes`:\n  "
             + "\n  ".join(problems)
         )
-
-
-def _leaving(found: Nodes, names: list[str], props: Props) -> Nodes:
-    """Return the nodes that have the label from us though they are none of the cache's (`names`) any more."""
-    labelled = (node for node in _with_label(found, props) if nodes.hostname(node) not in names)
-    ours = (node for node in labelled if _may_be_ours(of_node_label(nodes.labels(node), props["key"]), props))
-    of_any_state = {key: value for key, value in props.items() if key != "state"}
-    return [node for node in ours if _would_lose_label(node, of_any_state)]
-
-
-def check_nodes(manager: Manager, found: Nodes, names: list[str], props: Props) -> list[str]:
-    """Refuse what would take the cache off its last node; return warnings about other nodes that carry its label.
-
-    `found` is the whole swarm, `names` are the cache's nodes. The program calls this before it declares them,
-    because a NodeLabel that is removed has no check, and one that stays does not know that another is removed.
-    """
-    leaving = _leaving(found, names, props)
-    if leaving:
-        refuse_outage(found, _nodes_of(manager, _service(manager, props)), leaving, names, props)
-    beside = [node for node in _with_label(found, props) if nodes.hostname(node) not in names]
-    return [_warning(node, props) for node in beside if node not in leaving]
-
-
-def try_move(manager: Manager, found: Nodes, names: list[str], props: Props) -> None:
-    """Raise Refusal if the cache is to leave all nodes that it runs on, and a task of it runs on none of the others.
-
-    Arguments as for `check_nodes`. A node that has no label yet is tried before it gets one.
-    """
-    leaving, labelled = _leaving(found, names, props), {nodes.hostname(node) for node in _with_label(found, props)}
-    service = _service(manager, props) if leaving and {*names} <= labelled else None
-    last = _last(found, _nodes_of(manager, service), leaving, names)
-    if not service or not last:
-        return
-    refused = None
-    for node in (node for name in names if not nodes.problem(found, name) and (node := nodes.current(found, name))):
-        outcome = (
-            f"node {nodes.listed(last)} keeps its label, because node {nodes.hostname(node)} can't take the cache over"
-        )
-        try:
-            trial.on_node(manager, service, node, outcome)
-        except Refusal as error:
-            refused = error
-        else:
-            return
-    if refused:
-        raise refused
-
-
-def _warning(node: Node, props: Props) -> str:
-    key, name = props["key"], nodes.hostname(node)
-    theirs = of_node_label(nodes.labels(node), key)
-    if theirs.get(OWNER) in (None, props["owner"]) and _may_be_ours(theirs, props):
-        advice = f"Name it in `nodes`, or, if nothing else needs the label: docker node update --label-rm {key} {name}"
-    else:
-        advice = f"There it belongs to {owner_in(theirs)}: give this cache a label of its own"
-    return (
-        f"{_config_key(props, 'label')}: node {name}, which is not in `nodes`, has the label {key}={props['value']} "
-        f"too, so the swarm may run the cache there. {advice}"
-    )
 
 
 class NodeLabelProvider(SwarmProvider):
@@ -287,8 +216,8 @@ class NodeLabelProvider(SwarmProvider):
     def create(self, props: Props) -> CreateResult:
         """Set the label; if the cache already serves on other nodes, try it on this one first."""
         node = find(self.manager, props)
-        service = _service(self.manager, props)
-        serving = _nodes_of(self.manager, service)
+        service = service_of(self.manager, props)
+        serving = nodes_of(self.manager, service)
         if service and serving and node["ID"] not in serving:
             trial.on_node(self.manager, service, node)
         change_labels(self.manager, node["ID"], partial(set_label, olds={}), props)
@@ -315,26 +244,26 @@ class NodeLabelProvider(SwarmProvider):
     def delete(self, _id: str, props: Props) -> None:
         """Put the label back, and wait until the cache, if it stays, runs on its remaining nodes."""
         node_id = props["nodeId"]
-        service = _service(self.manager, props)
-        if service and [node["ID"] for node in _with_label(self.manager.get("/nodes"), props)] == [node_id]:
+        service = service_of(self.manager, props)
+        if service and [node["ID"] for node in with_label(self.manager.get("/nodes"), props)] == [node_id]:
             # A cache that is to go has lost its service before. So this is `pulumi up --replace`, which has just set
             # the same label anew; or a killed run made the service, which the next `up` takes up.
             return
-        if node_id in (serving := _nodes_of(self.manager, service)):
+        if node_id in (serving := nodes_of(self.manager, service)):
             self._refuse_outage(serving, props)
         try:
             change_labels(self.manager, node_id, restore_label, props)
         except EngineError as error:
             if error.status != NOT_FOUND:
                 raise
-        if service and node_id not in {node["ID"] for node in _with_label(self.manager.get("/nodes"), props)}:
+        if service and node_id not in {node["ID"] for node in with_label(self.manager.get("/nodes"), props)}:
             convergence.wait_off(self.manager, service["ID"], node_id)
 
     def _refuse_outage(self, serving: set[str], props: Props) -> None:
         """Check once more what the program has checked: nodes may have failed since, and `destroy` runs no program."""
         found = self.manager.get("/nodes")
-        labelled = _with_label(found, props)
-        leaving = [node for node in labelled if node["ID"] == props["nodeId"] and _would_lose_label(node, props)]
+        labelled = with_label(found, props)
+        leaving = [node for node in labelled if node["ID"] == props["nodeId"] and would_lose_label(node, props)]
         staying = sorted(nodes.hostname(node) for node in labelled if node not in leaving)
         refuse_outage(found, serving, leaving, staying, props)
 

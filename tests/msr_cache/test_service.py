@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pulumi.runtime import config
 
-from msr_cache import placement, service
+from msr_cache import moves, service
 from msr_cache.files import Files
 from msr_cache.refusal import Refusal
 from msr_cache.resources.image import Image
@@ -291,7 +291,7 @@ MINE = plain(declared().one("Service").inputs)
 
 def hook(monkeypatch: pytest.MonkeyPatch, name: str, swarm: Engine, changes: dict[str, Any] | None = None) -> None:
     """Run a hook of cache asia's as the engine does."""
-    for module in (service, placement):
+    for module in (service, moves):
         monkeypatch.setattr(module, "Manager", lambda _: swarm.manager)
     monkeypatch.setattr(pulumi, "get_project", lambda: OWNER.project)
     monkeypatch.setattr(pulumi, "get_stack", lambda: OWNER.stack)

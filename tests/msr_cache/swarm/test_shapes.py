@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msr_cache import by_hand
+from msr_cache import by_hand, moves
 from msr_cache.commands import status
 from msr_cache.refusal import Refusal
 from msr_cache.resources import node_label, verification
@@ -127,9 +127,9 @@ def acts(manager: Manager) -> Iterator[Callable[[], object]]:
         yield partial(provider.read, "id", {**PROPS})
         yield partial(provider.update, "id", {**PROPS}, {**PROPS})
         yield partial(provider.delete, "id", {**PROPS})
-    yield lambda: node_label.check_nodes(manager, manager.get("/nodes"), ["worker-8"], PROPS)
-    yield lambda: node_label.try_move(manager, manager.get("/nodes"), ["worker-8"], PROPS)
-    yield lambda: node_label.refuse_others(manager, manager.get("/nodes"), ["worker-7"], PROPS)
+    yield lambda: moves.check_nodes(manager, manager.get("/nodes"), ["worker-8"], PROPS)
+    yield lambda: moves.try_nodes(manager, manager.get("/nodes"), ["worker-8"], PROPS)
+    yield lambda: moves.refuse_others(manager, manager.get("/nodes"), ["worker-7"], PROPS)
     yield lambda: trial.refuse_foreign(manager, "asia_cache", LABELS)
     yield lambda: trial.on_node(manager, manager.get("/services")[0], manager.get("/nodes")[0])
     yield lambda: convergence.wait(manager, "service-1")
