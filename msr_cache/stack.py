@@ -10,9 +10,8 @@ from pulumi.runtime.stack import wait_for_rpcs
 
 from msr_cache import by_hand, certificate, moves, volume
 from msr_cache.cache import MsrCache
-from msr_cache.config import cache_defaults, image_registries, plain_text, registry_config
-from msr_cache.config.settings import Settings
-from msr_cache.config.validation import read, validate
+from msr_cache.config import image_registries
+from msr_cache.config.validation import checked
 from msr_cache.refusal import Refusal
 from msr_cache.resources.state_id import StateId
 from msr_cache.rollout.interruption import interrupt
@@ -37,7 +36,8 @@ def end_quietly_when_interrupted() -> None:
 async def declare(config: Mapping[str, str]) -> None:
     """Declare what `config` asks for; a mistake in it ends the run before more than the state's id is declared."""
     try:
-        settings, address = checked(config)
+        settings, raw = checked(config, pulumi.get_project())
+        address = Address.from_config(settings.swarm.model_dump(by_alias=True), raw.get(image_registries.KEY))
         manager = Manager(address)
         nodes = await asyncio.to_thread(manager.get, "/nodes")
         # Declared first: only by its id does the check tell this state's labels from those of another of its names.
@@ -63,17 +63,3 @@ async def declare(config: Mapping[str, str]) -> None:
     pulumi.export("caches", pulumi.Output.all(**{name: cache.outputs for name, cache in caches.items()}))
     # By default the SDK checks all open outputs each time that one of them resolves.
     await wait_for_rpcs(await_all_outstanding_tasks=False)
-
-
-def checked(config: Mapping[str, str]) -> tuple[Settings, Address]:
-    """Return settings and the swarm's address, or raise Refusal with every mistake in `config`."""
-    project = pulumi.get_project()
-    written = read(config, project)
-    raw = cache_defaults.applied(written)
-    settings, found = validate(raw)
-    found += [*registry_config.mistakes(raw), *plain_text.mistakes(written, plain_text.stack_file(), project)]
-    if settings is None or found:
-        at_source = dict.fromkeys(cache_defaults.where_written(written, mistake) for mistake in found)
-        lines = [mistake.line(project) for mistake in at_source]
-        raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *lines]))
-    return settings, Address.from_config(settings.swarm.model_dump(by_alias=True), raw.get(image_registries.KEY))

@@ -6,11 +6,10 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
 from functools import partial
 
 from msr_cache.config.field_types import https_origin
-from msr_cache.msr.client_check import Blob, Step, Target, fetch, tls_steps
+from msr_cache.msr.client_check import Blob, Target, fetch, tls_steps
 from msr_cache.refusal import Refusal
 
 
@@ -36,7 +35,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _passes(target: Target, blob: Blob | None) -> bool:
-    for claim, step in _steps(target, blob):
+    steps = [*tls_steps(target)]
+    if blob:
+        steps.append(("a blob has the expected digest", partial(fetch, target, blob, blob.path)))
+    for claim, step in steps:
         try:
             step()
         except Refusal as error:
@@ -44,12 +46,6 @@ def _passes(target: Target, blob: Blob | None) -> bool:
             return False
         print(f"{target.name}: {claim}", flush=True)
     return True
-
-
-def _steps(target: Target, blob: Blob | None) -> Iterator[Step]:
-    yield from tls_steps(target)
-    if blob:
-        yield "a blob has the expected digest", partial(fetch, target, blob, blob.path)
 
 
 def _blob(text: str) -> Blob:

@@ -37,9 +37,9 @@ def mistakes(config: Mapping[str, Any]) -> list[Mistake]:
             secret = any(path[: len(above)] == above for above in secrets)
             by_path.setdefault(path, _text(path, error, secret=secret))
 
-    # What is wrong in a place hides what a rule says about that place.
+    # What is wrong in a place hides what a rule says about that place, or about one that leads to it or from it.
     def sound(path: errors.Path) -> bool:
-        return not any(_overlap(path, other) for other in by_path)
+        return not any(all(a == b for a, b in zip(path, other, strict=False)) for other in by_path)
 
     one_of = [Mistake(path, _one_of(error)) for path, error in found if error.validator == "oneOf" and sound(path)]
     rules = [each for each in _rules(config) if sound(each.path)]
@@ -126,11 +126,6 @@ def _text(path: errors.Path, error: Any, *, secret: bool) -> str:  # noqa: ANN40
 def _one_of(error: Any) -> str:  # noqa: ANN401 - as above
     names = [choice["required"][0] for choice in error.validator_value]
     return errors.exactly_one([name for name in names if name in error.instance], names)
-
-
-def _overlap(one: errors.Path, other: errors.Path) -> bool:
-    """Whether one path is the other, or leads to it."""
-    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _rules(config: Mapping[str, Any]) -> Iterator[Mistake]:

@@ -11,12 +11,26 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from msr_cache.config import errors, image_registries, shared_storage
+from msr_cache.config import cache_defaults, errors, image_registries, plain_text, registry_config, shared_storage
 from msr_cache.config.errors import Mistake, mismatch, quoted
 from msr_cache.config.field_types import as_map, value_at
 from msr_cache.config.settings import Cache, Settings
+from msr_cache.refusal import Refusal
 
 _EVERY_NODE = "every node"
+
+
+def checked(config: Mapping[str, str], project: str) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings, and what they are made of, or raise Refusal with every mistake in `config`."""
+    written = read(config, project)
+    raw = cache_defaults.applied(written)
+    settings, found = validate(raw)
+    found += [*registry_config.mistakes(raw), *plain_text.mistakes(written, plain_text.stack_file(), project)]
+    if settings is None or found:
+        at_source = dict.fromkeys(cache_defaults.where_written(written, mistake) for mistake in found)
+        lines = [mistake.line(project) for mistake in at_source]
+        raise Refusal("\n".join(["This stack's config can't be used; nothing was changed.", *lines]))
+    return settings, raw
 
 
 def read(config: Mapping[str, str], project: str) -> dict[str, Any]:

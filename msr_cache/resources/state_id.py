@@ -16,15 +16,12 @@ class StateIdProvider(SwarmProvider):
     """Keeps 12 hexadecimal digits. The first is a letter: Pulumi's config takes other ids for numbers."""
 
     def create(self, props: Props) -> CreateResult:
-        return CreateResult("state", {**props, "value": props.get("value") or _random()})
+        made = secrets.choice("abcdef") + secrets.token_hex(6)[1:]
+        return CreateResult("state", {**props, "value": props.get("value") or made})
 
     def diff(self, _id: str, olds: Props, news: Props) -> DiffResult:
         """Keep the id, unless the config gives another one."""
         return DiffResult(changes=news.get("value") not in (None, olds["value"]))
-
-
-def _random() -> str:
-    return secrets.choice("abcdef") + secrets.token_hex(6)[1:]
 
 
 class StateId(Tracked, provider=StateIdProvider):

@@ -11,8 +11,8 @@ import pulumi
 import pytest
 import yaml
 
-from msr_cache import stack
 from msr_cache.config import cache_defaults
+from msr_cache.config.validation import checked
 from msr_cache.refusal import Refusal
 from tests.msr_cache.conftest import PROJECT, STACK, as_engine_gives, with_changes
 
@@ -29,14 +29,14 @@ def in_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lines(changes: dict[str, Any]) -> list[str]:
     with pytest.raises(Refusal) as refused:
-        stack.checked(as_engine_gives(with_changes(changes)))
+        checked(as_engine_gives(with_changes(changes)), PROJECT)
     return str(refused.value).splitlines()[1:]
 
 
 def test_a_cache_has_what_the_defaults_say_and_its_own_values_over_them() -> None:
     defaults = {"port": 8443, "blobTtl": "48h", "tls": {"renewDays": 60, "keyType": "ecdsaP256"}, "label": "a.cache"}
     own = {"caches.europe": {**EUROPE, "blobTtl": "1h", "tls": {"renewDays": 10}, "port": 9443}}
-    settings, _ = stack.checked(as_engine_gives(with_changes({"cacheDefaults": defaults, **own})))
+    settings, _ = checked(as_engine_gives(with_changes({"cacheDefaults": defaults, **own})), PROJECT)
     asia, europe = settings.caches["asia"], settings.caches["europe"]
     assert (asia.port, asia.blob_ttl, asia.tls.renew_days, asia.tls.key_type) == (8443, "48h", 60, "ecdsaP256")
     assert (europe.port, europe.blob_ttl, europe.tls.renew_days, europe.tls.key_type) == (9443, "1h", 10, "ecdsaP256")
@@ -45,7 +45,7 @@ def test_a_cache_has_what_the_defaults_say_and_its_own_values_over_them() -> Non
 
 def test_null_in_a_cache_takes_the_programs_default_and_a_list_replaces_the_defaults_one() -> None:
     changes = {"cacheDefaults": {"blobTtl": "48h", "nodes": ["worker-1", "worker-2"]}, ".blobTtl": None}
-    settings, _ = stack.checked(as_engine_gives(with_changes(changes)))
+    settings, _ = checked(as_engine_gives(with_changes(changes)), PROJECT)
     assert settings.caches["asia"].blob_ttl == "24h"
     assert settings.caches["asia"].nodes == ["worker-7"]
 
@@ -106,5 +106,5 @@ def test_the_files_of_the_how_to_for_pulumi_esc_are_a_config() -> None:
     assert site["environment"] == ["msr-cache/shared"]
     config = shared["values"]["pulumiConfig"] | site["config"]
     config["msr-cache:msr"] |= {"token": "what ESC decrypts", "ca": {"sha256": "0a3f" * 16}}
-    settings, _ = stack.checked({key: json.dumps(value) for key, value in config.items()})
+    settings, _ = checked({key: json.dumps(value) for key, value in config.items()}, PROJECT)
     assert settings.caches["sydney"].publish_mode == "host"
