@@ -334,7 +334,6 @@ def test_nothing_is_tried_where_nothing_moves(swarm: Engine) -> None:
     assert changes(swarm) == TRIED[1:]
 
 
-@pytest.mark.usefixtures("clock")
 def test_a_label_is_gone_when_the_cache_runs_without_its_node() -> None:
     one: Any = {"Mode": {"Replicated": {"Replicas": 1}}}
     swarm = listing(node("a", rack="0", **MINE), node("b", **MINE), running_on=("a",), key=KEY, **one)
@@ -398,7 +397,6 @@ def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(ot
     assert labels_of(swarm) == MINE
 
 
-@pytest.mark.usefixtures("clock")
 def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other() -> None:
     one: Any = {"Mode": {"Replicated": {"Replicas": 1}}}
     swarm = listing(node("a", **MINE), node("b", "ready", "pause", **MINE), running_on=("a", "b"), key=KEY, **one)
