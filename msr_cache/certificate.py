@@ -111,7 +111,7 @@ def authority(settings: Settings, opts: pulumi.ResourceOptions) -> Authority | N
     root = tls.SelfSignedCert(
         "local-ca.cert.pem",
         private_key_pem=key.private_key_pem,
-        subject={"common_name": f"MSR caches of {pulumi.get_project()}/{pulumi.get_stack()}"[:64]},
+        subject={"common_name": _common_name(f"MSR caches of {pulumi.get_project()}/{pulumi.get_stack()}")},
         is_ca_certificate=True,
         set_subject_key_id=True,
         allowed_uses=["cert_signing", "crl_signing"],
@@ -144,7 +144,7 @@ def _by_source(scope: Scope, cache: Cache, opts: pulumi.ResourceOptions) -> Cert
     if not given:
         made = tls.SelfSignedCert(f"{name}-cache.cert.pem", **subject, **_use_and_life(cache.tls), opts=opts)
         pem_text, ends = made.cert_pem, made.validity_end_time
-        return Certificate(key.private_key_pem, pem_text, pem_text, ends, f"CN={_common_name(cache)}", request)
+        return Certificate(key.private_key_pem, pem_text, pem_text, ends, f"CN={_common_name(cache.fqdn)}", request)
     props = {
         "publicKeyPem": key.public_key_pem,
         "certificatePem": given.certificate,
@@ -170,7 +170,7 @@ def _locally_signed(
     served = made.cert_pem.apply(lambda text: text + ca.intermediates)
     ends = made.validity_end_time.apply(ca.expiry)
     # With the request, a company's CA can sign before the source becomes csr.
-    return Certificate(key, served, ca.root, ends, f"CN={_common_name(scope.cache)}", request)
+    return Certificate(key, served, ca.root, ends, f"CN={_common_name(scope.cache.fqdn)}", request)
 
 
 def _of_chain(key: pulumi.Output[str], given: Given) -> Certificate:
@@ -181,13 +181,13 @@ def _of_chain(key: pulumi.Output[str], given: Given) -> Certificate:
     return Certificate(key, known(served), known(root), known(ends), pem.name(chain.sent[0]))
 
 
-def _common_name(cache: Cache) -> str:
-    return cache.fqdn[:64]  # X.520: ub-common-name; clients read the SAN
+def _common_name(text: str) -> str:
+    return text[:64]  # X.520: ub-common-name; clients read the SAN
 
 
 def _subject(cache: Cache) -> dict[str, Any]:
     return {
-        "subject": {"common_name": _common_name(cache)},
+        "subject": {"common_name": _common_name(cache.fqdn)},
         "dns_names": [host for host in cache.hosts if not pem.address(host)] or None,
         "ip_addresses": [host for host in cache.hosts if pem.address(host)] or None,
     }

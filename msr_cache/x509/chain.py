@@ -95,7 +95,7 @@ def chain_of(given: Given) -> Chain:
     """Return the chain of what has no mistakes."""
     path, root = _path(given)
     assert root is not None  # noqa: S101 - else `server_mistakes` would have reported it
-    return Chain(tuple(link for _, link in path if link is path[0][1] or link != root), root)
+    return Chain(tuple(link for _, link in path if link == path[0][1] or link != root), root)
 
 
 def matches_key(certificate: str, public_key: str) -> bool:

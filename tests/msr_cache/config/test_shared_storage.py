@@ -58,11 +58,16 @@ def test_two_caches_with_a_place_of_their_own_are_let_be(case: str) -> None:
     assert validate(with_changes(APART[case]))[1] == []
 
 
-def test_the_line_says_what_to_change_before_anything_is_declared() -> None:
-    program = declared(SHARED["an export"])
+@pytest.mark.parametrize(
+    ("case", "told"),
+    [
+        ("a bucket", "storage.s3: found 'b asia', expected another rootdirectory"),
+        ("an export", "volume.nfs: found 'nfs.example.com:/msr-cache', expected another path"),
+    ],
+)
+def test_the_line_says_what_to_change_before_anything_is_declared(case: str, told: str) -> None:
+    program = declared(SHARED[case])
     assert program.resources == []
     (_, line) = program.error.splitlines()
-    assert line == (
-        "msr-cache:caches.europe.volume.nfs: found 'nfs.example.com:/msr-cache', expected another path: cache asia "
-        "keeps its blobs there, and each would delete what the other stores"
-    )
+    why = "cache asia keeps its blobs there, and each would delete what the other stores"
+    assert line == f"msr-cache:caches.europe.{told}: {why}"

@@ -103,7 +103,7 @@ def test_credentials_that_msr_refuses_are_an_error_also_where_nothing_changes(st
     assert not warned
 
 
-@pytest.mark.parametrize("error", [Unanswered("MSR is down"), Untrusted("another CA"), MsrError(503, "busy")])
+@pytest.mark.parametrize("error", [Unanswered("MSR is down"), Untrusted("another CA"), MsrError(500, "busy")])
 def test_an_msr_that_is_down_keeps_nothing_else_from_being_repaired_and_is_a_warning(
     error: Refusal, warned: list[str]
 ) -> None:

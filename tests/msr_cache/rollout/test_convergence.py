@@ -215,10 +215,11 @@ def test_an_update_for_which_there_is_no_node_is_given_up_too(swarm: Engine) -> 
     assert swarm.seconds < convergence.UNPLACED + 2 * LOOK
 
 
-def test_tasks_that_end_twice_are_given_up_with_the_log(swarm: Engine) -> None:
+@pytest.mark.parametrize("ids", ["12", "123"])
+def test_tasks_that_end_twice_are_given_up_with_the_log(swarm: Engine, ids: str) -> None:
     crash = "task: non-zero exit (2)"
-    first, second = (task(id_, "failed", crash, ContainerStatus={"ExitCode": 2}) for id_ in ("one", "two"))
-    swarm.then(1, [task("one", "starting")]).then(2, [first]).then(8, [first, second])
+    ended = [task(id_, "failed", crash, ContainerStatus={"ExitCode": 2}) for id_ in ids]
+    swarm.then(1, [task("1", "starting")]).then(2, ended[:1]).then(8, ended)
     swarm.log = bytes([2, 0, 0, 0, 0, 0, 0, 6]) + b"panic!"
     told = refusal(swarm)
     assert 8 <= swarm.seconds < 8 + LOOK

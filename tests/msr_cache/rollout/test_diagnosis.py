@@ -154,7 +154,7 @@ NO_CREDENTIALS = (
 
 
 def test_the_line_that_names_the_cause_comes_first_and_no_stack_frame_at_all(swarm: Engine) -> None:
-    swarm.log = frame(STARTS) + frame(S3_NEEDS + STACK, stream=2)
+    swarm.log = frame(STARTS) + frame(f"it starts\n{S3_NEEDS}{STACK}", stream=2)
     *told, file = explain(swarm, exited())
     assert told == [
         f"task task-1 on worker-7 failed: {CRASH}",
