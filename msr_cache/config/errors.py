@@ -61,7 +61,7 @@ def dotted(path: Path) -> str:
 
 def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
     """Return what pydantic found wrong in a config that `model` describes."""
-    return [_mistake(details, model) for details in error.errors(include_url=False)]
+    return [_mistake(details, model) for details in error.errors()]
 
 
 def _mistake(details: ErrorDetails, model: type[BaseModel]) -> Mistake:
@@ -128,7 +128,7 @@ def quoted(value: object) -> str:
     """
     text = re.sub(r"^(.([a-z]+://)?).*@(?!sha256:)", r"\1...@", repr(value))
     text = {"True": "true", "False": "false", "None": "null"}.get(text, text)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
+    return foreign.shown(text, longest=_LONGEST_VALUE)
 
 
 def _type(value: object) -> str:

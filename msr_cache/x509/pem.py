@@ -94,7 +94,7 @@ def may_sign(certificate: x509.Certificate) -> bool:
     constraints = extension(certificate, x509.BasicConstraints)
     if constraints is None:
         # An X.509 v1 root has no extensions that could say what it may do.
-        return certificate.version is x509.Version.v1 and certificate.issuer == certificate.subject
+        return certificate.version == x509.Version.v1 and certificate.issuer == certificate.subject
     usage = extension(certificate, x509.KeyUsage)
     return constraints.ca and (usage is None or usage.key_cert_sign)
 

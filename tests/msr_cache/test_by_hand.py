@@ -118,8 +118,9 @@ def test_a_key_of_the_storage_is_not_printed() -> None:
         (by_hand({"EndpointSpec": {}}), "no published port"),
         (by_hand(config="http: {{host: 'cache'}}"), "found http.host cache, expected the cache's URL"),
         (by_hand(config=CONFIG_YAML.replace("24h", "soon")), "msr-cache:caches.asia.blobTtl: found 'soon'"),
+        (by_hand(config=CONFIG_YAML.replace("{msr_url}", "https://a")), "upstreams[0]: found https://a without ca"),
     ],
-    ids=["no service", "no port", "no URL", "a value that is not allowed"],
+    ids=["no service", "no port", "no URL", "a value that is not allowed", "values that do not fit together"],
 )
 def test_what_can_not_be_described_is_an_error_that_says_why(swarm: Engine, told: str) -> None:
     with pytest.raises(Refusal) as refused:

@@ -389,9 +389,11 @@ def test_three_caches_on_one_port_are_one_line_for_each_but_the_first() -> None:
 
 def test_a_mistake_in_one_cache_hides_none_that_two_others_make_together() -> None:
     config = two()
-    config["caches"]["africa"] = {"fqdn": "africa.example.com", "nodes": [], "label": "cache.asia"}
-    paths = [line.partition(": ")[0] for line in mistakes(config)]
-    assert paths == ["msr-cache:caches.africa.nodes", "msr-cache:caches.europe.port"]
+    wrong = {"fqdn": "wrong.example.com", "nodes": ["worker-8"], "label": "cache.asia"}
+    order = {"publishMode": "host", "update": {"order": "start-first"}}
+    config["caches"] |= {"africa": {**wrong, "nodes": []}, "america": {**wrong, **order}}
+    paths = [line.partition(": ")[0].removeprefix("msr-cache:caches.") for line in mistakes(config)]
+    assert paths == ["africa.nodes", "america", "europe.port"]
 
 
 @pytest.mark.parametrize(

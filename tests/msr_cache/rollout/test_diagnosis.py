@@ -98,10 +98,11 @@ def test_an_exit_code_of_zero_has_a_log_too(swarm: Engine) -> None:
 
 
 def test_only_the_last_lines_are_shown_and_none_is_too_long(swarm: Engine) -> None:
-    swarm.log = b"".join(frame(f"line {number} {'x' * 1000}\n") for number in range(40))
-    lines = [line.strip() for line in explain(swarm, exited())[1:-2]]
+    swarm.log = b"".join(frame(f"line {number} {'x' * 10_000}\n") for number in range(40))
+    _, *lines, _, file = explain(swarm, exited())
     assert [line.split()[1] for line in lines] == [str(number) for number in range(30, 40)]
-    assert {len(line) for line in lines} == {diagnosis.LOG_WIDTH}
+    assert {len(line.strip()) for line in lines} == {200}
+    assert {len(line) for line in Path(file.partition(": ")[2]).read_text().splitlines()} == {10_000}
 
 
 def test_several_lines_in_one_frame_are_several(swarm: Engine) -> None:
@@ -219,9 +220,11 @@ def test_the_whole_log_is_in_a_file_that_others_cant_read_and_that_shows_no_pass
     swarm: Engine, tmp_path: Path
 ) -> None:
     swarm.log = frame(f"{STARTS}proxy https://ops:canary@proxy:3128\n{S3_NEEDS}{STACK}")
-    named = Path(explain(swarm, exited())[-1].removeprefix("  the whole log: "))
+    first, *_, last = explain(swarm, exited("y4rrjq9x1ve0whfy8"))
+    assert first.startswith("task y4rrjq9x1ve0 on ")
+    named = Path(last.removeprefix("  the whole log: "))
     assert [*tmp_path.iterdir()] == [named]
-    assert named.name.startswith("msr-cache-task-1-")
+    assert named.name.startswith("msr-cache-y4rrjq9x1ve0-")
     assert named.stat().st_mode & 0o777 == 0o600
     text = named.read_text()
     assert "canary" not in text

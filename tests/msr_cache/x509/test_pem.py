@@ -75,7 +75,7 @@ def test_a_ca_of_tomorrow_is_told_with_its_first_day_and_the_clock_that_may_be_b
     ("text", "found"),
     [
         ("", "nothing"),
-        ("<html>", "<html>"),
+        (f"<html>{'x' * 40}", f"'<html>{'x' * 31}...'"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BEGIN CERTIFICATE"),
         (TLS.ca[:-40], "BEGIN CERTIFICATE"),
     ],
