@@ -299,6 +299,10 @@ def labels_of(swarm: Engine, name: str = "a") -> dict[str, str]:
     return dict(swarm.kinds["nodes"][f"id-of-{name}"]["Spec"]["Labels"])
 
 
+def delete(swarm: Engine) -> None:
+    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+
+
 def changes(swarm: Engine) -> list[str]:
     return [path for method, path, _, _ in swarm.asked if method == "POST"]
 
@@ -337,7 +341,7 @@ def test_nothing_is_tried_where_nothing_moves(swarm: Engine) -> None:
 def test_a_label_is_gone_when_the_cache_runs_without_its_node() -> None:
     one: Any = {"Mode": {"Replicated": {"Replicas": 1}}}
     swarm = listing(node("a", rack="0", **MINE), node("b", **MINE), running_on=("a",), key=KEY, **one)
-    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    delete(swarm)
     assert labels_of(swarm) == {"rack": "0"}
     alive = [each for each in swarm.kinds["tasks"].values() if each["DesiredState"] == "running"]
     assert [each["NodeID"] for each in alive] == ["id-of-b"]
@@ -359,13 +363,13 @@ def test_a_label_is_gone_when_the_cache_runs_without_its_node() -> None:
 )
 def test_a_cache_that_need_not_move_is_not_waited_for(swarm: Engine) -> None:
     """It would be waited for in vain: its task stays where it is."""
-    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    delete(swarm)
     assert set(labels_of(swarm)) <= {KEY}
 
 
 def test_the_last_label_of_a_cache_that_stays_is_left_because_a_replacement_has_just_set_it_anew() -> None:
     swarm = listing(node("a", **MINE), node("b"), running_on=("a",), key=KEY)
-    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    delete(swarm)
     assert labels_of(swarm) == MINE
 
 
@@ -373,7 +377,7 @@ def test_a_paused_node_keeps_its_label_and_is_told_since_the_swarm_would_move_no
     """swarmkit, constraint enforcer: tasks of a paused node are left."""
     swarm = listing(node("a", "ready", "pause", **MINE), node("b", **MINE), running_on=("a",), key=KEY)
     with pytest.raises(Refusal, match=r"node a is set to pause, .*: docker node update --availability active a$"):
-        with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+        delete(swarm)
     assert labels_of(swarm) == MINE
 
 
@@ -393,14 +397,14 @@ def test_the_last_node_that_serves_keeps_its_label_while_no_other_takes_tasks(ot
     state, availability, why = UNUSABLE[other]
     swarm = listing(node("a", **MINE), node("b", state, availability, **MINE), running_on=("a",), key=KEY)
     with pytest.raises(Refusal, match=f"{STRANDED}{why}$"):
-        with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+        delete(swarm)
     assert labels_of(swarm) == MINE
 
 
 def test_a_cache_that_serves_on_a_paused_node_too_may_lose_the_other() -> None:
     one: Any = {"Mode": {"Replicated": {"Replicas": 1}}}
     swarm = listing(node("a", **MINE), node("b", "ready", "pause", **MINE), running_on=("a", "b"), key=KEY, **one)
-    with_manager(NodeLabelProvider(), swarm.manager).delete("n/k", OF_NODE_A)
+    delete(swarm)
     assert labels_of(swarm) == {}
 
 
