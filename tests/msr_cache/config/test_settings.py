@@ -147,6 +147,8 @@ WRONG: list[tuple[str, Any, str]] = [
     (".replicas", 10**30, f"found {10**30}, expected 1000 or less"),
     (".replicas", True, "found true, expected a whole number"),
     (".replicas", 1.5, "found 1.5, expected a whole number"),
+    (".maxReplicasPerNode", 0, "found 0, expected 1 or more"),
+    (".maxReplicasPerNode", 1001, "found 1001, expected 1000 or less"),
     (".image", "mirantis/dtr content-cache:2.9.0", f"found 'mirantis/dtr content-cache:2.9.0', {IMAGE}"),
     (".image", "cache:٢.9.0", f"found 'cache:٢.9.0', {IMAGE}"),
     (".image", "cache:größe", f"found 'cache:größe', {IMAGE}"),
