@@ -89,6 +89,8 @@ ONE_LOGIN = "set username and password, or configFile"
         ({HOST: {}}, f"{KEY}: found none; {ONE_LOGIN}"),
         ({HOST: {"username": "deploy"}}, f"{KEY}: found username; {ONE_LOGIN}"),
         ({HOST: {**ENTRY, "configFile": "c"}}, f"{KEY}: found username and password and configFile; {ONE_LOGIN}"),
+        ({HOST: {**ENTRY, "username": ""}}, f"{KEY}.username: must not be empty"),
+        ({HOST: {"configFile": ""}}, f"{KEY}.configFile: must not be empty"),
         ({HOST: {**ENTRY, "password": 7}}, f"{KEY}.password: expected text that is not empty, found a number"),
         (
             {HOST: {"user": "deploy"}},

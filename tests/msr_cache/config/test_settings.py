@@ -400,7 +400,7 @@ MSR_NAME = x509.load_pem_x509_certificate(MSR_TLS.certificate.encode()).subject.
 @pytest.mark.parametrize(
     ("pem", "found"),
     [
-        (MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA, expected"),
+        (MSR_TLS.certificate, f"found the certificate of {MSR_NAME}, which is no CA, expected that of MSR's CA"),
         (MSR_TLS.ca + MSR_TLS.key, "found a private key, expected a certificate in PEM"),
     ],
     ids=["a leaf", "a CA with its key"],

@@ -18,7 +18,7 @@ from tests.msr_cache.engine import Clock, Engine
 SwarmOf = Callable[[int], Engine]
 PORT_IN_USE = "no suitable node (host-mode port already in use on 1 node)"
 NO_NODE = "no suitable node (scheduling constraints not satisfied on 1 node)"
-LOOK = convergence.POLL + 0.01
+LOOK = 0.11
 """Seconds by which a wait may be longer than it must."""
 
 
@@ -37,12 +37,6 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 # A service that settles
 
 
-def test_a_new_service_has_settled_when_its_task_runs(swarm: Engine) -> None:
-    swarm.then(1, [task("a", "preparing")]).then(3, [task("a", "running")])
-    convergence.wait(swarm.manager, "service-1")
-    assert 3 <= swarm.seconds < 3 + LOOK
-
-
 def test_all_replicas_must_run(swarm_of: SwarmOf) -> None:
     swarm = swarm_of(2)
     swarm.then(0, [task("a", "running"), task("b", "preparing")]).then(9, [task("a", "running"), task("b", "running")])
@@ -56,20 +50,6 @@ def test_an_update_under_way_is_waited_for_even_if_enough_tasks_run(swarm: Engin
     assert 30 <= swarm.seconds < 30 + LOOK
 
 
-def test_tasks_of_the_former_spec_do_not_count(swarm: Engine) -> None:
-    old = task("old", "running", former=True)
-    swarm.then(0, [old, task("new", "preparing")]).then(20, [old, task("new", "running")])
-    convergence.wait(swarm.manager, "service-1")
-    assert swarm.seconds > 20
-
-
-def test_a_task_that_shall_end_does_not_count(swarm: Engine) -> None:
-    ending = task("a", "running", desired="shutdown")
-    swarm.then(0, [ending]).then(20, [ending, task("b", "running")])
-    convergence.wait(swarm.manager, "service-1")
-    assert swarm.seconds > 20
-
-
 def test_no_replicas_have_settled_at_once(swarm_of: SwarmOf) -> None:
     swarm = swarm_of(0)
     convergence.wait(swarm.manager, "service-1")
@@ -79,15 +59,18 @@ def test_no_replicas_have_settled_at_once(swarm_of: SwarmOf) -> None:
 # What is told meanwhile
 
 
-def test_each_state_of_a_task_is_told_with_its_node_after_two_seconds(
-    swarm: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("pulumi.log.info", told.append)
-    old, ending = task("old", "running"), task("old", "running", desired="shutdown")
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", lines.append)
+    return lines
+
+
+def test_each_state_of_a_task_is_told_with_its_node_after_two_seconds(swarm: Engine, told: list[str]) -> None:
+    old = task("old", "running")
     unplaced = task("new", "pending", PORT_IN_USE)
     del unplaced["NodeID"]
-    swarm.then(0, [old, task("new", "preparing")], "updating").then(9, [ending, task("new", "ready")], "updating")
+    swarm.then(0, [old, task("new", "preparing")], "updating").then(9, [ENDING, task("new", "ready")], "updating")
     swarm.then(14, [unplaced], "updating").then(20, [task("new", "running")], "updating")
     swarm.then(25, [task("new", "running")], "completed")
     convergence.wait(swarm.manager, "service-1")
@@ -99,19 +82,13 @@ def test_each_state_of_a_task_is_told_with_its_node_after_two_seconds(
     ]
 
 
-def test_a_service_that_settles_within_two_seconds_is_not_told(swarm: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("pulumi.log.info", told.append)
+def test_a_service_that_settles_within_two_seconds_is_not_told(swarm: Engine, told: list[str]) -> None:
     swarm.then(0, [task("a", "preparing")]).then(1.9, [task("a", "running")])
     convergence.wait(swarm.manager, "service-1")
     assert told == []
 
 
-def test_a_manager_that_does_not_answer_for_three_seconds_is_told(
-    swarm: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("pulumi.log.info", told.append)
+def test_a_manager_that_does_not_answer_for_three_seconds_is_told(swarm: Engine, told: list[str]) -> None:
     swarm.then(0, [task("a", "running")])
     swarm.faults = repeat((503, "no leader"), 6)
     convergence.wait(swarm.manager, "service-1")
@@ -130,17 +107,11 @@ def test_an_update_that_the_swarm_gave_up_is_refused_with_the_tasks_error(swarm:
     old = task("old", "running")
     swarm.then(0, [old], "updating").then(2, [old, failed], "rollback_started").then(4, [old, failed], end)
     told = refusal(swarm)
+    assert 4 <= swarm.seconds < 4 + LOOK
     assert told.startswith(f"service asia_cache does not run as asked: the swarm's update ended as {end}.\n")
     assert "task new on worker-7 rejected: No such image: cache:9" in told
     assert "what to do: check `image`" in told
     assert "pulumi up" in told.splitlines()[-1]
-
-
-def test_a_rollback_under_way_is_waited_for(swarm: Engine) -> None:
-    old = task("old", "running")
-    swarm.then(0, [old], "rollback_started").then(60, [old], "rollback_completed")
-    refusal(swarm)
-    assert swarm.seconds >= 60
 
 
 def test_the_newest_failure_is_the_one_that_is_told(swarm: Engine) -> None:
@@ -163,21 +134,25 @@ def test_a_failure_without_an_error_points_to_docker(swarm: Engine) -> None:
 def test_a_service_for_which_there_is_no_node_is_given_up_after_a_few_seconds(swarm: Engine) -> None:
     swarm.then(1, [task("a", "pending", NO_NODE)])
     told = refusal(swarm)
-    assert 1 + convergence.UNPLACED < swarm.seconds < 1 + convergence.UNPLACED + 2 * LOOK
+    assert 6 < swarm.seconds < 6 + 2 * LOOK
     assert "the swarm finds no node for it" in told
     assert NO_NODE in told
     assert "what to do: no node carries the label" in told
 
 
 RUNS = [task("a", "running")]
+FORMER, ENDING = task("old", "running", former=True), task("old", "running", desired="shutdown")
 HOPEFUL: dict[str, list[tuple[float, list[dict[str, Any]]]]] = {
+    "its task starts": [(1, [task("a", "preparing")]), (3, RUNS)],
+    "a task of the former spec runs": [(0, [FORMER, task("a", "preparing")]), (20, [FORMER, *RUNS])],
+    "a task that shall end runs": [(0, [ENDING]), (20, [ENDING, *RUNS])],
     "a stopping task holds the port for its grace period": [
         (0, [task("a", "pending", PORT_IN_USE)]),
-        (convergence.GRACE_PERIOD + convergence.UNPLACED - 0.5, RUNS),
+        (14.5, RUNS),
     ],
     "the scheduler has not seen a new label yet": [
         (0, [task("a", "pending", NO_NODE)]),
-        (convergence.UNPLACED - 0.5, RUNS),
+        (4.5, RUNS),
     ],
     "seconds without a node count in a row": [
         (0, [task("a", "pending", NO_NODE)]),
@@ -205,14 +180,14 @@ def test_what_may_pass_is_waited_for(swarm: Engine, case: str) -> None:
 def test_a_port_that_is_not_freed_is_reported(swarm: Engine) -> None:
     swarm.then(0, [task("a", "pending", PORT_IN_USE)])
     assert "what to do: another service publishes that port" in refusal(swarm)
-    assert swarm.seconds < convergence.GRACE_PERIOD + convergence.UNPLACED + 2 * LOOK
+    assert swarm.seconds < 15 + 2 * LOOK
 
 
 def test_an_update_for_which_there_is_no_node_is_given_up_too(swarm: Engine) -> None:
     """The swarm itself would go on updating for ever."""
     swarm.then(0, [task("old", "running", former=True), task("new", "pending", NO_NODE)], "updating")
     assert NO_NODE in refusal(swarm)
-    assert swarm.seconds < convergence.UNPLACED + 2 * LOOK
+    assert swarm.seconds < 5 + 2 * LOOK
 
 
 @pytest.mark.parametrize("ids", ["12", "123"])
@@ -286,7 +261,7 @@ def test_a_manager_that_fails_for_a_moment_ends_no_wait(
 def test_a_manager_that_stays_away_is_reported_after_half_a_minute(swarm: Engine, pauses: list[float]) -> None:
     swarm.faults = repeat(NO_ANSWER)
     assert "expected a manager that answers" in refusal(swarm)
-    assert convergence.TOLERANCE <= sum(pauses) < convergence.TOLERANCE + 5
+    assert 30 <= sum(pauses) < 35
 
 
 def test_a_manager_that_refuses_is_not_asked_again(swarm: Engine, pauses: list[float]) -> None:
@@ -314,7 +289,7 @@ def test_a_service_that_is_stopped_has_no_replica_and_no_task_that_still_runs(sw
 def test_a_node_that_is_away_keeps_no_service_from_being_stopped(swarm: Engine) -> None:
     swarm.then(0, [task("a", "running", desired="shutdown")])
     convergence.stop(swarm.manager, "service-1")
-    assert 2 * convergence.GRACE_PERIOD <= swarm.seconds < 2 * convergence.GRACE_PERIOD + LOOK
+    assert 20 <= swarm.seconds < 20 + LOOK
 
 
 def test_a_service_that_is_removed_meanwhile_is_told_as_such(swarm: Engine) -> None:
@@ -371,7 +346,7 @@ def test_a_single_task_without_a_node_is_given_up(swarm: Engine) -> None:
     swarm.then(0, [task("a", "pending", NO_NODE)])
     with pytest.raises(Refusal, match="what to do: no node carries the label"):
         wait_for_task(swarm)
-    assert convergence.UNPLACED < swarm.seconds < convergence.UNPLACED + 2 * LOOK
+    assert 5 < swarm.seconds < 5 + 2 * LOOK
 
 
 @pytest.mark.usefixtures("seldom")

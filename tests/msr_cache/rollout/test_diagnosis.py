@@ -264,10 +264,6 @@ def test_the_newest_task_is_the_one_whose_state_changed_last(older: str, newer: 
     assert found["ID"] == "newer"
 
 
-def test_of_no_tasks_none_is_the_newest() -> None:
-    assert diagnosis.newest([]) is None
-
-
 @pytest.mark.parametrize(
     ("state", "hopeless"),
     [
