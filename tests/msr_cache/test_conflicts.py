@@ -24,7 +24,10 @@ URL = "https://cache.asia.example.com"
 LEAF = make(HOST, sans=(HOST,))
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "dtr.cert.pem": (MSR_TLS.ca, {}),
-    "cache.key.pem": (LEAF.key, {".tls": {"source": "provided", "certificate": LEAF.pem, "key": LEAF.key}}),
+    "cache.key.pem": (
+        LEAF.key,
+        {"msr.ca": "system", ".tls": {"source": "provided", "certificate": LEAF.pem, "key": LEAF.key}},
+    ),
 }
 
 
