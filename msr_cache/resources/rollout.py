@@ -51,7 +51,8 @@ class RolloutProvider(SwarmProvider):
         if is_unknown(news["service"]):
             raise Refusal(
                 "the cache's service can't be replaced, because the cache would be off meanwhile: run pulumi up "
-                "without --replace, pulumi untaint after pulumi taint, or undo by hand what docker service update added"
+                "without --replace, pulumi state untaint after pulumi state taint, or undo by hand what docker service "
+                "update added"
             )
         if (known := super().diff(id_, olds, news)).changes is not False:
             return known
