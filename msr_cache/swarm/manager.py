@@ -40,6 +40,7 @@ class Address:
     cert_path: str | None = None
     key: str = "host"
     registries: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    context: str = field(default="", compare=False)
 
     @classmethod
     def from_config(cls, swarm: Mapping[str, Any], registries: Mapping[str, Any] | None = None) -> Address:
@@ -66,7 +67,7 @@ class Address:
         if name := swarm.get("context"):
             from msr_cache.swarm import docker_context
 
-            return cls(*docker_context.endpoint(name), "context")
+            return cls(*docker_context.endpoint(name), "context", context=name)
         return cls(swarm["host"])
 
     def __str__(self) -> str:
@@ -212,7 +213,7 @@ class Manager:
         address = self.address
         command = {
             "clientBundle": f"cd {address.cert_path} && . ./env.sh && docker node ls",
-            "context": "docker --context NAME node ls",
+            "context": f"docker --context {address.context} node ls",
         }.get(address.key, f"docker -H {address} node ls")
         return Refusal(
             f"msr-cache:swarm.{address.key}: found {address}, expected a manager that answers ({why}). "

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from msr_cache.swarm.manager import Address
+from msr_cache.swarm.manager import Address, Manager
 from tests.msr_cache.conftest import message
 
 ID = hashlib.sha256(b"prod").hexdigest()
@@ -54,6 +54,13 @@ def test_a_context_is_its_address(docker: Path, host: str) -> None:
 def test_a_contexts_tls_files_are_those_of_the_client(docker: Path) -> None:
     folder = give_tls(docker, *TLS)
     assert address() == Address(HOST, str(folder), "context")
+
+
+def test_a_manager_that_does_not_answer_is_checked_with_the_contexts_own_name(docker: Path, tmp_path: Path) -> None:
+    describe(docker, {"docker": {"Host": f"unix://{tmp_path}/docker.sock"}})
+    told = message(lambda: Manager(address()).get("/nodes"))
+    assert told.startswith("msr-cache:swarm.context: found unix://")
+    assert told.endswith("Check it with: docker --context prod node ls")
 
 
 @pytest.mark.parametrize("host", ["ssh://ops@manager-1", "unix:///var/run/docker.sock"])
