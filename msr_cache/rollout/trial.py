@@ -61,7 +61,7 @@ def before_update(manager: Manager, args: ResourceHookArgs, *, adopts: bool = Fa
         refuse_other_owner(f"service {new['name']}", theirs, ours, LOST, known)
     replicas = new["mode"]["replicated"]["replicas"]
     if replicas and not all(_covers(old.get(key), new.get(key)) for key in ("taskSpec", "endpointSpec")):
-        _try_update(manager, new, found["Endpoint"].get("Ports") or [])
+        _try_update(manager, new, found)
 
 
 def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
@@ -82,17 +82,21 @@ def _covers(old: Any, new: Any) -> bool:  # noqa: ANN401 - JSON
     return old == new or not (old or new)
 
 
-def _try_update(manager: Manager, inputs: Mapping[str, Any], held: list[dict[str, Any]]) -> None:
-    """Run one task of the service that `inputs` (docker.Service's) describe, without the ports that it `held`.
+def _try_update(manager: Manager, inputs: Mapping[str, Any], service: Mapping[str, Any]) -> None:
+    """Run one task of what `inputs` (docker.Service's) make of the service, which serves meanwhile.
 
-    The swarm gives such a port to no other service, not even in the other publish mode.
+    The swarm gives a port of the service to no other one, not even in the other publish mode. The trial reserves what
+    the new tasks need more than those that they replace.
     """
     labels = with_resource(labels_in(inputs), TRIAL)
     sweep(manager, labels)
     spec = engine_spec(inputs, f"{inputs['name']}-{TRIAL}", labels)
-    taken = {port.get("PublishedPort") for port in held}
+    taken = {port.get("PublishedPort") for port in service["Endpoint"].get("Ports") or []}
     ports = spec["EndpointSpec"]["Ports"]
     spec["EndpointSpec"]["Ports"] = [port for port in ports if port["PublishedPort"] not in taken]
+    reserved = (service["Spec"]["TaskTemplate"].get("Resources") or {}).get("Reservations") or {}
+    for key, amount in spec["TaskTemplate"]["Resources"]["Reservations"].items():
+        spec["TaskTemplate"]["Resources"]["Reservations"][key] = max(0, amount - reserved.get(key, 0))
     _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
 
 
@@ -131,9 +135,9 @@ def sweep(manager: Manager, labels: Mapping[str, str], resource: str = TRIAL) ->
 
 
 def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Turn docker.Service's inputs into the Engine API's spec of a trial, which reserves nothing."""
+    """Turn docker.Service's inputs into the Engine API's spec of a trial."""
     container = inputs["taskSpec"]["containerSpec"]
-    limits = inputs["taskSpec"]["resources"]["limits"]
+    resources = inputs["taskSpec"]["resources"]
     template = {
         "ContainerSpec": {
             "Image": container["image"],
@@ -146,7 +150,7 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
             ],
             "Mounts": list(map(_mount, container["mounts"])),
         },
-        "Resources": {"Limits": {"NanoCPUs": int(limits["nanoCpus"]), "MemoryBytes": int(limits["memoryBytes"])}},
+        "Resources": {"Limits": _amount(resources["limits"]), "Reservations": _amount(resources["reservation"])},
         "Placement": {"Constraints": inputs["taskSpec"]["placement"]["constraints"]},
     }
     ports = [
@@ -163,6 +167,10 @@ def engine_spec(inputs: Mapping[str, Any], name: str, labels: Mapping[str, str])
 
 def _target(file: Mapping[str, Any]) -> dict[str, Any]:
     return {"Name": file["fileName"], "UID": file["fileUid"], "GID": file["fileGid"], "Mode": int(file["fileMode"])}
+
+
+def _amount(amount: Mapping[str, Any]) -> dict[str, int]:
+    return {"NanoCPUs": int(amount["nanoCpus"]), "MemoryBytes": int(amount["memoryBytes"])}
 
 
 def _mount(mount: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,10 @@ INPUTS: dict[str, Any] = {
             "mounts": [],
         },
         "placement": {"constraints": ["node.labels.dtr.cache == true"]},
-        "resources": {"limits": {"nanoCpus": 500_000_000, "memoryBytes": 1 << 29}, "reservation": {}},
+        "resources": {
+            "limits": {"nanoCpus": 500_000_000, "memoryBytes": 1 << 29},
+            "reservation": {"nanoCpus": 0, "memoryBytes": 1 << 28},
+        },
     },
     "endpointSpec": {
         "mode": "vip",
@@ -72,7 +75,10 @@ SPEC: dict[str, Any] = {
             ],
             "Mounts": [],
         },
-        "Resources": {"Limits": {"NanoCPUs": 500_000_000, "MemoryBytes": 536_870_912}},
+        "Resources": {
+            "Limits": {"NanoCPUs": 500_000_000, "MemoryBytes": 1 << 29},
+            "Reservations": {"NanoCPUs": 0, "MemoryBytes": 1 << 28},
+        },
         "RestartPolicy": {"Condition": "none"},
         "Placement": {"Constraints": ["node.labels.dtr.cache == true"]},
     },
@@ -264,7 +270,7 @@ def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Engine)
 # The trial itself
 
 
-def test_a_trial_is_one_task_of_the_new_spec_that_is_not_restarted_and_reserves_nothing() -> None:
+def test_a_trial_is_one_task_of_the_new_spec_that_is_not_restarted() -> None:
     assert trial.engine_spec(INPUTS, "asia_cache-trial", ASIA.labels("trial")) == SPEC
 
 
@@ -276,6 +282,19 @@ def test_a_trial_takes_no_port_that_the_service_holds_itself_in_whichever_mode(o
     before_update(ours, changed("endpointSpec.ports", [held, more]))
     (spec,) = ours.created
     assert [port["PublishedPort"] for port in spec["EndpointSpec"]["Ports"]] == [444]
+
+
+@pytest.mark.parametrize(
+    ("before", "growth"), [({}, 1 << 28), ({"MemoryBytes": 1 << 27}, 1 << 27), ({"MemoryBytes": 1 << 29}, 0)]
+)
+def test_a_trial_reserves_what_the_new_tasks_need_more_than_those_that_serve(
+    ours: Engine, before: dict[str, int], growth: int
+) -> None:
+    """On a node with room for the new tasks, but not for the old and the new ones at once, it runs all the same."""
+    ours.service["Spec"]["TaskTemplate"] = {"Resources": {"Reservations": before}}
+    before_update(ours, INPUTS, None)
+    (spec,) = ours.created
+    assert spec["TaskTemplate"]["Resources"]["Reservations"] == {"NanoCPUs": 0, "MemoryBytes": growth}
 
 
 # On a node that is new to the service
