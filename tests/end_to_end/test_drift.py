@@ -1,15 +1,13 @@
-"""What somebody changes by hand is seen by `preview --refresh` and mended by `up --refresh`."""
+"""What somebody changes by hand is seen by `preview --refresh` and repaired by `up --refresh`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lab import images
-from lab.site import Site
-from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -17,15 +15,6 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 SERVICE = f"{CACHE}_cache"
 LABEL = "dtr.cache"
-
-
-@pytest.fixture(scope="module")
-def deployed(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -> Iterator[Stack]:
-    """One cache for the whole module: each drift is mended before the next."""
-    stack = Stack(tmp_path_factory.mktemp("drift") / "stack", site, plugins)
-    for given in lifetime(stack):
-        stack.deploy()
-        yield given
 
 
 def change_all(swarm: Swarm) -> None:
@@ -65,15 +54,16 @@ DRIFTS: dict[Callable[[Swarm], None], set[str]] = {
 }
 
 
-@pytest.mark.parametrize("change", DRIFTS)
-def test_drift_is_seen_and_mended(deployed: Stack, swarm: Swarm, change: Callable[[Swarm], None]) -> None:
+def test_each_drift_is_seen_and_repaired(stack: Stack, swarm: Swarm) -> None:
+    stack.deploy()
     before = spec(swarm)
-    change(swarm)
-    if change is remove_service:
-        assert f"warning: service {SERVICE} is gone: run pulumi up --refresh\n" in deployed.preview().text
-    shown = deployed.must(deployed.preview(refresh=True))
-    assert DRIFTS[change] <= shown.changed(), shown.text
-    deployed.deploy(refresh=True)
-    assert spec(swarm) == before
-    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
-    assert deployed.pull().blobs
+    for change, changed in DRIFTS.items():
+        change(swarm)
+        shown = stack.must(stack.preview(refresh=True))
+        assert changed <= shown.changed(), shown.text
+        if change is remove_service:
+            assert f"warning: service {SERVICE} is gone: run pulumi up --refresh\n" in stack.preview().text
+        stack.deploy(refresh=True)
+        assert spec(swarm) == before
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
+    assert stack.pull().blobs
