@@ -9,18 +9,16 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from msr_cache.foreign import shown
 from msr_cache.https import parsed, reason
 from msr_cache.progress import slowly
 from msr_cache.refusal import Refusal
-from msr_cache.swarm import environment
+from msr_cache.swarm import docker_context, environment
+from msr_cache.swarm.connection import Answer, Connection
 from msr_cache.swarm.shapes import SHAPES, odd_fields
-
-if TYPE_CHECKING:
-    from msr_cache.swarm.connection import Answer, Connection
 
 API_VERSION = "1.41"
 """Docker Engine 20.10's, the oldest that MSR 2.9 runs on; later engines up to 28 support it."""
@@ -65,8 +63,6 @@ class Address:
             folder = client_bundle.unpacked(Path(bundle).expanduser())
             return cls(client_bundle.host(folder), str(folder), "clientBundle")
         if name := swarm.get("context"):
-            from msr_cache.swarm import docker_context
-
             return cls(*docker_context.endpoint(name), "context", context=name)
         return cls(swarm["host"])
 
@@ -105,7 +101,7 @@ class Manager:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._connection: Connection | None = None
+        self._connection = Connection(address.host, address.cert_path)
         self._ahead = 0.0
 
     def get(self, path: str, **filters: list[str]) -> Any:  # noqa: ANN401 - JSON
@@ -179,11 +175,6 @@ class Manager:
 
             login = image_registries.header(self.address.registries, image)
         try:
-            if self._connection is None:
-                # Imported here because not every preview needs the swarm.
-                from msr_cache.swarm.connection import Connection
-
-                self._connection = Connection(self.address.host, self.address.cert_path)
             url = f"/v{API_VERSION}{quote(path, safe='/:@')}" + (f"?{urlencode(query)}" if query else "")
             with slowly(f"the swarm manager at {self.address} ({method} {path})"):
                 answer = self._connection.ask(method, url, body, login)

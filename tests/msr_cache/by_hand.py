@@ -30,7 +30,7 @@ class ByHand:
         """Return the same manager, for another thread."""
         another = copy(self.manager)
         if isinstance(another._connection, Connection):
-            another._connection = None
+            another._connection = Connection(another.address.host, another.address.cert_path)
         return another
 
     def inspect(self, kind: str, name: str) -> Object:
