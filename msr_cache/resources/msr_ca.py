@@ -100,17 +100,6 @@ def certificates_of(text: str, url: str) -> list[x509.Certificate]:
         raise Refusal(f"msr-cache:msr.url: {url}/ca: {error}") from None
 
 
-def fetched(url: str, pins: Pins) -> str:
-    """Fetch the CA to trust on first use or via pins."""
-    text = fetch(url)
-    if not pins and (count := len(certificates_of(text, url))) > 1:
-        # With an attacker's CA beside MSR's, `verify` would still pass.
-        raise Refusal(
-            f"msr-cache:msr.ca: {url}/ca: found {count} certificates, expected one: pin each of them with msr.ca.sha256"
-        )
-    return text
-
-
 def inputs_of(msr: Msr) -> Props:
     """Return where MSR's CA comes from: MSR's `url`, and the `pin` or pins, or the `given` CA, of the settings."""
     given = msr.ca if not isinstance(msr.ca, str) else None
@@ -121,8 +110,14 @@ def inputs_of(msr: Msr) -> Props:
 
 def accepted(inputs: Props) -> Props:
     """Return the facts to remember of the CA that MSR has now, or that is given; Refusal if any check fails."""
-    text = inputs.get("given") or fetched(inputs["url"], inputs.get("pin"))
-    return trusted(inputs["url"], text, inputs.get("pin"))
+    url, pins, given = inputs["url"], inputs.get("pin"), inputs.get("given")
+    text = given or fetch(url)
+    if not given and not pins and (count := len(certificates_of(text, url))) > 1:
+        # With an attacker's CA beside MSR's, `verify` would still pass.
+        raise Refusal(
+            f"msr-cache:msr.ca: {url}/ca: found {count} certificates, expected one: pin each of them with msr.ca.sha256"
+        )
+    return trusted(url, text, pins)
 
 
 class MsrCaProvider(SwarmProvider):

@@ -33,8 +33,7 @@ ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": {"sha256": 
 def msr(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Give what MSR has: its CA, its entries, and the cache of each account."""
     known: dict[str, Any] = {"sha256": "0a" * 32, "entries": [Entry("1", "asia", URL)], "alice": "1"}
-    monkeypatch.setattr(msr_ca, "fetched", lambda *_: "a CA")
-    monkeypatch.setattr(msr_ca, "trusted", lambda *_: {"pem": "a CA", "sha256": known["sha256"]})
+    monkeypatch.setattr(msr_ca, "accepted", lambda _: {"pem": "a CA", "sha256": known["sha256"]})
     monkeypatch.setattr(Msr, "__init__", lambda *_: None)
     monkeypatch.setattr(Msr, "entries", lambda _: known["entries"])
     monkeypatch.setattr(Msr, "cache_of", lambda _, user: known[user])
@@ -103,7 +102,8 @@ REGISTERED = ACCOUNT | {".registerInMsr": {"users": ["alice"]}}
 
 def test_the_swarms_nodes_and_msrs_ca_are_asked_for_once_for_all_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(msr_ca, "fetched", lambda *_: asked.append("CA") or "a CA")
+    accepted = msr_ca.accepted
+    monkeypatch.setattr(msr_ca, "accepted", lambda inputs: asked.append("CA") or accepted(inputs))
     swarm = running()
     europe = {"fqdn": "cache.eu.example.com", "nodes": ["worker-7"], "port": 8443, "label": "eu.cache"}
     outputs = {"asia": OUTPUT, "europe": OUTPUT}
@@ -142,7 +142,7 @@ def test_a_manager_that_refuses_and_an_msr_that_is_down_are_problems_that_hide_n
     def down(*_: Any) -> str:
         raise Unanswered("MSR is down")
 
-    monkeypatch.setattr(msr_ca, "fetched", down)
+    monkeypatch.setattr(msr_ca, "accepted", down)
     found = of_asia(refusing(503, "no leader"))
     assert (found.tasks, found.certificate) == ("?", f"until {LATER[:10]}")
     assert len(found.problems) == 2
