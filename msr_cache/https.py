@@ -27,7 +27,7 @@ TIMEOUT = 10
 """Seconds: the limit for connecting to each address of a server, for the handshake, and for each wait for bytes."""
 LARGEST = 4 << 20
 """Bytes: the limit that registries set for a manifest, the largest document that MSR serves."""
-AS_GO = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+_AS_GO = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
 """Flags for the same verdict as Go's, and on each version of Python: an intermediate may be the root of trust.
 
 Not VERIFY_X509_STRICT, which Python 3.13 sets where nobody says: it refuses a CA without key identifiers.
@@ -131,10 +131,7 @@ class Client:
             raise Unanswered(f"can't be reached from here ({why})") from None
 
     def _context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.sslsocket_class = TimedTls
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.verify_flags = AS_GO
+        context = tls_context()
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -163,6 +160,15 @@ class Timed(socket):
 
 class TimedTls(Timed, ssl.SSLSocket):
     """The same over TLS."""
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a client's context that trusts nobody yet. Its sockets are TimedTls."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = TimedTls
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags = _AS_GO
+    return context
 
 
 def parsed(body: bytes) -> Any:  # noqa: ANN401 - JSON

@@ -9,7 +9,6 @@ import json
 import re
 import select
 import socket
-import ssl
 import subprocess
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from http.client import HTTPConnection, IncompleteRead
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from msr_cache.https import AS_GO, Timed, TimedTls
+from msr_cache.https import Timed, TimedTls, tls_context
 
 TIMEOUT = 20
 """Seconds to wait for the connection, and for the next bytes of an answer."""
@@ -62,9 +61,7 @@ def connect(host: str, cert_path: str | None) -> Timed:
     plain.settimeout(TIMEOUT)
     if cert_path is None:
         return plain
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags = AS_GO  # Go is the provider's language
-    context.sslsocket_class = TimedTls
+    context = tls_context()
     context.load_verify_locations(f"{cert_path}/ca.pem")
     context.load_cert_chain(f"{cert_path}/cert.pem", f"{cert_path}/key.pem")
     return cast("TimedTls", context.wrap_socket(plain, server_hostname=url.hostname))
