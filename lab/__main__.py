@@ -1,4 +1,4 @@
-"""The lab's commands: `python -m lab up | down | status | pull | trust | stop msr | start msr`."""
+"""The lab's commands: `python -m lab up | down | status | add worker | pull | trust | stop msr | start msr`."""
 
 import argparse
 import json
@@ -36,6 +36,12 @@ def _status() -> None:
         print(f"{name + ':':12}{'running' if running else 'stopped'}")
 
 
+def _add_worker() -> None:
+    site = _site()
+    site.add_worker()
+    _describe(site)
+
+
 def _pull() -> None:
     for name, cache in json.load(sys.stdin).items():
         print(cache["url"])
@@ -63,7 +69,8 @@ def _start_msr() -> None:
 
 def _describe(site: Site) -> None:
     print(f"docker host: {site.engine.docker_host}")
-    print(f"node:        {site.engine.name}, published ports on {site.engine.address}")
+    for engine in site.engines:
+        print(f"node:        {engine.name}, published ports on {engine.address}")
     print(f"MSR:         {site.msr.url} (its CA: {site.msr.url}/ca)")
     print(f"cache image: {site.cache_image}")
 
@@ -72,6 +79,7 @@ _COMMANDS = {
     "up": _up,
     "down": _down,
     "status": _status,
+    "add worker": _add_worker,
     "pull": _pull,
     "trust": _trust,
     "stop msr": _stop_msr,

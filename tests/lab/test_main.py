@@ -31,6 +31,19 @@ def test_msr_is_stopped_and_started_again_by_a_command(lab: Site) -> None:
     assert lab.msr.is_running()
 
 
+def test_a_worker_joins_by_a_command_that_lists_all_nodes(
+    lab: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The joining itself is a test of the site's: here it would slow the tests that share this one."""
+    joined = [lab.engine]
+    monkeypatch.setattr(Site, "add_worker", lambda site: joined.append(site._machine(2)))
+    monkeypatch.setattr(Site, "engines", joined)
+    assert main(["add", "worker"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"node:        {engine.name}, published ports on {engine.address}\n" in printed for engine in joined)
+    assert "worker-2" in printed
+
+
 def test_docker_trusts_msr_and_the_caches_after_one_command_and_pulls_as_it_says(
     lab: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,4 +80,4 @@ def test_a_command_that_there_is_not_is_told_with_those_that_there_are(
 ) -> None:
     with pytest.raises(SystemExit):
         main(words)
-    assert "expected one of: up, down, status, pull, trust, stop msr, start msr" in capsys.readouterr().err
+    assert "expected one of: up, down, status, add worker, pull, trust, stop msr, start msr" in capsys.readouterr().err
