@@ -4,11 +4,12 @@
 |---|---|---|
 | certificate | PrivateKey, CertRequest, SelfSignedCert, LocallySignedCert or SignedCertificate | changes nothing |
 | upstreams | UpstreamCa for each next hop whose CA the config gives | changes nothing |
+| accounts | FormerCache for each account of `registerInMsr.users` | changes nothing, refuses one that MSR can't send |
 | preview | CacheSettings | changes nothing, says what changes: a preview first, `up` after the rollout |
 | placement | Image, NodeLabel for each node | first, because the swarm may refuse it |
 | files | HttpSecret, SwarmSecret for each file | created beside the files in use |
 | service | docker.Service, Rollout | tried, rolled out; then the former files are removed |
-| clients | Verification, Registration, FormerCache and CacheUser per account, FormerEntries, PullVerification | last |
+| clients | Verification, Registration, CacheUser for each account, FormerEntries, PullVerification | last |
 """
 
 from dataclasses import replace
@@ -34,12 +35,14 @@ class MsrCache(pulumi.ComponentResource):
         if pulumi.runtime.is_dry_run():  # first, so that its sentence comes before all that is printed of the change
             served = replace(served, checks=(*served.checks, preview.declare(scope, served)))
         hops = upstreams.declare(scope)
+        accounts = clients.accounts(scope, served)
+        served = replace(served, checks=(*served.checks, *accounts.values()))
         placed = placement.declare(scope, served, hops)
         mounted = files.declare(scope, served, placed, hops)
         running = service.declare(scope, served, placed, mounted)
         if not pulumi.runtime.is_dry_run():  # last, so that the state never has settings whose trial failed
             preview.declare(scope, served, running.rollout)
-        site.ready[name] = Ready(served.trust, clients.declare(scope, served, running))
+        site.ready[name] = Ready(served.trust, clients.declare(scope, served, accounts, running))
         outputs = stack_outputs(scope, served, placed, running)
         # Not known in the preview of a change: of a known value, the engine prints all that stays the same, too.
         self.outputs = pulumi.Output.all(outputs, running.rollout.finished).apply(lambda known: known[0])

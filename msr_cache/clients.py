@@ -13,10 +13,26 @@ from msr_cache.scope import Scope
 from msr_cache.service import RunningService
 
 
-def declare(scope: Scope, certificate: Certificate, running: RunningService) -> pulumi.Resource:
+def accounts(scope: Scope, certificate: Certificate) -> dict[str, FormerCache]:
+    """Declare FormerCache for each account that MSR is to send to the cache, by name; it refuses one that MSR can't."""
+    wanted = scope.cache.register_in_msr
+    if not wanted:
+        return {}
+    props = {**_msr(scope), "at": f"msr-cache:caches.{scope.name}.registerInMsr.users", "adopt": wanted.adopt}
+    return {
+        user: FormerCache(
+            f"{scope.name}-{user}-former-cache", {**props, "user": user}, scope.after(*certificate.checks)
+        )
+        for user in wanted.users
+    }
+
+
+def declare(
+    scope: Scope, certificate: Certificate, former: dict[str, FormerCache], running: RunningService
+) -> pulumi.Resource:
     """Declare what the settings ask for, in this order, and return the last; deletes run the other way.
 
-    Verification, Registration, FormerCache and CacheUser for each account, FormerEntries, PullVerification.
+    Verification, Registration, CacheUser for each account (`former`), FormerEntries, PullVerification.
     """
     name, verify = scope.name, scope.settings.verify_of(scope.name)
     checked = {
@@ -26,8 +42,7 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
         "sha256": certificate.sha256,
         "specSha256": running.spec_sha256,
     }
-    msr_ca, wanted = scope.site.msr_ca, scope.cache.register_in_msr
-    msr = {"url": scope.settings.msr.url, "ca": msr_ca.pem if msr_ca else None}
+    msr, wanted = _msr(scope), scope.cache.register_in_msr
     last: pulumi.Resource = running.rollout
     entry = None
     if verify != "off":
@@ -37,7 +52,7 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
         props = msr | {"name": name, "host": scope.cache.url, "adopt": wanted.adopt}
         registration = Registration(f"{name}-registration", props, scope.after(last))
         entry = registration.entry
-        last = _assign(scope, msr, registration, wanted)
+        last = _assign(scope, registration, former, wanted)
     if verify == "pull":
         redirected = wanted is not None and scope.settings.msr.user in wanted.users
         checked |= msr | {"redirected": redirected, "entry": entry}
@@ -45,15 +60,27 @@ def declare(scope: Scope, certificate: Certificate, running: RunningService) -> 
     return last
 
 
-def _assign(scope: Scope, msr: dict[str, Any], registration: Registration, wanted: Register) -> FormerEntries:
+def _msr(scope: Scope) -> dict[str, Any]:
+    msr_ca = scope.site.msr_ca
+    return {"url": scope.settings.msr.url, "ca": msr_ca.pem if msr_ca else None}
+
+
+def _assign(
+    scope: Scope, registration: Registration, former: dict[str, FormerCache], wanted: Register
+) -> FormerEntries:
     """Send the accounts to the cache's entry, then remove the entries that they no longer use."""
-    name = scope.name
-    at = f"msr-cache:caches.{name}.registerInMsr.users"
-    assigned = []
-    for user in wanted.users:
-        account = msr | {"user": user}
-        before = FormerCache(f"{name}-{user}-former-cache", account, scope.after(registration))
-        account |= {"cache": registration.entry, "before": before.before, "at": at, "adopt": wanted.adopt}
-        assigned.append(CacheUser(f"{name}-{user}-user", account, scope.after(registration, before)))
-    former = msr | {"entry": registration.entry, "former": registration.former}
-    return FormerEntries(f"{name}-former-entries", former, scope.after(registration, *assigned))
+    name, msr = scope.name, _msr(scope)
+    props = {
+        **msr,
+        "cache": registration.entry,
+        "at": f"msr-cache:caches.{name}.registerInMsr.users",
+        "adopt": wanted.adopt,
+    }
+    assigned = [
+        CacheUser(
+            f"{name}-{user}-user", {**props, "user": user, "before": before.before}, scope.after(registration, before)
+        )
+        for user, before in former.items()
+    ]
+    entries = {**msr, "entry": registration.entry, "former": registration.former}
+    return FormerEntries(f"{name}-former-entries", entries, scope.after(registration, *assigned))

@@ -9,7 +9,6 @@ import pulumi
 
 from msr_cache.config.settings import Settings
 from msr_cache.msr.api import Credentials, Msr
-from msr_cache.resources.cache_user import refuse_unassignable
 from msr_cache.resources.registration import adoptable
 from msr_cache.resources.swarm_file import name_of
 from msr_cache.rollout.interruption import in_thread
@@ -44,12 +43,11 @@ def refuse_files(manager: Manager, owner: Owner, files: dict[str, str]) -> None:
 
 
 def refuse_entry(settings: Settings, name: str, ca: str | None) -> None:
-    """Raise Refusal for an entry in MSR that registerInMsr would collide with, or an account that MSR does not have."""
+    """Raise Refusal for an entry in MSR that registerInMsr would collide with."""
     wanted, account = settings.caches[name].register_in_msr, Credentials.from_settings(settings.msr)
     if not wanted or not account:
         return
-    msr = Msr(settings.msr.url, ca, account)
-    adoptable(msr.entries(), {"name": name, "host": settings.caches[name].url, "adopt": wanted.adopt})
-    for user in wanted.users:
-        at = f"msr-cache:caches.{name}.registerInMsr.users"
-        refuse_unassignable(msr, {"user": user, "at": at, "adopt": wanted.adopt}, settings.caches)
+    adoptable(
+        Msr(settings.msr.url, ca, account).entries(),
+        {"name": name, "host": settings.caches[name].url, "adopt": wanted.adopt},
+    )

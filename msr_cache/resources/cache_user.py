@@ -45,15 +45,6 @@ def refuse_unassignable(msr: Msr, props: Props, own: Container[str]) -> None:
 class FormerCacheProvider(MsrProvider):
     """Records an account's contentCacheUUID in the state, before CacheUser changes it: a killed run may forget that."""
 
-    def create(self, props: Props) -> CreateResult:
-        return CreateResult(props["user"], {**props, "before": self.msr(props).cache_of(props["user"]) or ""})
-
-
-class CacheUserProvider(MsrProvider):
-    """Keeps one account's contentCacheUUID."""
-
-    updates_on = ("cache", "url", "ca")
-
     def configure(self, req: ConfigureRequest) -> None:
         """Read which caches are the stack's own: between these, accounts may move."""
         super().configure(req)
@@ -64,6 +55,15 @@ class CacheUserProvider(MsrProvider):
         if not olds and not is_unknown(news.get("ca")):
             refuse_unassignable(self.msr(news), news, self._own)
         return CheckResult(news, [])
+
+    def create(self, props: Props) -> CreateResult:
+        return CreateResult(props["user"], {**props, "before": self.msr(props).cache_of(props["user"]) or ""})
+
+
+class CacheUserProvider(FormerCacheProvider):
+    """Keeps one account's contentCacheUUID."""
+
+    updates_on = ("cache", "url", "ca")
 
     def create(self, props: Props) -> CreateResult:
         """Point the account at the cache, unless a killed run already has, and remember its former cache."""
@@ -93,7 +93,10 @@ class CacheUserProvider(MsrProvider):
 
 
 class FormerCache(Tracked, provider=FormerCacheProvider):
-    """The entry `before`, through which account `user` of the MSR at `url` pulled at first; empty for none."""
+    """The entry `before`, through which account `user` of the MSR at `url` pulled at first; empty for none.
+
+    `at` and `adopt` as for CacheUser.
+    """
 
     before: pulumi.Output[str]
 

@@ -321,6 +321,7 @@ def test_an_account_is_pointed_again_if_its_entry_or_the_way_to_msr_differs(key:
     assert not CacheUserProvider().diff("alice", olds, {**olds, "at": "elsewhere"}).changes
 
 
+NOBODY = {"url": "u", "user": "bob", "at": "at.users"}
 CONFIGURED = ConfigureRequest(Config({"msr-cache:caches": '{"asia": {}}'}, "msr-cache"))
 
 
@@ -328,7 +329,8 @@ CONFIGURED = ConfigureRequest(Config({"msr-cache:caches": '{"asia": {}}'}, "msr-
     ("kind", "wanted", "problem"),
     [
         (RegistrationProvider, WANTED, "found the entry asia"),
-        (CacheUserProvider, {"url": "u", "user": "bob", "at": "at.users"}, "^at.users: found bob, expected an account"),
+        (FormerCacheProvider, NOBODY, "^at.users: found bob, expected an account"),
+        (CacheUserProvider, NOBODY, "^at.users: found bob, expected an account"),
     ],
 )
 def test_a_conflict_is_reported_by_the_first_preview_that_can_ask_msr(
