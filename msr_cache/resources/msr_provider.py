@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Iterable
 
 import pulumi
@@ -48,9 +50,19 @@ class Remembered(Tracked):
 
     def __init__(self, name: str, props: Props, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, {**props, "unchecked": None}, opts)
-        self.unchecked.apply(_warn)
+        self.unchecked.apply(warn_unchecked)
 
 
-def _warn(problem: str | None) -> None:
+def warn_unchecked(problem: str | None) -> None:
     if problem:
-        pulumi.log.warn(f"{problem}. The last refresh kept what the state has, unchecked")
+        warn_once(problem, "The last refresh kept what the state has, unchecked")
+
+
+def warn_once(problem: str, outcome: str) -> None:
+    """Warn of what keeps MSR from being asked, whatever was asked: all caches and accounts meet the same."""
+    _warn(f"{re.sub('^[A-Z]+ /[^ ]*: ', '', problem)}. {outcome}")
+
+
+@functools.cache  # for a run: the program and the process of the providers end with it
+def _warn(text: str) -> None:
+    pulumi.log.warn(text)

@@ -17,7 +17,7 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, Up
 from msr_cache.https import Unanswered
 from msr_cache.msr.api import Entry, Msr, MsrError
 from msr_cache.refusal import Refusal
-from msr_cache.resources.msr_provider import MsrProvider, Remembered, read_or_keep
+from msr_cache.resources.msr_provider import MsrProvider, Remembered, read_or_keep, warn_once
 from msr_cache.resources.provider import Props, is_unknown, unchanged
 from msr_cache.resources.tracked import Tracked
 
@@ -97,7 +97,8 @@ class RegistrationProvider(MsrProvider):
         except Refusal as error:
             if moved or (isinstance(error, MsrError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR):
                 raise
-            pulumi.log.warn(f"{error}. The credentials in msr-cache:msr are unchecked")
+            if str(error) != olds.get("unchecked"):  # of which the program warns
+                warn_once(str(error), "The credentials in msr-cache:msr are unchecked")
         return DiffResult(changes=moved or not unchanged(olds, news, "url", "ca"))
 
     def update(self, _id: str, olds: Props, news: Props) -> UpdateResult:

@@ -11,8 +11,9 @@ from pulumi.runtime import rpc
 from msr_cache.https import Unanswered, Untrusted
 from msr_cache.msr.api import Entry, MsrError
 from msr_cache.refusal import Refusal
-from msr_cache.resources import registration
+from msr_cache.resources import msr_provider, registration
 from msr_cache.resources.cache_user import CacheUserProvider, FormerCacheProvider
+from msr_cache.resources.msr_provider import warn_unchecked
 from msr_cache.resources.registration import FormerEntriesProvider, RegistrationProvider
 from tests.msr_cache.conftest import refusal
 
@@ -89,6 +90,7 @@ OLD = {**WANTED, "entry": "id0", "former": []}
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     warnings: list[str] = []
     monkeypatch.setattr("pulumi.log.warn", warnings.append)
+    msr_provider._warn.cache_clear()
     return warnings
 
 
@@ -114,6 +116,22 @@ def test_an_msr_that_is_down_keeps_nothing_else_from_being_repaired_and_is_a_war
     assert warned == [f"{error}. The credentials in msr-cache:msr are unchecked"]
     with pytest.raises(type(error)):
         provider.diff("asia", OLD, {**WANTED, "host": "https://elsewhere"})
+
+
+def test_what_keeps_msr_from_being_asked_is_one_warning_for_all_caches_and_accounts(warned: list[str]) -> None:
+    why = "MSR at https://msr has a certificate that does not verify"
+    paths = ("/api/v0/content_caches", "/api/v0/accounts/alice/settings", "/api/v0/accounts/bob/settings")
+    for path in paths:
+        warn_unchecked(f"GET {path}: {why}")
+    assert warned == [f"{why}. The last refresh kept what the state has, unchecked"]
+    msr = Msr()
+    msr.error = Untrusted(f"GET {paths[0]}: {why}")
+    provider = provider_of(RegistrationProvider, msr)
+    assert not provider.diff("asia", {**OLD, "unchecked": str(msr.error)}, WANTED).changes
+    assert len(warned) == 1
+    for _ in ("asia", "europe"):
+        provider.diff("asia", OLD, WANTED)
+    assert warned[1:] == [f"{why}. The credentials in msr-cache:msr are unchecked"]
 
 
 def test_credentials_are_unchecked_as_long_as_msrs_ca_is_unknown() -> None:
