@@ -108,7 +108,9 @@ def test_a_given_certificate_is_served_as_it_is_and_its_key_is_secret() -> None:
     program = declared({".tls": given})
     assert program.of("PrivateKey") == []
     assert (visible(data_of(program, "key")), plain(data_of(program, "key"))) == ("[secret]", leaf.key)
-    assert leaf.key not in str(visible(program.one("CacheSettings").inputs))
+    shown = visible(program.one("CacheSettings").inputs)
+    assert leaf.key not in str(shown)
+    assert shown["certificate"]["subject"] == f"CN={HOST}"
     assert plain(data_of(program, "cert")) == leaf.pem + ISSUER.pem
     assert program.outputs["caches"]["asia"]["certificatePem"] == ROOT.pem
 
