@@ -167,7 +167,7 @@ def test_a_lost_answer_of_an_msr_that_is_gone_then_is_an_error_and_the_next_run_
 def test_an_entry_of_the_same_name_or_host_alone_is_refused_even_where_adoption_is_asked_for(
     name: str, host: str
 ) -> None:
-    msr = Msr(Entry("theirs", name, host))
+    msr = Msr(Entry("theirs", name, host), Entry("more", "asia", "https://more"))
     provider = provider_of(RegistrationProvider, msr)
     wanted = {**WANTED, "adopt": True}
     told = refusal(provider, wanted)
@@ -175,7 +175,7 @@ def test_an_entry_of_the_same_name_or_host_alone_is_refused_even_where_adoption_
     assert f"{name} at {host} (id theirs)" in told
     with pytest.raises(Refusal, match="the same name or host"):
         provider.create(wanted)
-    assert list(msr.known) == ["theirs"]
+    assert list(msr.known) == ["theirs", "more"]
 
 
 def test_a_move_onto_somebody_elses_entry_is_refused_in_the_preview() -> None:
