@@ -14,7 +14,7 @@ from msr_cache.refusal import Refusal
 from tests.msr_cache.conftest import as_engine_gives, load, message, with_changes
 
 HOST = "registry.corp.example.com:5000"
-ENTRY = {"username": "deploy", "password": "hunter2?>~"}
+ENTRY = {"username": "d", "password": "hunter2?>~"}
 AUTH = b64encode(b"deploy:hunter2:3").decode()
 KEY = f'msr-cache:imageRegistries["{HOST}"]'
 
