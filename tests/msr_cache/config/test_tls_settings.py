@@ -64,7 +64,6 @@ NO_PEM = "no certificate, intermediates, ca or key"
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another source": ({".tls.source": "acme"}, f"{AT}.source: found 'acme', expected 'selfSigned', 'localCa', "),
     "another key type": ({".tls.keyType": "rsa1024"}, f"{AT}.keyType: found 'rsa1024', expected 'rsa2048', "),
-    "a SAN with a scheme": ({".tls.sans": ["https://a.example.com"]}, f"{AT}.sans[0]: found 'https://a.example.com'"),
     "provided without key": (
         {".tls": without(PROVIDED, "key")},
         f"{AT}: found no key, which source provided needs",
@@ -147,12 +146,6 @@ def test_what_stands_in_a_keys_place_is_never_shown(text: str) -> None:
     assert line.startswith(f"{AT}.key: found neither PEM text nor a file that can be read")
     assert "hunter2" not in line
     assert not [part for part in LEAF.key.splitlines()[1:-1] if part in line]
-
-
-def test_a_number_in_a_keys_place_is_not_shown() -> None:
-    (line,) = mistakes({".tls": PROVIDED | {"key": 1337}})
-    assert line.startswith(f"{AT}.key: ")
-    assert "1337" not in line
 
 
 def test_files_are_read(tmp_path: Path) -> None:
