@@ -12,6 +12,7 @@ import pulumi_tls as tls
 from msr_cache import certificate
 from msr_cache.config import image_registries
 from msr_cache.config.settings import Cache, Settings
+from msr_cache.resources.image import Image
 from msr_cache.resources.msr_ca import MsrCa
 from msr_cache.swarm.manager import Address
 from msr_cache.swarm.nodes import Nodes
@@ -32,6 +33,7 @@ class Site:
 
     `nodes` are the swarm's, as the run found them at its start; `ready` and `checked` grow by each cache that is
     declared. Nothing is made of any before all of `checked` are there, which is known once `declared` is set.
+    `failed` are those whose check has failed, which ends a run unless it is to continue on errors.
     `adopted` are the ids of the services that this run takes over from docker stacks, by cache.
     """
 
@@ -41,11 +43,12 @@ class Site:
     nodes: Nodes
     adopted: Mapping[str, str]
     ready: dict[str, Ready] = field(default_factory=dict)
-    checked: list[pulumi.Resource] = field(default_factory=list)
+    checked: list[Image] = field(default_factory=list)
     declared: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Declare what the caches share."""
+        self.failed = asyncio.ensure_future(self._failed())
         settings, address = self.settings, self.address
         self.msr_ca = None if settings.msr.ca == "system" else MsrCa("msr-ca", settings.msr)
         # By what stands before the image's first slash, where the provider looks, also for docker.io.
@@ -71,6 +74,10 @@ class Site:
         )
         self.tls = tls.Provider("tls")
         self.local_ca = certificate.authority(settings, pulumi.ResourceOptions(provider=self.tls))
+
+    async def _failed(self) -> list[Image]:
+        await self.declared.wait()
+        return [each for each in self.checked if not await each.reference.is_known()]
 
 
 @dataclass(frozen=True)
@@ -98,10 +105,12 @@ class Scope:
         return pulumi.ResourceOptions(parent=self.component, depends_on=resources, **options)
 
     def after_all_checked(self, *own: pulumi.Resource) -> pulumi.ResourceOptions:
-        """Return the options of a child that is created after the cache's `own` checks and those of all caches."""
+        """Return the options of a child that is created after the cache's `own` checks and those of all caches.
+
+        It waits for the others' and does not depend on them: that would be a dependency for each pair of caches.
+        """
 
         async def checks() -> list[pulumi.Input[pulumi.Resource]]:
-            await self.site.declared.wait()
-            return [*own, *self.site.checked]
+            return [*own, *await self.site.failed]
 
         return pulumi.ResourceOptions(parent=self.component, depends_on=asyncio.ensure_future(checks()))

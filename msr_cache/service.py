@@ -6,6 +6,7 @@ Every field that the daemon fills in is set: otherwise pulumi-docker proposes to
 import functools
 import hashlib
 import hmac
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def declare(scope: Scope, certificate: Certificate, placement: Placement, files:
         value = pulumi.Output.unsecret(certificate.key.apply(lambda key: sign(key.encode()).hex()[:12]))
         args["labels"].append({"label": "msr-cache.login", "value": value})
     service = docker.Service(f"{name}-service", **args, opts=opts)
-    spec = pulumi.Output.json_dumps(args, sort_keys=True).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
+    spec = _sha256(args)
     props = {
         "service": service.id,
         "specSha256": spec,
@@ -168,6 +169,18 @@ def service_args(settings: Settings, name: str, owner: Owner, image: Image, file
         "update_config": _update(cache.update_order, cache.update.monitor, "rollback"),
         "rollback_config": _update(cache.update_order, cache.update.monitor, "pause"),
     }
+
+
+def _sha256(args: dict[str, Any]) -> pulumi.Output[str]:
+    """Return the digest of the args as JSON. Output.json_dumps would make an Output of each key and value in them."""
+    outputs: list[pulumi.Output[Any]] = []
+    json.dumps(args, sort_keys=True, default=outputs.append)
+
+    def digest(found: list[Any]) -> str:
+        values = iter(found)
+        return hashlib.sha256(json.dumps(args, sort_keys=True, default=lambda _: next(values)).encode()).hexdigest()
+
+    return pulumi.Output.all(*outputs).apply(digest)
 
 
 def environment(cache: Cache, name: str) -> dict[str, pulumi.Input[str]]:

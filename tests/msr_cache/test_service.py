@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 import subprocess
@@ -37,6 +38,19 @@ def args(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     image = SimpleNamespace(reference="cache:1@sha256:0a", platforms=[{"architecture": "amd64", "os": "linux"}])
     files = {path: file(path.removeprefix("/")) for path in FILES}
     return service_args(settings_with(changes), "asia", OWNER, cast("Image", image), cast("Files", files))
+
+
+def test_the_digest_of_the_arguments_is_what_earlier_versions_have_in_their_states() -> None:
+    """They took it from the SDK's json_dumps. Another one would be an update of each rollout."""
+
+    async def digests() -> tuple[str | None, str]:
+        nested = [pulumi.Output.from_input({"b": 1, "a": None}), {"z": pulumi.Output.secret("\u00e9"), "y": 2.5}]
+        found = {"nested": nested, "first": pulumi.Output.from_input(["x"]), "plain": [True, {"k": "v"}]}
+        dumped = await pulumi.Output.json_dumps(found, sort_keys=True).future()
+        return await service._sha256(found).future(), hashlib.sha256((dumped or "").encode()).hexdigest()
+
+    ours, theirs = asyncio.run(digests())
+    assert ours == theirs
 
 
 def test_name_entrypoint_replicas_and_constraint_are_as_docker_stack_deploy_has_the_seeds() -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from itertools import repeat
 from typing import Any
 
 import pulumi
 import pytest
 import yaml
+from pulumi.runtime.proto import resource_pb2
 
 from msr_cache import clients
 from msr_cache.x509.pem import sha256_of
-from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, STATE_ID, declared, listing, node, plain
+from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, STATE_ID, Recorder, declared, listing, node, plain
 
 EUROPE = {"fqdn": "cache.eu.example.com", "nodes": ["worker-8"], "port": 8443, "label": "eu.cache"}
 # design.md, "what a stack gives".
@@ -116,6 +118,46 @@ def test_anothers_label_ends_the_run_before_more_than_the_states_id_is_declared(
     program = declared({"caches.europe": EUROPE}, listing(node("worker-7"), node("worker-8", **theirs)))
     assert program.error.startswith("msr-cache:caches.europe.label: label eu.cache of node worker-8 belongs to msr-cac")
     assert [each.name for each in program.resources] == ["state-id"]
+
+
+def fleet(caches: int) -> dict[str, Any]:
+    return {f"caches.c{number}": {**EUROPE, "port": number, "label": f"c{number}.cache"} for number in range(1, caches)}
+
+
+def test_no_node_gets_a_label_before_all_caches_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    register = Recorder.RegisterResource
+
+    def slowly(recorder: Recorder, request: resource_pb2.RegisterResourceRequest) -> Any:
+        time.sleep(0.2 if request.name == "europe-image" else 0)
+        return register(recorder, request)
+
+    monkeypatch.setattr(Recorder, "RegisterResource", slowly)
+    kinds = [each.kind for each in declared({"caches.europe": EUROPE | {"blobTtl": "79h"}}).resources]
+    assert kinds.count("NodeLabel") == 2
+    assert "Image" not in kinds[kinds.index("NodeLabel") :]
+
+
+def test_no_node_gets_a_label_once_the_check_of_one_cache_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --continue-on-error, the engine goes on with whatever does not depend on what has failed."""
+    register = Recorder.RegisterResource
+
+    def fail(recorder: Recorder, request: resource_pb2.RegisterResourceRequest) -> Any:
+        answer = register(recorder, request)
+        answer.result = resource_pb2.FAIL if request.name == "europe-image" else resource_pb2.SUCCESS
+        return answer
+
+    monkeypatch.setattr(Recorder, "RegisterResource", fail)
+    program = declared({"caches.europe": EUROPE | {"blobTtl": "78h"}})
+    failed = program.one("Image", "europe-image").urn
+    assert [failed in each.dependencies for each in program.of("NodeLabel")] == [True, True]
+
+
+def test_each_further_cache_has_as_many_dependencies_as_the_one_before() -> None:
+    """A dependency for each pair of caches took most of the time of a preview of fifty."""
+    three, four, five = (
+        sum(len(each.dependencies) for each in declared(fleet(count)).resources) for count in (3, 4, 5)
+    )
+    assert five - four == four - three
 
 
 @pytest.mark.timeout(20)
