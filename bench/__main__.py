@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.fleet import caches
 from lab.site import Site
 from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
 from tests.end_to_end.swarm import Swarm
@@ -56,13 +57,7 @@ def one_cache_and_none(site: Site, folder: Path) -> tuple[bool, float]:
 def fleet(site: Site, folder: Path, one: float) -> bool:
     """A no-op preview of many caches."""
     stack = Stack(folder / "fleet", site)
-    template = stack.config()["caches"][CACHE] | {"replicas": 0, "tls": {"keyType": "ecdsaP256"}}
-    stack.configure(
-        caches={
-            f"c{number}": template | {"port": 10000 + number, "label": f"dtr.cache.c{number}"}
-            for number in range(FLEET)
-        }
-    )
+    caches(stack, range(FLEET))
     stack.deploy()
     seconds = median(lambda: stack.ask("preview"))
     stack.must(stack.destroy())
