@@ -59,6 +59,17 @@ class Run:
         return {type_.rpartition("/")[2].rpartition(":")[2] for _, type_, _ in self.operations}
 
 
+def operations(log: Path) -> list[Operation]:
+    """Return what a run did, by its event log."""
+    events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    steps = [event["resourcePreEvent"]["metadata"] for event in events if "resourcePreEvent" in event]
+    return [
+        (step["op"], step["type"], step["urn"].rpartition("::")[2])
+        for step in steps
+        if step["op"] not in ("same", "refresh")
+    ]
+
+
 @dataclass
 class Stack:
     """Stack `it` in a folder of its own; by default with one cache on host port 9443 of the site's node."""
@@ -156,14 +167,7 @@ class Stack:
         started = time.monotonic()
         answer = self._pulumi(*words, "--non-interactive", "--color=never")
         seconds = time.monotonic() - started
-        events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        steps = [event["resourcePreEvent"]["metadata"] for event in events if "resourcePreEvent" in event]
-        operations = [
-            (step["op"], step["type"], step["urn"].rpartition("::")[2])
-            for step in steps
-            if step["op"] not in ("same", "refresh")
-        ]
-        run = Run(answer.returncode == 0, answer.stdout + answer.stderr, operations, seconds)
+        run = Run(answer.returncode == 0, answer.stdout + answer.stderr, operations(log), seconds)
         self.printed.append(run.text)
         return run
 

@@ -19,6 +19,7 @@ from lab.site import Site
 from msr_cache.x509.pem import sha256_of
 from tests.end_to_end.background import clients_during
 from tests.end_to_end.conftest import two_nodes
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.seed import CONFIG_YAML, IMAGE, STACK_YAML
@@ -111,7 +112,8 @@ def test_one_up_takes_over_the_manual_pages_cache_while_no_pull_fails(
 ) -> None:
     before, listing = swarm.inspect("service", SERVICE), swarm.listing()
     adopting(stack, by_hand)
-    run = stack.must(stack.preview())
+    preview, up = commands("docs/adopt.md", "Take it over")
+    run = typed(stack, [preview])
     told = (
         "info: asia: takes over the service of docker stack asia: config.yml changes (health.storagedriver.enabled none"
     )
@@ -126,7 +128,7 @@ def test_one_up_takes_over_the_manual_pages_cache_while_no_pull_fails(
         addresses = [node.address for node in stack.site.engines]
         assert any(by_hand.serves(address) for address in addresses * 2)
 
-    clients_during(somewhere, stack.deploy)
+    clients_during(somewhere, lambda: typed(stack, [up]))
     assert swarm.inspect("service", SERVICE)["ID"] == before["ID"]
     tasks = swarm.docker("service", "ps", "--quiet", SERVICE).split()
     assert len(tasks) == 4, "each of the two tasks was replaced once"
@@ -185,10 +187,9 @@ def test_a_takeover_that_fails_leaves_the_cache_and_so_does_a_destroy_after_it(
     assert not stack.destroy().ok
     assert swarm.inspect("service", SERVICE)["Spec"] == before
     assert all(by_hand.serves(node.address) for node in stack.site.engines)
-    # docs/adopt.md: to give up instead.
     (service,) = (each["urn"] for each in stack.resources() if each["urn"].endswith(f"::{CACHE}-service"))
-    stack.ask("state", "delete", "--force", "--yes", service)
-    stack.must(stack.destroy())
+    given_up = typed(stack, commands("docs/adopt.md", "If `up` fails"), {"URN": f"'{service}'"})
+    assert f"URN: {service}\n" in given_up.text
     assert swarm.inspect("service", SERVICE)["Spec"] == before
     assert all(by_hand.serves(node.address) for node in stack.site.engines)
 
@@ -207,8 +208,7 @@ def test_a_takeover_that_was_killed_is_finished_by_the_next_up(
 
     assert stack.kill("up", half_way)
     stack.end_orphans()
-    stack.unlock()
-    stack.deploy()
+    typed(stack, commands("docs/recover.md", "`up` was killed"))
     assert swarm.inspect("service", SERVICE)["ID"] == before
     assert swarm.names("service") == {SERVICE}
     assert of_stack(swarm) == {f"{CACHE}_default"}

@@ -14,6 +14,7 @@ from lab.process import Process
 from lab.site import Site
 from tests.end_to_end.background import clients_during
 from tests.end_to_end.conftest import two_nodes
+from tests.end_to_end.howto import block, config
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -21,21 +22,6 @@ pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
 
 ATTEMPTS = 5
 GAVE_UP = "gave up"
-PORT = 8443
-# A check that a cache with a broken store does not pass, and a client that a server refuses goes on to the other one.
-HAPROXY = """
-defaults
-    mode tcp
-    timeout connect 1s
-    timeout client 30s
-    timeout server 30s
-    retries 3
-    option redispatch 1
-    option httpchk GET /
-    default-server check check-ssl verify none inter 500ms fall 2 rise 1
-listen cache
-    bind {address}:443
-"""
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +32,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def balancer(site: Site, tmp_path: Path) -> Iterator[Process]:
     """Give HAProxy, which passes TLS through from 443 to each node's 8443."""
-    servers = "".join(f"    server {node.name} {node.address}:{PORT}\n" for node in site.engines)
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(HAPROXY.format(address=site.network.host_address) + servers)
+    text = block("docs/storage.md", "Behind a load balancer", "haproxy")
+    text = text.replace("bind :443", f"bind {site.network.host_address}:443")
+    for number, node in enumerate(site.engines, start=1):
+        text = text.replace(f"10.0.0.{number}:", f"{node.address}:")
+    (tmp_path / "haproxy.cfg").write_text(text)
     process = Process(tmp_path / "haproxy.pid", tmp_path / "haproxy.log")
-    process.start("/usr/sbin/haproxy", "-db", "-f", config)
+    process.start("/usr/sbin/haproxy", "-db", "-f", tmp_path / "haproxy.cfg")
     yield process
     process.stop(grace=0)
 
 
 def pair(stack: Stack, **changes: object) -> None:
     """Configure two replicas, one a node, that clients reach by the balancer."""
-    nodes = [node.name for node in stack.site.engines]
-    here = {"fqdn": stack.site.network.host_address, "port": PORT, "externalPort": 443, "verify": "tls"}
-    stack.configure(
-        {"nodes": nodes, "replicas": 2, "maxReplicasPerNode": 1, "tls": {"source": "localCa"}, **here, **changes}
-    )
+    cache = config("docs/storage.md", "Behind a load balancer")["caches"][CACHE]
+    del cache["volume"]  # NFS needs a module that the lab's kernel lacks
+    here = {"fqdn": stack.site.network.host_address, "nodes": [node.name for node in stack.site.engines]}
+    local_ca = config("docs/certificates.md", "Use one CA for all caches")["caches"][CACHE]
+    stack.configure({**cache, **here, **local_ca, "verify": "tls", **changes})
 
 
 def change_setting(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from lab.site import Site
 from tests.certificates import Made, make, rsa_key
 from tests.end_to_end.conftest import lifetime
+from tests.end_to_end.howto import commands, follow, typed
 from tests.end_to_end.renewal import age, connecting, the_gap
 from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack, key_pieces
 from tests.end_to_end.swarm import Swarm
@@ -49,7 +50,7 @@ class Walk:
         self.stack = stack
         self.files = files
         self.given: list[Made] = []
-        self.requests: dict[str, str] = {}
+        self.requests: dict[str, Path] = {}
         self.secrets: set[str] = set()
         for name, made in {"root": ROOT, "sub": SUB}.items():
             (files / f"{name}.pem").write_text(made.pem)
@@ -62,7 +63,7 @@ class Walk:
         """Move each cache so many stations from where it began, deploy, and see that each is served as it should."""
         first = self.stack.config()["caches"][CACHE]
         caches: dict[str, Any] = {}
-        secrets: dict[str, str] = {}
+        encrypted: list[str] = []
         for number, key_type in enumerate(KEYS):
             source, _, signed = STATIONS[(steps[number] + number) % len(STATIONS)].partition(", ")
             name = key_type.lower()
@@ -70,26 +71,40 @@ class Walk:
             if source == "provided":
                 made = self.provided(number)
                 tls = {"source": source, "sans": [BALANCER], "certificate": made.pem + SUB.pem, "ca": ROOT.pem}
+                (self.files / f"{name}.key").write_text(made.key)
                 if key_files:
                     tls["key"] = str(self.files / f"{name}.key")
-                    (self.files / f"{name}.key").write_text(made.key)
                 else:
-                    secrets[f"msr-cache:caches.{name}.tls.key"] = made.key
+                    encrypted.append(name)
             if signed and name in self.requests:
-                certificate = self.sign(self.requests[name])
+                certificate = self.sign(name)
                 tls |= {"certificate": certificate, "intermediates": SUB.pem, "ca": ROOT.pem}
             mine = {"fqdn": self.fqdn(number), "port": PORT + number, "label": f"dtr.cache.{name}", "tls": tls}
             caches[name] = first | mine
-        local = {"localCa": {"certificate": SUB.pem + ROOT.pem, "key": str(self.files / "sub.key")}} if own_ca else {}
-        self.stack.configure(caches=caches, **local)
-        for key, secret in secrets.items():
-            self.stack.set_secret(key, secret)
+        self.stack.configure(caches=caches)
+        if own_ca:
+            lines = commands("docs/certificates.md", "When clients must trust something new")
+            lines += commands("docs/certificates.md", "Use one CA for all caches")
+            here = {name: f"{self.files}/{name}" for name in ("ca.pem", "ca.key.pem")}
+            typed(self.stack, lines, here)
+        for name in encrypted:
+            here = {"asia": name, "cache.key.pem": f"{self.files}/{name}.key"}
+            typed(self.stack, commands("docs/certificates.md", "Certificates"), here)
         self.deploy()
 
-    def sign(self, request: str) -> str:
+    def sign(self, name: str) -> str:
         """Do what a company's CA does with the stack's output."""
-        command = ("x509", "-req", "-CA", self.files / "sub.pem", "-CAkey", self.files / "sub.key")
-        return openssl(*command, "-copy_extensions", "copy", "-days", "99", stdin=request)
+        ca = (
+            "-CA",
+            self.files / "sub.pem",
+            "-CAkey",
+            self.files / "sub.key",
+            "-copy_extensions",
+            "copy",
+            "-days",
+            "99",
+        )
+        return openssl("x509", "-req", "-in", self.requests[name], *ca)
 
     def provided(self, number: int) -> Made:
         _, new_key = list(KEYS.values())[number]
@@ -107,7 +122,9 @@ class Walk:
             assert kind in openssl("x509", "-noout", "-text", stdin=served)
             assert self.stack.pull_as(outputs, name).blobs
             if "certificateRequestPem" in told:
-                self.requests[name] = told["certificateRequestPem"]
+                save = commands("docs/certificates.md", "Use a certificate from your company's CA")
+                typed(self.stack, save, {"asia": name})
+                self.requests[name] = self.stack.folder / f"{name}.csr"
 
     def verified(self, trust: str, number: int) -> str:
         """Return what openssl was served, having verified it for both names with `trust` alone."""
@@ -194,7 +211,8 @@ def test_a_certificate_within_its_window_is_announced_and_renewed_while_the_old_
     assert "SelfSignedCert" not in soon.changed()
     assert "in 44 days: the first pulumi up within renewDays (30) of that makes a new one" in soon.words
     age(stack, days_left=29)
-    shown = stack.must(stack.preview())
+    shown = follow(stack, commands("docs/certificates.md", "Renew"))
+    assert not shown.ok
     assert "in 28 days, which is within renewDays (30): this run makes a new one" in shown.words
     assert {"SelfSignedCert", "SwarmSecret", "Service"} <= shown.changed()
     assert "PrivateKey" not in shown.changed()

@@ -6,12 +6,15 @@ import functools
 from typing import Any
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 
 from lab import images
+from msr_cache.x509.pem import key_sha256
 from tests.certificates import Made, make
+from tests.end_to_end.howto import config
 from tests.end_to_end.msr import MsrPage
 from tests.end_to_end.renewal import age
-from tests.end_to_end.stack import CACHE, PORT, Stack
+from tests.end_to_end.stack import PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
@@ -20,73 +23,67 @@ ROOT = make("Company root", ca=True)
 
 
 @functools.cache
-def of_top(address: str) -> Made:
+def of_asia(address: str) -> Made:
     return ROOT.sign(address, sans=(address,))
 
 
-def chain(stack: Stack, **middle: Any) -> None:
-    """Configure leaf <- middle <- top, of which MSR knows the last."""
-    address = stack.site.engine.address
-    made = of_top(address)
-    (stack.folder.parent / "top.key").write_text(made.key)
-    provided = {
-        "source": "provided",
-        "certificate": made.pem,
-        "ca": ROOT.pem,
-        "key": str(stack.folder.parent / "top.key"),
-    }
-    caches: dict[str, Any] = {
-        "leaf": {"upstreams": [{"cache": "middle"}], "tls": {"source": "localCa"}, "verify": "tls"},
-        "middle": {"upstreams": [{"cache": "top"}], "verify": "tls", **middle},
-        "top": {"tls": provided},
-    }
-    first = stack.config()["caches"][CACHE]
-    for number, (name, cache) in enumerate(caches.items()):
-        cache |= {"fqdn": address, "port": PORT + number, "label": f"dtr.cache.{name}"}
-        caches[name] = first | cache
-    stack.configure(caches=caches)
+def chain(stack: Stack, *, asia: dict[str, Any], tokyo: dict[str, Any], osaka: dict[str, Any]) -> None:
+    """Configure the caches of docs/reach.md, with changes, on one node; asia has a company's certificate."""
+    found, address = config("docs/reach.md", "Chains"), stack.site.engine.address
+    key = stack.folder.parent / "asia.key"
+    key.write_text(of_asia(address).key)
+    provided = {"source": "provided", "certificate": of_asia(address).pem, "ca": ROOT.pem, "key": str(key)}
+    changes = {"asia": {"tls": provided, **asia}, "tokyo": {"verify": "tls", **tokyo}, "osaka": osaka}
+    for number, (name, cache) in enumerate(found["caches"].items()):
+        cache |= {"fqdn": address, "nodes": [stack.site.engine.name], "port": PORT + number, **changes[name]}
+    found["cacheDefaults"]["image"] = stack.site.cache_image
+    stack.configure(**found)
 
 
 @pytest.mark.timeout(600)
 def test_msr_sends_each_blob_once_to_a_chain_that_outlives_the_renewal_of_its_middle(
     stack: Stack, swarm: Swarm
 ) -> None:
-    chain(stack)
+    chain(stack, asia={}, tokyo={}, osaka={"upstreams": [{"cache": "tokyo"}], "tls": {"source": "localCa"}})
     run = stack.deploy()
     assert "this cache is 3 caches away from MSR" in run.words
     made = [name for op, type_, name in run.operations if op == "create" and type_.endswith(":Service")]
-    assert made == ["top-service", "middle-service", "leaf-service"]
+    assert made == ["asia-service", "tokyo-service", "osaka-service"]
     stack.must(stack.preview(expect_no_changes=True))
-    page, pulled = MsrPage(stack.site), stack.pull("top")
+    page = MsrPage(stack.site)
+    before, blobs = page.blob_bytes(), stack.pull("osaka").blobs
     stack.site.msr.wait_until_quiet()
     once = page.blob_bytes()
-    assert stack.pull("leaf").blobs == pulled.blobs
-    assert page.blob_bytes() == once, "what the first has, MSR does not send again"
-    old = stack.outputs()["caches"]["middle"]["certificateSha256"]
-    tasks = swarm.task_ids("top_cache")
-    age(stack, days_left=29)
-    assert [name for op, type_, name in stack.deploy().operations if op == "update" and type_.endswith(":Service")] == [
-        "middle-service",
-        "leaf-service",
-    ]
-    assert stack.outputs()["caches"]["middle"]["certificateSha256"] != old
-    assert stack.pull("leaf").blobs == pulled.blobs
-    assert swarm.task_ids("top_cache") == tasks
-    assert page.blob_bytes() == once
-    gone = [name for op, type_, name in stack.must(stack.destroy()).operations if type_.endswith(":Service")]
-    assert gone == ["leaf-service", "middle-service", "top-service"]
-
-
-def test_a_middle_that_would_not_run_changes_neither_itself_nor_its_leaf(stack: Stack, swarm: Swarm) -> None:
-    chain(stack)
-    stack.deploy()
-    tasks = {name: swarm.task_ids(f"{name}_cache") for name in ("leaf", "middle", "top")}
-    chain(stack, image=stack.site.image(images.CRASH_TAG))
-    assert not stack.up().ok
-    assert {name: swarm.task_ids(f"{name}_cache") for name in tasks} == tasks
-    page = MsrPage(stack.site)
-    before, blobs = page.blob_bytes(), stack.pull("leaf").blobs
-    stack.site.msr.wait_until_quiet()
     # For a blob that it lacks, distribution 2.8 asks the next hop twice: for the client, and in the background for its
     # own store (registry/proxy/proxyblobstore.go, ServeBlob). So does each hop for each request that comes meanwhile.
-    assert sum(blobs.values()) <= page.blob_bytes() - before <= 2 ** len(tasks) * sum(blobs.values())
+    assert sum(blobs.values()) <= once - before <= 2**3 * sum(blobs.values())
+    old = stack.outputs()["caches"]["tokyo"]["certificateSha256"]
+    tasks = swarm.task_ids("asia_cache")
+    age(stack, days_left=29)
+    assert [name for op, type_, name in stack.deploy().operations if op == "update" and type_.endswith(":Service")] == [
+        "tokyo-service",
+        "osaka-service",
+    ]
+    assert stack.outputs()["caches"]["tokyo"]["certificateSha256"] != old
+    assert stack.pull("osaka").blobs == blobs
+    assert swarm.task_ids("asia_cache") == tasks
+    assert page.blob_bytes() == once, "what the first has, MSR does not send again to those that have lost theirs"
+    gone = [name for op, type_, name in stack.must(stack.destroy()).operations if type_.endswith(":Service")]
+    assert gone == ["osaka-service", "tokyo-service", "asia-service"]
+
+
+def test_an_upstream_that_would_not_run_changes_neither_itself_nor_the_cache_that_fetches_from_it(
+    stack: Stack, swarm: Swarm
+) -> None:
+    """And a cache fetches from another MSR, which it knows by URL and pin."""
+    (msr,) = config("docs/reach.md", "Chains")["caches"]["osaka"]["upstreams"]
+    msr["url"] = stack.site.msr.url
+    msr["ca"]["sha256"] = key_sha256(load_pem_x509_certificate(stack.site.msr.ca_pem().encode()))
+    osaka = {"upstreams": [msr]}
+    chain(stack, asia={}, tokyo={}, osaka=osaka)
+    stack.deploy()
+    tasks = {name: swarm.task_ids(f"{name}_cache") for name in ("asia", "tokyo", "osaka")}
+    chain(stack, asia={"image": stack.site.image(images.CRASH_TAG)}, tokyo={"blobTtl": "36h"}, osaka=osaka)
+    assert not stack.up().ok
+    assert {name: swarm.task_ids(f"{name}_cache") for name in tasks} == tasks
+    assert stack.pull("osaka").blobs

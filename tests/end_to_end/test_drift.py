@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab import images
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -33,8 +34,8 @@ def remove_label_and_files(swarm: Swarm) -> None:
         swarm.docker("secret", "rm", name)
 
 
-def remove_service(swarm: Swarm) -> None:
-    swarm.docker("service", "rm", SERVICE)
+def remove_stack(swarm: Swarm) -> None:
+    swarm.docker("stack", "rm", CACHE)
 
 
 def spec(swarm: Swarm) -> dict[str, Any]:
@@ -47,23 +48,32 @@ def spec(swarm: Swarm) -> dict[str, Any]:
     return found
 
 
-DRIFTS: dict[Callable[[Swarm], None], set[str]] = {
-    change_all: {"NodeLabel", "Service"},
-    remove_label_and_files: {"NodeLabel", "Service", "SwarmSecret"},
-    remove_service: {"Service"},
+DRIFTS: dict[Callable[[Swarm], None], tuple[list[str], set[str]]] = {
+    change_all: (
+        commands("docs/recover.md", "The cache does not run as configured, but the state is correct"),
+        {"NodeLabel", "Service"},
+    ),
+    remove_label_and_files: (
+        commands("docs/recover.md", "A service, config, secret or label was changed by hand"),
+        {"NodeLabel", "Service", "SwarmSecret"},
+    ),
+    remove_stack: (
+        commands("docs/recover.md", "`docker stack rm asia` removed everything but the label"),
+        {"Service", "SwarmSecret"},
+    ),
 }
 
 
 def test_each_drift_is_seen_and_repaired(stack: Stack, swarm: Swarm) -> None:
     stack.deploy()
     before = spec(swarm)
-    for change, changed in DRIFTS.items():
+    for change, ((look, *repair), changed) in DRIFTS.items():
         change(swarm)
-        shown = stack.must(stack.preview(refresh=True))
-        assert changed <= shown.changed(), shown.text
-        if change is remove_service:
+        if change is remove_stack:
             assert f"warning: service {SERVICE} is gone: run pulumi up --refresh\n" in stack.preview().text
-        stack.deploy(refresh=True)
+        shown = typed(stack, [look])
+        assert changed <= shown.changed(), shown.text
+        typed(stack, repair)
         assert spec(swarm) == before
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
     assert stack.pull().blobs

@@ -13,6 +13,7 @@ import pytest
 from lab import images
 from lab.client import PullError
 from tests.end_to_end.background import repeatedly
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.stack import CACHE, PORT, Run, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -160,7 +161,7 @@ def test_a_node_that_lost_its_label_is_named_and_refresh_recovers(deployed: Stac
     swarm.docker("node", "update", "--label-rm", "dtr.cache", deployed.site.engine.name)
     deployed.configure({"blobTtl": "36h"})
     must_fail(deployed.up(), "scheduling constraints not satisfied", "no node carries the label")
-    deployed.deploy(refresh=True)
+    typed(deployed, commands("docs/recover.md", "`up` fails because no node has the label"))
     assert deployed.pull().blobs
 
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -27,8 +28,7 @@ def reached(swarm: Swarm, point: str) -> bool:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_killed_first_up_is_taken_up_by_the_next(stack: Stack, swarm: Swarm, point: str) -> None:
     assert stack.kill("up", lambda: reached(swarm, point)), "it ended before it was killed"
-    stack.unlock()
-    stack.deploy()
+    typed(stack, commands("docs/recover.md", "`up` was killed"))
     converged(stack, swarm)
 
 
@@ -48,8 +48,7 @@ def test_a_killed_update_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, 
         )
 
     deployed.kill("up", now)
-    deployed.unlock()
-    deployed.deploy()
+    typed(deployed, commands("docs/recover.md", "`up` was killed"))
     converged(deployed, swarm)
 
 
@@ -57,8 +56,7 @@ def test_a_killed_update_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, 
 def test_a_killed_destroy_is_taken_up_by_the_next(deployed: Stack, swarm: Swarm, kind: str) -> None:
     full = swarm.names(kind)
     assert deployed.kill("destroy", lambda: swarm.names(kind) != full), "it ended before it was killed"
-    deployed.unlock()
-    deployed.must(deployed.destroy(refresh=True))
+    typed(deployed, commands("docs/recover.md", "`destroy` was killed"))
     assert not [name for each in ("service", "secret") for name in swarm.names(each)]
     assert swarm.labels() == {}
 

@@ -9,6 +9,7 @@ import pytest
 
 from lab.site import Site
 from msr_cache.swarm import connection
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.middleman import Middleman
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
@@ -124,7 +125,7 @@ def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(depl
         assert deployed.kill("refresh", lambda: time.monotonic() > given_up)
     finally:
         deployed.site.engine.resume()
-    deployed.unlock()
+    typed(deployed, commands("docs/recover.md", "The manager accepts connections but never answers"))
     assert {resource["urn"] for resource in deployed.resources()} == before
     deployed.deploy()  # a swarm that was away so long may have begun its task anew
     deployed.must(deployed.preview(refresh=True, expect_no_changes=True))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -15,6 +15,7 @@ import requests
 from lab.images import CACHE_REPOSITORY, CACHE_TAG, OTHER_TAG
 from lab.process import Process, wait_until
 from lab.site import Site
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -82,14 +83,26 @@ def private(site: Site, tmp_path: Path) -> Iterator[Private]:
     registry.process.stop()
 
 
-def configure(stack: Stack, private: Private, password: str, **cache: Any) -> None:
-    stack.configure(cache, imageRegistries={private.address: {"username": USER}})
-    stack.set_secret(f'msr-cache:imageRegistries["{private.address}"].password', password)
+def configure(stack: Stack, private: Private, tag: str) -> None:
+    stack.configure({"image": private.image(tag)})
+    stack.given.add(OLD)
+    lines = [line for line in commands("docs/reach.md", "Private registries") if "configFile" not in line]
+    typed(stack, lines, {"registry.corp.example.com": private.address}, stdin=OLD)
+
+
+def configure_file(stack: Stack, private: Private, tag: str, folder: Path) -> None:
+    """Let the login be where `docker login` puts it."""
+    stack.configure({"image": private.image(tag)})
+    stack.given |= {NEW, login := base64.b64encode(f"{USER}:{NEW}".encode()).decode()}
+    file = folder / "config.json"
+    file.write_text(json.dumps({"auths": {private.address: {"auth": login}}}))
+    (line,) = (line for line in commands("docs/reach.md", "Private registries") if "configFile" in line)
+    typed(stack, [line], {"registry.corp.example.com": private.address, "~/.docker/config.json": str(file)})
 
 
 @pytest.mark.timeout(600)
 def test_a_login_is_enough_for_the_look_up_the_trial_and_a_node_that_joins_after_the_password_changed(
-    stack: Stack, private: Private, swarm: Swarm
+    stack: Stack, private: Private, swarm: Swarm, tmp_path: Path
 ) -> None:
     stack.configure({"image": private.image(CACHE_TAG)})
     before = swarm.listing()
@@ -99,19 +112,19 @@ def test_a_login_is_enough_for_the_look_up_the_trial_and_a_node_that_joins_after
     assert f"""--path 'msr-cache:imageRegistries["{private.address}"].username' USER""" in run.words
     assert swarm.listing() == before
 
-    configure(stack, private, OLD, image=private.image(CACHE_TAG))
+    configure(stack, private, CACHE_TAG)
     stack.deploy()
     assert stack.pull().blobs
     stack.must(stack.preview(expect_no_changes=True))
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
-    configure(stack, private, OLD, image=private.image(OTHER_TAG))
+    configure(stack, private, OTHER_TAG)
     assert {"Image", "Service", "Rollout"} <= stack.deploy().changed()
     assert stack.pull().blobs
 
     private.process.stop()
     private.start(NEW)
-    configure(stack, private, NEW, image=private.image(OTHER_TAG))
+    configure_file(stack, private, OTHER_TAG, tmp_path)
     task = swarm.task_ids(f"{CACHE}_cache")
     assert stack.deploy().changed() == {"docker", "pulumi-python", "Service", "Rollout"}
     assert swarm.task_ids(f"{CACHE}_cache") == task, "a login restarts nothing"

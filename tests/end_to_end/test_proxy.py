@@ -14,6 +14,7 @@ import pytest
 
 from lab.process import Process, children, wait_until
 from lab.site import Site
+from tests.end_to_end.howto import commands, config, typed
 from tests.end_to_end.stack import CACHE, Stack
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -61,16 +62,17 @@ def test_a_cache_without_a_route_to_msr_fetches_through_a_proxy_that_asks_for_a_
     stack: Stack, proxy: Path
 ) -> None:
     assert not stack.up().ok, "there is a route"
-    stack.configure({"environment": {"NO_PROXY": ".example.com"}})
-    url = f"http://{USER}:{PASSWORD}@{stack.site.network.host_address}:{PORT}"
-    # Not by `set_secret`: `docker service inspect` does show it, as the warning says.
-    stack.ask("config", "set", "--path", "--secret", f"msr-cache:caches.{CACHE}.environment.HTTPS_PROXY", stdin=url)
+    environment = config("docs/reach.md", "Proxies")["caches"][CACHE]["environment"]
+    url = environment.pop("HTTPS_PROXY").replace("//", f"//{USER}:{PASSWORD}@")
+    stack.configure({"environment": environment})
+    url = url.replace("proxy.asia.example.com", stack.site.network.host_address)
+    typed(stack, commands("docs/reach.md", "Proxies"), stdin=url)
     run = stack.deploy()
     assert f"caches.{CACHE}.environment: HTTPS_PROXY: everybody who can run docker service inspect" in run.words
     assert stack.pull().blobs
     assert f"CONNECT {urlsplit(stack.site.msr.url).netloc}" in proxy.read_text()
     stack.must(stack.preview(expect_no_changes=True))
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
-    stack.configure({"environment": {"NO_PROXY": ".example.com"}})
+    stack.configure({"environment": environment})
     assert "HTTPS_PROXY" in stack.preview().text
     assert not [where for where, text in stack.seen() if PASSWORD in text]

@@ -12,6 +12,7 @@ import yaml
 
 from lab.authority import issue
 from tests.end_to_end.background import repeatedly
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.stack import CACHE, FQDN, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.seed import CONFIG_YAML, IMAGE, STACK_YAML
@@ -44,6 +45,13 @@ def remove(swarm: Swarm, stack: Stack) -> None:
     if f"{CACHE}_cache" in swarm.names("service") and "msr-cache.owner.dtr.cache" not in swarm.labels():
         swarm.docker("stack", "rm", CACHE)
         swarm.docker("node", "update", "--label-rm", "dtr.cache", stack.site.engine.name)
+
+
+def described(stack: Stack) -> dict[str, Any]:
+    """Return what docs/adopt.md has its reader copy into the stack's config."""
+    text = typed(stack, commands("docs/adopt.md", "Describe what runs")).text
+    found: dict[str, Any] = yaml.safe_load(text)["config"]["msr-cache:caches"]
+    return found
 
 
 def look(swarm: Swarm) -> dict[str, Any]:
@@ -101,14 +109,12 @@ MEANT = {
 def test_service_config_and_files_equal_what_the_manual_page_gives(
     by_hand: dict[str, Any], stack: Stack, swarm: Swarm
 ) -> None:
-    adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"]
+    adopted = described(stack)
     assert adopted[CACHE].pop("adoptStack")
     image, node = stack.site.cache_image, stack.site.engine.name
     assert adopted == {CACHE: {"fqdn": FQDN, "nodes": [node], "image": image}}, "all else is the program's default"
-    remove(swarm, stack)
-    swarm.wait_until_gone("asia")
     stack.configure(caches=adopted)
-    stack.deploy()
+    typed(stack, commands("docs/adopt.md", "Replace it"), {"worker-7": node})
     ours = look(swarm)
     unlike = differences(by_file_name(by_hand["service"]), by_file_name(ours["service"]))
     assert sorted(unlike) == sorted(MEANT)
@@ -121,7 +127,7 @@ def test_service_config_and_files_equal_what_the_manual_page_gives(
 
 @pytest.mark.usefixtures("by_hand")
 def test_a_second_cache_serves_beside_the_one_made_by_hand_and_after_it(stack: Stack, swarm: Swarm) -> None:
-    adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"][CACHE]
+    adopted = described(stack)[CACHE]
     del adopted["adoptStack"]
     before = swarm.inspect("service", f"{CACHE}_cache")
     second = f"{CACHE}2"
@@ -129,7 +135,7 @@ def test_a_second_cache_serves_beside_the_one_made_by_hand_and_after_it(stack: S
     stack.deploy()
     assert swarm.inspect("service", f"{CACHE}_cache") == before
     assert stack.pull(second).blobs
-    remove(swarm, stack)
+    typed(stack, commands("docs/adopt.md", "Without an outage"), {"worker-7": stack.site.engine.name})
     swarm.wait_until_gone(CACHE)
     assert stack.pull(second).blobs
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
@@ -137,7 +143,7 @@ def test_a_second_cache_serves_beside_the_one_made_by_hand_and_after_it(stack: S
 
 @pytest.mark.usefixtures("by_hand")
 def test_the_cache_on_an_ingress_port_is_taken_over_in_place_while_a_task_runs(stack: Stack, swarm: Swarm) -> None:
-    adopted = yaml.safe_load(stack.command("adopt", CACHE))["config"]["msr-cache:caches"]
+    adopted = described(stack)
     stack.configure(caches=adopted)
     service = f"{CACHE}_cache"
     before, listing, running = swarm.inspect("service", service)["ID"], swarm.listing(), []

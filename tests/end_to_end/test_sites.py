@@ -6,13 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.end_to_end.howto import commands, follow
+from tests.end_to_end.howto import commands, follow, typed
 from tests.end_to_end.stack import CACHE, NAME, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
-PAGE = "docs/sites.md"
 SECOND = "sydney"
 
 
@@ -32,18 +31,17 @@ def test_a_second_site_is_added_and_loops_go_on_after_one_that_is_away_and_name_
         "ssh://ops@manager.sydney.example.com": away.site.engine.docker_host,
         "worker-7": away.site.engine.name,
     }
-    added = follow(away, commands(PAGE, "Share settings"), here)
-    assert added.returncode == 0, added.stderr + added.stdout
+    typed(away, commands("docs/sites.md", "Share settings"), here)
     task = swarm.task_ids(f"{SECOND}_cache")
 
-    changed = follow(away, commands(PAGE, "Change all sites"), {"sydney tokyo": f"{NAME} {SECOND}"})
-    assert changed.returncode == 1
-    assert changed.stdout.endswith(f"failed: {NAME}\n")
-    assert "msr-cache:swarm.host: found unix://" in changed.stdout + changed.stderr
-    assert "unchanged" in changed.stdout.rpartition("Updating")[2], "the one that is there, after the one that is not"
+    changed = follow(away, commands("docs/sites.md", "Change all sites"), {"sydney tokyo": f"{NAME} {SECOND}"})
+    assert not changed.ok
+    assert changed.text.endswith(f"failed: {NAME}\n")
+    assert "msr-cache:swarm.host: found unix://" in changed.text
+    assert "unchanged" in changed.text.rpartition("Updating")[2], "the one that is there, after the one that is not"
     assert swarm.task_ids(f"{SECOND}_cache") == task != set()
 
-    shown = follow(away, commands(PAGE, "See which sites need you"), {})
-    assert shown.returncode == 1
-    assert shown.stdout.endswith(f"need you: {NAME}\n")
-    assert shown.stdout.count(f"{SECOND}  1/1") == 2, "the selected stack, then each of all"
+    shown = follow(away, commands("docs/sites.md", "See which sites need you"))
+    assert not shown.ok
+    assert shown.text.endswith(f"need you: {NAME}\n")
+    assert shown.text.count(f"{SECOND}  1/1") == 2, "the selected stack, then each of all"

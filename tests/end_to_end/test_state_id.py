@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from msr_cache.swarm.manager import Address, Manager
-from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.howto import commands, typed
+from tests.end_to_end.stack import CACHE, NAME, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
@@ -51,15 +52,13 @@ def test_the_setting_of_its_id_recovers_the_caches_of_a_lost_state(stack: Stack,
     id_ = state_id(swarm)
     former = swarm.names("secret")
     assert not stack.up().ok
-    stack.configure(stateId=id_)
-    preview = stack.must(stack.preview())
-    assert f"service {SERVICE} exists, but the state does not know it" in preview.text
+    *preview, up = commands("docs/recover.md", "The state is lost")
+    assert f"service {SERVICE} exists, but the state does not know it" in typed(stack, preview).text
     assert {each["Spec"]["Name"] for each in objects(swarm)["secrets"]} <= former
-    stack.deploy()
+    typed(stack, [up])
     assert state_id(swarm) == id_
     assert stack.pull().blobs
     assert len(swarm.names("secret")) == 4
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
     stack.configure()
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
@@ -76,6 +75,14 @@ def test_a_stack_that_an_earlier_version_deployed_gets_an_id_and_restarts_no_tas
     assert {each["Spec"]["Labels"]["msr-cache.state"] for each in found["secrets"]} == {id_}
     assert found["labels"]["msr-cache.state.dtr.cache"] == id_
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+    forget_id(stack)
+    state = stack.export()
+    del state["deployment"]["resources"]
+    stack.restore(state)
+    here = {"prod": NAME, "worker-7": stack.site.engine.name}
+    typed(stack, commands("docs/recover.md", "If the lost state's cache has no id"), here)
+    assert stack.pull().blobs
 
 
 def forget_id(stack: Stack) -> None:

@@ -17,6 +17,7 @@ from lab.site import Site
 from msr_cache.https import Client
 from tests.conftest import BIN
 from tests.end_to_end.conftest import two_nodes
+from tests.end_to_end.howto import commands, config, typed
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -64,14 +65,16 @@ def bucket(stack: Stack, s3: Process) -> Configure:
     """Keep them in the bucket."""
     assert s3.pid()
     url = f"http://{stack.site.network.host_address}:{S3_PORT}"
-    store = {"region": "us-east-1", "bucket": BUCKET, "regionendpoint": url, "secure": False}
+    storage = config("docs/storage.md", "Keep blobs in an object store")["caches"][CACHE]["storage"]
+    storage["s3"] |= {"regionendpoint": url, "secure": False}
     # So that a test need not wait for three failures at intervals of ten seconds.
     often = {"health": {"storagedriver": {"interval": "1s"}}}
 
     def configure(node: Engine) -> None:
-        stack.configure({"nodes": [node.name], "storage": {"s3": store}, "registryConfig": often})
-        for key in ("accesskey", "secretkey"):
-            stack.set_secret(f"msr-cache:caches.{CACHE}.storage.s3.{key}", f"the {key} of the bucket")
+        stack.configure({"nodes": [node.name], "storage": storage, "registryConfig": often})
+        for line in commands("docs/storage.md", "Keep blobs in an object store"):
+            stack.given.add(secret := f"the {line.rpartition('.')[2]} of the bucket")
+            typed(stack, [line], stdin=secret)
 
     return configure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from lab.engine import Engine
 from lab.process import wait_until
 from lab.site import Site
 from tests.end_to_end.conftest import two_nodes
+from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.renewal import age, connecting, the_gap
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
@@ -206,13 +208,9 @@ def test_a_node_that_carries_the_label_by_hand_is_named_by_each_preview_until_it
 ) -> None:
     other = deployed.site.engines[1].name
     swarm.docker("node", "update", "--label-add", "dtr.cache=true", other)
-    try:
-        run = deployed.must(deployed.preview(expect_no_changes=True))
-        assert (
-            f"warning: msr-cache:caches.asia.label: node {other}, which is not in `nodes`, has the label" in run.words
-        )
-    finally:
-        swarm.docker("node", "update", "--label-rm", "dtr.cache", other)
+    run = deployed.preview(expect_no_changes=True)
+    typed(deployed, re.findall(r"docker node update --label-rm \S+ [-\w]+", run.text))
+    assert f"warning: msr-cache:caches.asia.label: node {other}, which is not in `nodes`, has the label" in run.words
     assert "caches.asia.label" not in deployed.must(deployed.preview(expect_no_changes=True)).words
 
 
@@ -241,13 +239,15 @@ def test_a_node_that_left_and_joined_again_under_its_name_gets_the_label_and_the
     deployed.configure({"nodes": [worker.name]})
     deployed.deploy()
     old = reimage(swarm, worker)
+    up, *rest = commands("docs/recover.md", "A node left the swarm and joined again")
     try:
         assert not running_on(swarm)
-        deployed.deploy(refresh=refresh)
+        typed(deployed, [up], {"up": "up --refresh"} if refresh else {})
         assert running_on(swarm) == {worker.name}
         deployed.must(deployed.preview(expect_no_changes=True))
         deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
     finally:
-        swarm.docker("node", "rm", old)
+        listed = typed(deployed, rest, {"ID": old}).text
+    assert re.search(rf"^{old} +{worker.name} +Down", listed, re.MULTILINE)
     assert "dtr.cache" in swarm.labels(worker.name)
     deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
