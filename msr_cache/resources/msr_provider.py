@@ -54,6 +54,7 @@ class Remembered(Tracked):
 
 
 def warn_unchecked(problem: str | None) -> None:
+    """Say why the last refresh could not ask MSR, if it could not."""
     if problem:
         warn_once(problem, "The last refresh kept what the state has, unchecked")
 
