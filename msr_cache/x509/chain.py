@@ -276,7 +276,7 @@ def _refusals(path: Sequence[Link], hosts: Iterable[str]) -> Iterator[Mistake]:
     """Yield the first certificate of a whole chain that the verifier refuses as the end of what leads to it."""
     for host in hosts:
         for end, (key, certificate) in enumerate(path, start=1):
-            if certificate.version is x509.Version.v1 and end == len(path) > 1:
+            if certificate.version is x509.Version.v1 and end == len(path):
                 continue  # the verifier knows none; it has no extensions, and all else about it is known to be right
             if problem := _refusal([link for _, link in path[:end]], host):
                 yield key, f"found {pem.name(certificate)}, which does not verify for {host}: {problem}"

@@ -166,7 +166,7 @@ def said(days_left: float, **tls: object) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pulumi.log.warn", warned.append)
         hook.callback(pulumi.ResourceHookArgs("urn", "id", "asia", "type", {}, old))
-    assert all(f"the certificate expires on {ends:%Y-%m-%d}" in each for each in warned)
+    assert all(f"the certificate expires on {ends:%Y-%m-%d}, in " in each for each in warned)
     return "".join(warned)
 
 

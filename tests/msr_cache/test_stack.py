@@ -179,8 +179,12 @@ def test_a_service_that_the_state_may_know_under_an_earlier_name_is_left_to_its_
     assert declared(None, swarm).outputs
 
 
-def test_nodes_that_carry_a_caches_label_by_hand_are_a_warning_and_asked_for_once_for_all_caches() -> None:
-    swarm = listing(node("worker-7"), node("worker-8"), node("worker-9", **{"eu.cache": "true"}))
+@pytest.mark.parametrize("owner", [{}, THEIRS], ids=["nobody's", "another's"])
+def test_other_nodes_that_carry_a_caches_label_are_a_warning_and_asked_for_once_for_all_caches(
+    owner: dict[str, str],
+) -> None:
+    labels = {"eu.cache": "true", **{f"{key}.eu.cache": value for key, value in owner.items()}}
+    swarm = listing(node("worker-7"), node("worker-8"), node("worker-9", **labels))
     program = declared({"caches.europe": EUROPE}, swarm)
     assert program.outputs
     (warning,) = program.warnings

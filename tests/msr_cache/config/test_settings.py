@@ -320,7 +320,7 @@ def test_json_that_is_cut_off_is_no_map() -> None:
 
 def test_another_projects_config_is_left_alone() -> None:
     others = {"docker:host": "ssh://elsewhere", "msr-cache-2:msr": "x", "other:swarm": "{}"}
-    assert load(as_engine_gives(THREE_FACTS) | others) == settings_with()
+    assert load(others | as_engine_gives(THREE_FACTS)) == settings_with()
 
 
 # Two caches on one swarm.

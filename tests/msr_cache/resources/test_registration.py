@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -73,8 +74,11 @@ class Refuser(Msr):
 
 
 @pytest.fixture(autouse=True)
-def no_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "DRAIN", 0)
+def drained(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the seconds for which clients could drain, which pass at once."""
+    seconds: list[float] = []
+    monkeypatch.setattr(registration, "time", SimpleNamespace(sleep=seconds.append))
+    return seconds
 
 
 def provider_of(kind: type[Any], msr: Msr) -> Any:
@@ -393,7 +397,7 @@ def test_an_equal_entry_from_before_is_not_taken_for_the_one_whose_answer_was_lo
 
 @pytest.mark.parametrize(("last", "kept"), [("https://third", "id2"), (HOST, "id0")], ids=["moved on", "moved back"])
 def test_a_cache_moves_once_more_though_a_run_was_interrupted_before_it_removed_the_former_entry(
-    last: str, kept: str
+    drained: list[float], last: str, kept: str
 ) -> None:
     msr = Msr()
     provider, cleaner = provider_of(RegistrationProvider, msr), provider_of(FormerEntriesProvider, msr)
@@ -411,3 +415,4 @@ def test_a_cache_moves_once_more_though_a_run_was_interrupted_before_it_removed_
     assert [(entry.id, entry.host) for entry in msr.entries()] == [(kept, last)]
     provider.delete("asia", outs)
     assert msr.known == {}
+    assert drained == [2.0]
