@@ -55,7 +55,9 @@ def test_a_file_of_dockers_client_holds_a_login_for_each_registry(config_json: P
     assert login({registry_of(image): {"configFile": str(config_json)}}, image) == ("deploy", "hunter2:3")
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", '{"auths": {"a": 1}}', '{"auths": {"a": {"auth": "%"}}}', "{}"])
+@pytest.mark.parametrize(
+    "content", [None, "", "{}", '{"auths": {"a": {"auth": "%"}}}', '{"auths": {"a": {"auth": "b25seTo="}}}']
+)
 def test_a_file_without_the_login_is_refused_at_its_key(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "config.json"
     if content is not None:

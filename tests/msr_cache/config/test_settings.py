@@ -113,6 +113,7 @@ WRONG: list[tuple[str, Any, str]] = [
     # The swarm.
     ("swarm.host", "manager-1", f"found 'manager-1', {SWARM_HOST}"),
     ("swarm.host", "https://manager-1", f"found 'https://manager-1', {SWARM_HOST}"),
+    ("swarm.host", "tcp://manager-1:0", f"found 'tcp://manager-1:0', {SWARM_HOST}"),
     ("swarm.host", "tcp://manager-1", f"found 'tcp://manager-1', {SWARM_HOST}"),
     ("swarm", {}, f"found none; {ONE_ACCESS}"),
     ("swarm.context", "prod", f"msr-cache:swarm: found host and context; {ONE_ACCESS}"),
@@ -581,6 +582,8 @@ def test_what_is_stated_takes_the_place_of_each_default() -> None:
             ".label": "rack.cache",
             ".upstreams": ["https://msr.example.com:444", "http://10.0.0.1:5000"],
             ".update.order": "stop-first",
+            ".resources.limits.memory": "1048576g",
+            ".resources.reservations.memory": "4m",
         }
     )
     assert settings.image_of("asia") == "localhost:5000/cache:2.9.1"

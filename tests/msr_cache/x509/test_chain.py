@@ -64,7 +64,7 @@ ACCEPTED: dict[str, tuple[Given, tuple[str, ...]]] = {
         (HOST, "lb.example.com", "192.0.2.7"),
     ),
     "IPv6": (server(sans=("2001:db8::7",)), ("2001:db8:0::7",)),
-    "RSA": (given(ROOT.sign(HOST, sans=HOSTS, private=rsa_key(2048))), HOSTS),
+    "RSA": (given(ROOT.sign(HOST, sans=HOSTS, private=rsa_key(3072))), HOSTS),
     "no extended usage at all": (server(uses=()), HOSTS),
     "any extended usage": (server(uses=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)), HOSTS),
     "renewed beside the expired one": (given(LEAF, again(SUB, days=(-60, -1)), SUB), HOSTS),
