@@ -79,6 +79,8 @@ def test_user_and_password_of_a_url_are_not_shown(value: str, shown: str) -> Non
 
 def test_a_value_that_is_no_secret_is_shown() -> None:
     assert lines({"leaf": {"size": "big"}}) == ["msr-cache:leaf.size: found 'big', expected a whole number"]
+    (line,) = lines({"leaf": {"size": "x" * 99}})
+    assert line == f"msr-cache:leaf.size: found '{'x' * 76}..., expected a whole number"
 
 
 @pytest.mark.parametrize(
