@@ -188,7 +188,7 @@ def test_a_takeover_that_fails_leaves_the_cache_and_so_does_a_destroy_after_it(
     assert swarm.inspect("service", SERVICE)["Spec"] == before
     assert all(by_hand.serves(node.address) for node in stack.site.engines)
     (service,) = (each["urn"] for each in stack.resources() if each["urn"].endswith(f"::{CACHE}-service"))
-    given_up = typed(stack, commands("docs/adopt.md", "If `up` fails"), {"URN": f"'{service}'"})
+    given_up = typed(stack, commands("docs/adopt.md", "If `up` fails"), {"URN": service})
     assert f"URN: {service}\n" in given_up.text
     assert swarm.inspect("service", SERVICE)["Spec"] == before
     assert all(by_hand.serves(node.address) for node in stack.site.engines)
