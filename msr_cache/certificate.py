@@ -13,11 +13,11 @@ from msr_cache.config.settings import Cache, Settings, Tls
 from msr_cache.resources.signed_certificate import SignedCertificate
 from msr_cache.resources.tls_sources import LOCAL_CA, TlsSources
 from msr_cache.x509 import pem
+from msr_cache.x509.pem import Given
 
 # x509.chain is imported in the functions: a run that is given no certificate saves the time.
 if TYPE_CHECKING:
     from msr_cache.scope import Scope
-    from msr_cache.x509.chain import Given
 
 HOURS = 24
 # The CA outlives what it signs: it is replaced ten years before its end, and no certificate is valid for longer.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -38,11 +38,7 @@ from msr_cache.config.field_types import (
     secret_text,
     swarm_host,
 )
-from msr_cache.x509.pem import ca_problem
-
-# Imported where it is used: a stack without a certificate of the operator's saves the time.
-if TYPE_CHECKING:
-    from msr_cache.x509.chain import Given
+from msr_cache.x509.pem import Given, ca_problem
 
 LONGEST_CACHE_NAME = 32
 """Swarm limits the names of secrets to 64 and of services to 63 characters; the program adds up to 30 to this one."""
@@ -284,8 +280,6 @@ class Tls(_Section):
         """The certificate that you give, if any."""
         if self.certificate is None:
             return None
-        from msr_cache.x509.chain import Given
-
         return Given(self.certificate, self.intermediates, self.ca, self.key, self.renew_days)
 
     def preview_fields(self) -> dict[str, Any]:
@@ -303,8 +297,6 @@ class LocalCa(_Section):
 
     def given(self, window: int) -> Given:
         """Return it in the form that the checks take; `window` in days."""
-        from msr_cache.x509.chain import Given
-
         return Given(self.certificate, key=self.key, window=window)
 
 

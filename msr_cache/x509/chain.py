@@ -7,7 +7,7 @@ What is here finds the chain, and names the culprit and its config key.
 import re
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -22,6 +22,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 
 from msr_cache.foreign import shown
 from msr_cache.x509 import pem
+from msr_cache.x509.pem import Given
 
 Mistake = tuple[str, str]
 """The config key (certificate, intermediates, ca, key), and the problem with its value."""
@@ -31,20 +32,6 @@ _Extension = x509.Extension[x509.ExtensionType]
 _BROKEN = (MD5, SHA1)
 _DEEPEST = 100
 """CAs in a chain: Go gives up after so many signatures."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """PEM texts from the config; `certificate` may have its intermediates appended.
-
-    A certificate that expires within `window` days is refused.
-    """
-
-    certificate: str
-    intermediates: str | None = None
-    ca: str | None = None
-    key: str | None = field(default=None, repr=False)
-    window: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 _KEYS = "RSA of 2048 to 8192 bits, P-256, P-384 or P-521, or for a server Ed25519"
 _END = "-----END CERTIFICATE-----"
+
+
+@dataclass(frozen=True)
+class Given:
+    """PEM texts from the config; `certificate` may have its intermediates appended.
+
+    A certificate that expires within `window` days is refused.
+    """
+
+    certificate: str
+    intermediates: str | None = None
+    ca: str | None = None
+    key: str | None = field(default=None, repr=False)
+    window: int = 0
 
 
 def certificates(pem: str) -> list[x509.Certificate]:

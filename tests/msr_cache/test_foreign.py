@@ -21,7 +21,8 @@ from msr_cache.swarm.manager import EngineError
 from msr_cache.swarm.nodes import listed
 from msr_cache.swarm.ownership import LOST, NAMESPACE, OWNER, STATE, owner_in, refuse_other_owner
 from msr_cache.x509 import pem
-from msr_cache.x509.chain import Given, server_mistakes
+from msr_cache.x509.chain import server_mistakes
+from msr_cache.x509.pem import Given
 from tests.certificates import HOST, make
 from tests.msr_cache.conftest import message, node, task
 from tests.msr_cache.engine import Engine

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msr_cache.x509 import pem
-from msr_cache.x509.chain import Given, ca_mistakes, chain_of, server_mistakes
+from msr_cache.x509.chain import ca_mistakes, chain_of, server_mistakes
+from msr_cache.x509.pem import Given
 from tests.certificates import HOST, make, rsa_key
 
 ROOT = make("Root", ca=True)

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from msr_cache.x509.chain import Given, ca_mistakes, chain_of, matches_key, server_mistakes
+from msr_cache.x509.chain import ca_mistakes, chain_of, matches_key, server_mistakes
+from msr_cache.x509.pem import Given
 from tests.certificates import HOST, Made, by_openssl, make, rsa_key
 
 ROOT = make("Root", ca=True)

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from msr_cache.x509 import chain as chain_module
-from msr_cache.x509.chain import Given, server_mistakes
+from msr_cache.x509.chain import server_mistakes
+from msr_cache.x509.pem import Given
 from tests.certificates import HOST, Made, by_openssl, make, rsa_key
 
 SANS = (HOST,)
