@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from typing import Any
 
 from lab.client import pull
 from lab.errors import LabError
@@ -42,8 +43,15 @@ def _add_worker() -> None:
     _describe(site)
 
 
+def _caches() -> dict[str, Any]:
+    try:
+        return dict(json.load(sys.stdin))
+    except (ValueError, TypeError):
+        raise LabError("expected the caches on standard input: pulumi stack output --json caches") from None
+
+
 def _pull() -> None:
-    for name, cache in json.load(sys.stdin).items():
+    for name, cache in _caches().items():
         print(cache["url"])
         result = pull(cache["url"], Site.app_repository, Site.app_tag, cache["certificatePem"])
         print(f"pulled {Site.app_repository}:{Site.app_tag}@{result.manifest_digest} through cache {name}")
@@ -53,7 +61,7 @@ def _pull() -> None:
 
 def _trust() -> None:
     site = _site()
-    registry = site.trust(cache["certificatePem"] for cache in json.load(sys.stdin).values())
+    registry = site.trust(cache["certificatePem"] for cache in _caches().values())
     print(f"docker trusts {registry}, and the caches that it redirects to; to pull through them:")
     print(f"  docker -H {site.engine.docker_host} login {registry}")
     print(f"  docker -H {site.engine.docker_host} pull {registry}/{Site.app_repository}:{Site.app_tag}")

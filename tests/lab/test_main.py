@@ -74,6 +74,16 @@ def test_pull_prints_the_url_of_each_cache_and_pulls_through_it(
     assert "cacheUrl" not in (CHECKOUT / "Makefile").read_text()
 
 
+@pytest.mark.parametrize("words", [["pull"], ["trust"]])
+@pytest.mark.parametrize("given", ["", "[1]", "null"])
+def test_a_stack_without_caches_is_one_line(
+    words: list[str], given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(given))
+    assert main(words) == 1
+    assert capsys.readouterr().err == "lab: expected the caches on standard input: pulumi stack output --json caches\n"
+
+
 @pytest.mark.parametrize("words", [["stop"], ["start", "cache"], ["halt"]])
 def test_a_command_that_there_is_not_is_told_with_those_that_there_are(
     words: list[str], capsys: pytest.CaptureFixture[str]
