@@ -38,8 +38,8 @@ def declare(scope: Scope, certificate: Certificate, *after: pulumi.Resource) -> 
     """Declare the cache's settings; a preview says what their change does, and `up`, too, what clients must do."""
     name = scope.name
 
-    def tell(args: pulumi.ResourceHookArgs) -> None:
-        old, new = flat(args.old_inputs or {}), flat(args.new_inputs or {})
+    async def tell(args: pulumi.ResourceHookArgs) -> None:
+        old, new = await _known(args.old_inputs), await _known(args.new_inputs)
         if pulumi.runtime.is_dry_run() and (told := sentence(name, old, new)):
             pulumi.log.info(told)
         for warning in warnings(name, old, new):
@@ -67,6 +67,12 @@ def settings_of(settings: Settings, name: str) -> dict[str, Any]:
         "cacheUrl": cache.url if len(settings.caches) == 1 else None,
         **flat({"configYaml": mask_secrets(registry_config.render(settings, name))}),
     }
+
+
+async def _known(inputs: Mapping[str, Any] | None) -> Facts:
+    """Return what a hook is given, flat: the SDK hands over a property with a secret inside as an Output."""
+    values = {key: pulumi.Output.from_input(value) for key, value in (inputs or {}).items()}
+    return flat({key: await value.future(with_unknowns=True) for key, value in values.items()})
 
 
 def _trust(scope: Scope, certificate: Certificate) -> dict[str, Any]:

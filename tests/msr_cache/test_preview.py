@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,26 @@ def inputs(program: Program) -> dict[str, Any]:
 def told(
     before: dict[str, Any], after: dict[str, Any], monkeypatch: pytest.MonkeyPatch, **unknown: Any
 ) -> tuple[str, list[str]]:
-    """Return sentence and warnings of a preview of the change; `unknown` replaces new values."""
+    """Return sentence and warnings of a preview of the change; `unknown` replaces new values.
+
+    As the SDK does, the hook is given maps with a secret inside as Outputs: here, all environments.
+    """
     old, program = inputs(declared(before)), declared(after)
     said: list[str] = []
     warned: list[str] = []
     monkeypatch.setattr(pulumi.log, "info", said.append)
     monkeypatch.setattr(pulumi.log, "warn", warned.append)
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: True)
-    args = pulumi.ResourceHookArgs("urn", "id", "asia-settings", "type", inputs(program) | unknown, old)
-    program.hooks["asia-changes"].callback(args)
+
+    async def call() -> None:
+        given = [
+            {key: pulumi.Output.secret(value) if key == "environment" else value for key, value in each.items()}
+            for each in (inputs(program) | unknown, old)
+        ]
+        args = pulumi.ResourceHookArgs("urn", "id", "asia-settings", "type", *given)
+        await program.hooks["asia-changes"].callback(args)
+
+    asyncio.run(call())
     return "".join(said), warned
 
 
@@ -202,6 +214,9 @@ def test_the_settings_hold_what_a_preview_shows_and_neither_secret_nor_pem_text(
 def test_a_variable_may_be_a_secret_and_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence, _ = told({}, {".environment": {"HTTPS_PROXY": "http://proxy:3128"}}, monkeypatch)
     assert sentence == "asia: environment.HTTPS_PROXY changes; rolling restart, without a gap"
+    both = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": ".example.com"}
+    sentence, _ = told({".environment": both}, {".environment": {**both, "NO_PROXY": ".eu"}}, monkeypatch)
+    assert sentence == "asia: environment.NO_PROXY changes; rolling restart, without a gap"
 
 
 def test_nested_values_have_the_path_of_each_as_their_key() -> None:
