@@ -27,7 +27,10 @@ _KNOWN = {
     "failed to mount|error while mounting volume|VolumeDriver": (
         "check `volume`, and that each node reaches the server and has the client or the driver for it"
     ),
-    "host-mode port already in use": "another service publishes that port on this node: choose another `port`",
+    "host-mode port already in use": (
+        "another service publishes that port on this node: choose another `port`. If it is a cache that you removed "
+        "from the config, first run pulumi up without this one: a run removes caches last"
+    ),
     "address already in use|port is already allocated": "a process on the node holds that port: choose another `port`",
     "scheduling constraints not satisfied": (
         "no node carries the label: if it was removed, pulumi up --refresh restores it; else check `nodes`"
@@ -36,6 +39,10 @@ _KNOWN = {
     "error unmarshaling response|panic: unable to configure registry middleware": "use the image of your MSR's version",
     r'panic: Get "(https://[^"]+)/v2/": (?:x509|tls: failed to verify)': (
         r"the cache does not trust MSR at \1: check `msr.ca` (python -m msr_cache ca \1 shows what MSR returns)"
+    ),
+    r'panic: Get "(https://[^"]+)/v2/": (?:proxyconnect|Proxy Auth|Forbidden)': (
+        r"the cache can't reach MSR at \1 through its proxy: check `environment.HTTPS_PROXY`, and that the proxy "
+        "is up and lets CONNECT pass to MSR"
     ),
     r'panic: Get "(https://[^"]+)/v2/": ': (
         r"the cache can't reach MSR at \1: check that MSR (or the cache in `upstreams`) is up, and the firewall"

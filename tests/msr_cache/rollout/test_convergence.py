@@ -182,7 +182,9 @@ def test_what_may_pass_is_waited_for(swarm: Engine, case: str) -> None:
 
 def test_a_port_that_is_not_freed_is_reported(swarm: Engine) -> None:
     swarm.then(0, [task("a", "pending", PORT_IN_USE)])
-    assert "what to do: another service publishes that port" in refusal(swarm)
+    told = refusal(swarm)
+    assert "what to do: another service publishes that port" in told
+    assert "If it is a cache that you removed from the config, first run pulumi up without this one" in told
     assert swarm.seconds < 15 + 2 * LOOK
 
 

@@ -183,6 +183,14 @@ def test_the_line_that_names_the_cause_comes_first_and_no_stack_frame_at_all(swa
             "the cache can't reach MSR at https://msr.example.com: ",
         ),
         (
+            'panic: Get "https://msr.example.com/v2/": proxyconnect tcp: dial tcp 10.0.0.2:3128: connect: refused',
+            "the cache can't reach MSR at https://msr.example.com through its proxy: check `environment.HTTPS_PROXY`, ",
+        ),
+        (
+            'panic: Get "https://msr.example.com/v2/": Proxy Authentication Required',
+            "the cache can't reach MSR at https://msr.example.com through its proxy: check `environment.HTTPS_PROXY`, ",
+        ),
+        (
             'panic: Get "https://msr.example.com/v2/": x509: certificate signed by unknown authority',
             "the cache does not trust MSR at https://msr.example.com: check `msr.ca`",
         ),
