@@ -124,7 +124,8 @@ def _answers(target: Target) -> None:
                 continue
             meaning = (
                 "`fqdn` leads to a node that does not publish the cache's port: name one of `nodes` (publishMode host) "
-                "or any node of the swarm (ingress), and check `port`"
+                "or any node of the swarm (ingress), and check `port`. With `externalPort`, the load balancer does not "
+                "listen there"
             )
             if target.node:
                 meaning = "a task runs there, so a firewall is in between, or the node has another address for clients"

@@ -113,6 +113,7 @@ def test_a_closed_port_is_reported(certificate: Issued) -> None:
         port = listener.getsockname()[1]
     said = refusal(target(certificate, port))
     assert f"port {port} is closed" in said
+    assert said.endswith("and check `port`. With `externalPort`, the load balancer does not listen there")
     assert "does not publish the cache's port" in said
 
 
