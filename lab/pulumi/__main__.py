@@ -17,8 +17,7 @@ from lab.pulumi.plugins import LAUNCHERS
 
 BIN = Path(sys.prefix) / "bin"
 """The virtual environment's programs: found by whoever activates it, and last on make's PATH."""
-_HERE = Path(__file__).parent
-_LANGUAGE = _HERE / "launchers"
+_LANGUAGE = Path(__file__).parent / "launchers"
 
 
 def main() -> int:
@@ -79,12 +78,12 @@ def _path_elsewhere() -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make `target` the same as `source`: a program of this folder by a link, one from the cache by a hard link.
+    """Make `target` the same as `source`: a program of the checkout's by a link, one from the cache by a hard link.
 
     Pulumi looks for its language hosts beside the file that it was started as, and warns of others on PATH.
     """
     _unlink(target.name)
-    if source.is_relative_to(_HERE):
+    if not source.is_relative_to(cli.CACHE):
         target.symlink_to(source)
         return
     try:
