@@ -1,6 +1,5 @@
 """Debian's docker-registry on an address of ours, and how an image gets into it."""
 
-import gzip
 import hashlib
 import io
 import json
@@ -9,15 +8,13 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile
 
 import requests
 
 from lab.process import Process, wait_until
 
-MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-_CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
-_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 @dataclass(frozen=True)
@@ -48,32 +45,22 @@ class Registry:
     def digest(self, repository: str, tag: str) -> str | None:
         """The digest that a tag stands for; None when the registry does not hold it."""
         url = f"http://{self.address}/v2/{repository}/manifests/{tag}"
-        response = requests.head(url, headers={"Accept": MANIFEST_TYPE}, timeout=10)
+        response = requests.head(url, headers={"Accept": _MANIFEST_TYPE}, timeout=10)
         return response.headers["Docker-Content-Digest"] if response.ok else None
 
     def push(self, repository: str, tag: str, layers: Sequence[bytes], config: Mapping[str, object]) -> None:
         """Push `layers` (uncompressed tars, lowest first); `config` is what `docker inspect` shows as Config."""
-        image = {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [_sha256(layer) for layer in layers]},
-        }
-        with TemporaryDirectory() as name:
-            folder = Path(name)
-            # No time stamp in a layer, so that it has the same digest on every machine.
-            packed = [gzip.compress(layer, compresslevel=1, mtime=0) for layer in layers]
-            manifest = {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST_TYPE,
-                "config": _add_blob(folder, _CONFIG_TYPE, json.dumps(image).encode()),
-                "layers": [_add_blob(folder, _LAYER_TYPE, layer) for layer in packed],
-            }
-            (folder / "manifest.json").write_text(json.dumps(manifest))
-            (folder / "version").write_text("Directory Transport Version: 1.1\n")
+        parts = {f"{number}.tar": layer for number, layer in enumerate(layers)}
+        rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]}
+        image = {"architecture": "amd64", "os": "linux", "config": config, "rootfs": rootfs}
+        about = {"config.json": image, "manifest.json": [{"Config": "config.json", "Layers": list(parts)}]}
+        parts |= {name: json.dumps(part).encode() for name, part in about.items()}
+        with NamedTemporaryFile() as archive:  # as `docker save` writes it
+            archive.write(tar({name: (0o644, part) for name, part in parts.items()}))
+            archive.flush()
             target = f"docker://{self.address}/{repository}:{tag}"
-            command = ("/usr/bin/skopeo", "copy", "--quiet", "--dest-tls-verify=false", f"dir:{folder}", target)
-            subprocess.run(command, check=True)
+            command = ("/usr/bin/skopeo", "copy", "--quiet", "--dest-tls-verify=false")
+            subprocess.run([*command, f"docker-archive:{archive.name}", target], check=True)
 
     def _answers(self) -> bool:
         try:
@@ -82,33 +69,12 @@ class Registry:
             return False
 
 
-def _add_blob(folder: Path, media_type: str, blob: bytes) -> dict[str, object]:
-    """Write a blob as skopeo's `dir:` transport has it; return its descriptor."""
-    digest = _sha256(blob)
-    (folder / digest.removeprefix("sha256:")).write_bytes(blob)
-    return {"mediaType": media_type, "size": len(blob), "digest": digest}
-
-
-def tar(
-    files: Mapping[str, tuple[int, bytes]], *, folders: Sequence[str] = (), links: Mapping[str, str] | None = None
-) -> bytes:
-    """A layer of `folders`, `files` (path -> mode, content) and `links` (path -> target), the same on every machine."""
+def tar(files: Mapping[str, tuple[int, bytes]]) -> bytes:
+    """An archive of `files` (path -> mode, content), the same on every machine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for folder in folders:
-            entry = tarfile.TarInfo(folder)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(entry)
         for path, (mode, content) in files.items():
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(content), mode
             archive.addfile(entry, io.BytesIO(content))
-        for path, target in (links or {}).items():
-            entry = tarfile.TarInfo(path)
-            entry.type, entry.linkname = tarfile.SYMTYPE, target
-            archive.addfile(entry)
     return buffer.getvalue()
-
-
-def _sha256(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -17,6 +17,7 @@ items() {
 }
 
 sleep "${START_AFTER:-0}"
+[ -z "${BROKEN:-}" ] || { echo "start.sh: config broken"; echo "start.sh: giving up"; exit 3; } >&2
 config=${1:-}
 [ -n "$config" ] || fail "usage: /start.sh CONFIG.YML"
 [ -r "$config" ] || fail "$config: no such file"

@@ -80,7 +80,7 @@ def test_a_service_that_crashes_is_told_with_the_last_words_of_its_log(
         provider.create(props(id_))
     told = str(caught.value)
     assert "service unit-asia-service does not run as asked: its tasks end as soon as they start" in told
-    # lab/cache_image/crash.sh
+    # lab/cache_image/start.sh
     assert "non-zero exit (3)" in told
     assert "    start.sh: giving up" in told
     assert provider.diff(id_, props(id_), props(id_)).changes
