@@ -1,4 +1,8 @@
-"""The lab's commands: `python -m lab up | down | status | add worker | pull | trust | stop msr | start msr`."""
+"""The lab's commands: `python -m lab up | down | status | add worker | pull | trust | stop msr | start msr`.
+
+pull and trust read `pulumi stack output --json caches` from standard input. pull pulls through each cache. trust lets
+the site's docker trust MSR and the caches until its engine ends.
+"""
 
 import argparse
 import json
@@ -8,11 +12,6 @@ from typing import Any
 from lab.client import pull
 from lab.errors import LabError
 from lab.site import Site
-
-_EPILOG = (
-    "pull and trust read `pulumi stack output --json caches` from standard input: pull pulls through each cache, trust "
-    "lets the site's docker trust MSR and the caches, until its engine ends. stop and start take `msr`."
-)
 
 
 def _up() -> None:
@@ -97,7 +96,7 @@ _COMMANDS = {
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__, epilog=_EPILOG)
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     parser.add_argument("command", nargs="+", help=" | ".join(_COMMANDS))
     command = _COMMANDS.get(" ".join(parser.parse_args(words).command))
     if command is None:

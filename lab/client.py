@@ -52,11 +52,7 @@ def pull(  # noqa: PLR0913 - what `docker pull` knows of as well
         login = {urlsplit(url).netloc: {"auth": b64encode(":".join(user).encode()).decode()}} if user else {}
         (folder / "auth.json").write_text(json.dumps({"auths": login}))
         # No system certificates and no proxy: the registry is on this machine.
-        paths = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "SSL_CERT_FILE": "/dev/null",
-            "SSL_CERT_DIR": f"{folder}/certs",
-        }
+        paths = {"PATH": "/usr/bin:/bin", "SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": f"{folder}/certs"}
         started = time.monotonic()
         done = subprocess.run(command, env=paths, capture_output=True, text=True, check=False, timeout=120)
         seconds = time.monotonic() - started

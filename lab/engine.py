@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
-from contextlib import closing
+import socket
+import struct
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +16,7 @@ from docker.errors import DockerException
 
 from lab.errors import LabError
 from lab.network import Network, exists
-from lab.process import Process, children, end, wait_until
+from lab.process import Process, end, wait_until
 
 _MACHINE = Path(__file__).parent / "machine.sh"
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -32,7 +34,6 @@ class Engine:
     network: Network
     run: Path
     data: Path
-    insecure_registries: str
 
     @property
     def docker_host(self) -> str:
@@ -55,7 +56,7 @@ class Engine:
         self.data.mkdir(parents=True, exist_ok=True)
         address = f"{self.address}/{self.network.subnet.prefixlen}"
         machine = (str(os.getpid()), self.network.name, self._card, address, self.name, self.run)
-        self._machine.start("/usr/bin/unshare", "--net", "--mount", "--uts", _MACHINE, *machine, *self._dockerd())
+        self._machine.start("/usr/bin/unshare", "--net", "--mount", "--uts", _MACHINE, *machine, *self._command())
 
     def wait(self) -> None:
         wait_until(self._is_ready, f"the engine {self.name} does not answer: see {self._machine.log}", seconds=60)
@@ -76,9 +77,9 @@ class Engine:
 
     def stop(self) -> None:
         """Shut it down in order, containers first."""
-        if dockerd := self._dockerd_pid():
-            os.kill(dockerd, signal.SIGCONT)
-            end(dockerd, grace=30)
+        with suppress(LabError):
+            self.resume()
+            end(self._dockerd(), grace=30)
         self.kill()
 
     def kill(self) -> None:
@@ -99,16 +100,16 @@ class Engine:
 
     def trust(self, registry: str, ca_pem: str) -> None:
         """Let its docker trust `ca_pem` for `registry` (host:port) and for whom that redirects to, until it ends."""
-        folder = Path(f"/proc/{self._running_dockerd()}/root/etc/docker/certs.d/{registry}")
+        folder = Path(f"/proc/{self._dockerd()}/root/etc/docker/certs.d/{registry}")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "ca.crt").write_text(ca_pem)
 
     def pause(self) -> None:
         """Let the manager hang: it takes connections and answers nothing. Its containers go on."""
-        self._signal(signal.SIGSTOP)
+        os.kill(self._dockerd(), signal.SIGSTOP)
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
+        os.kill(self._dockerd(), signal.SIGCONT)
 
     def remove(self) -> None:
         """End it at once and leave nothing of it."""
@@ -124,7 +125,7 @@ class Engine:
     def _machine(self) -> Process:
         return Process(self.run / "engine.pid", self.run / "engine.log")
 
-    def _dockerd(self) -> tuple[str, ...]:
+    def _command(self) -> tuple[str, ...]:
         return (
             "/usr/sbin/dockerd",
             f"--data-root={self.data}",
@@ -134,7 +135,7 @@ class Engine:
             # The systemd driver would ask this machine's systemd for a unit per container.
             "--exec-opt=native.cgroupdriver=cgroupfs",
             f"--cgroup-parent=/{self._card}",
-            f"--insecure-registry={self.insecure_registries}",
+            f"--insecure-registry={self.network.subnet}",
             *(self._tls() if self._keys.exists() else ()),
         )
 
@@ -146,22 +147,14 @@ class Engine:
     def _keys(self) -> Path:
         return self.data / "tls"
 
-    def _dockerd_pid(self) -> int | None:
-        """The process under the first one of the machine's own, which is under the one recorded."""
-        machine = self._machine.pid()
-        for first in children(machine) if machine else ():
-            for pid in children(first):
-                if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
-                    return pid
-        return None
-
-    def _signal(self, number: signal.Signals) -> None:
-        os.kill(self._running_dockerd(), number)
-
-    def _running_dockerd(self) -> int:
-        if not (pid := self._dockerd_pid()):
-            raise LabError(f"the engine {self.name} does not run")
-        return pid
+    def _dockerd(self) -> int:
+        """The process that listens on its socket, also where it hangs."""
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(f"{self.run}/docker.sock")
+                return int(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+        except OSError:
+            raise LabError(f"the engine {self.name} does not run") from None
 
     def _is_ready(self) -> bool:
         """Whether it answers and, as a manager, knows each node of its swarm as ready."""
@@ -177,12 +170,9 @@ class Engine:
 
     def _is_gone(self) -> bool:
         """Whether the kernel has cleared away what the machine had; its cgroups are ours to remove."""
-        empty = True
-        for root in (_CGROUPS, *_CGROUPS.iterdir()):
-            # The deepest first: a group goes when it has none in it. One that still has processes is tried again.
-            for group in sorted((root / self._card).glob("**/"), reverse=True):
-                try:
-                    group.rmdir()
-                except OSError:
-                    empty = False
-        return empty and not exists(self._card)
+        groups = [group for root in (_CGROUPS, *_CGROUPS.iterdir()) for group in (root / self._card).glob("**/")]
+        # The deepest first: a group goes when it has none in it. One that still has processes is tried again.
+        for group in sorted(groups, reverse=True):
+            with suppress(OSError):
+                group.rmdir()
+        return not any(group.exists() for group in groups) and not exists(self._card)

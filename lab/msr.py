@@ -2,25 +2,22 @@
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import requests
 
 from lab.authority import issue
-from lab.msr_api import Book
+from lab.msr_api import book
 from lab.process import Process, wait_until
 from lab.registry import Registry
-
-Mode = Literal["none", "404", "html", "foreign-ca"]
-DNS_NAME = "msr.lab.test"
 
 
 @dataclass(frozen=True)
 class Msr:
-    """`folder` holds its certificates, mode and log; `registry` what it serves. Only the front is seen from outside."""
+    """`folder` holds its certificates and log; `registry` what it serves. Only the front is seen from outside."""
 
     address: str
     port: int
@@ -39,9 +36,8 @@ class Msr:
         """Start serving; what it serves with is made where there is none yet."""
         if not (self.folder / "server.key").exists():
             self._issue()
-            self.misbehave("none")
-        if not (self.folder / "failure").exists():
             self.mend()
+        self.show(self.ca_pem())
         self.registry.start()
         options = (self.address, str(self.port), self.registry.address, self.folder)
         self._front.start(sys.executable, "-m", "lab.front", *options)
@@ -55,16 +51,14 @@ class Msr:
         return self._front.pid() is not None
 
     def rotate_ca(self) -> None:
-        """A new CA and a server certificate of it, served at once if the stand-in is running."""
-        running = self.is_running()
+        """Serve with a certificate of a new CA from now on."""
         self.stop()
         self._issue()
-        if running:
-            self.start()
+        self.start()
 
-    def misbehave(self, mode: Mode) -> None:
-        """What /ca answers from now on; 'none' is MSR's own way."""
-        (self.folder / "mode").write_text(mode)
+    def show(self, ca_pem: str) -> None:
+        """What /ca answers until the next start, as if somebody in between had replaced it."""
+        (self.folder / "shown-ca.pem").write_text(ca_pem)
 
     def fail(self, method: str, how: str) -> None:
         """Let every API request of `method` fail from now on.
@@ -76,10 +70,9 @@ class Msr:
     def mend(self) -> None:
         (self.folder / "failure").write_text("")
 
-    @property
-    def book(self) -> Book:
+    def book(self) -> AbstractContextManager[dict[str, Any]]:
         """What MSR remembers of caches and accounts: to look at, and to change as its web page does."""
-        return Book(self.folder / "book.json")
+        return book(self.folder / "book.json")
 
     def requests(self) -> list[str]:
         """What was answered so far, oldest first: `METHOD path status bytes`."""
@@ -98,8 +91,7 @@ class Msr:
         return Process(self.run / "msr-front.pid", self.folder / "front.log")
 
     def _issue(self) -> None:
-        issue("Lab MSR CA", address=self.address, dns_name=DNS_NAME).write(self.folder)
-        issue("Somebody else's CA", address=self.address, dns_name=DNS_NAME).write(self.folder / "foreign")
+        issue("Lab MSR CA", address=self.address, dns_name="msr.lab.test").write(self.folder)
 
     def _answers(self) -> bool:
         with suppress(requests.RequestException):

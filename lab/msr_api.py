@@ -14,20 +14,21 @@ ASSUMED, since no public document tells it; all of it stands in this module:
 - the texts of errors; that 400 with an x509 text is what MSR says when it does not trust the cache it is told of.
 """
 
-import base64
 import fcntl
-import hashlib
-import hmac
 import json
+import re
+import secrets
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, NoReturn
+
+from flask import Flask, Response, abort, g, make_response, redirect, request
+from itsdangerous import BadData, Signer, URLSafeTimedSerializer
+from werkzeug.wrappers import Response as AnyResponse
 
 ADMIN = "admin"
 PASSWORDS = {
@@ -38,172 +39,140 @@ PASSWORDS = {
 ACCESS_TOKENS = {ADMIN: "lab-access-token-of-admin-c0ffee"}
 _PUBLIC = "library/"
 """Repositories that anybody may pull from; every account may pull from all others."""
-_TOKEN_SECONDS = 300
+_SECONDS = 300
+"""How long a token is good for, and the URL of a blob."""
 _ANYBODY = ""
+_KEY = secrets.token_hex()
+_TOKENS = URLSafeTimedSerializer(_KEY)
+_CACHES = "/api/v0/content_caches"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a client asks: `authorization` and `body` are empty where it sent none."""
+@contextmanager
+def book(file: Path) -> Iterator[dict[str, Any]]:
+    """Give what MSR remembers: `caches` (by id) and `settings` (a cache's id by account); what is changed is kept.
 
-    method: str
-    path: str
-    authorization: str
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What it gets: `body` becomes JSON; None is no body at all."""
-
-    status: HTTPStatus
-    body: object = None
-    headers: tuple[tuple[str, str], ...] = ()
+    The front and its operator may change it at the same time.
+    """
+    with file.open("a+") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        before = kept.read()
+        known = json.loads(before) if before else {"caches": {}, "settings": {}}
+        yield known
+        if (after := json.dumps(known)) != before:
+            kept.truncate(0)
+            kept.write(after)
 
 
-class Book:
-    """What MSR remembers, in a file that the front and its operator may change at the same time."""
+class _App(Flask):
+    """Gives each call `g.user`, who asks, and `g.known`, the open book, which is in `config["FOLDER"]`."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    @contextmanager
-    def open(self) -> Iterator[dict[str, Any]]:
-        """Give `caches` (by id), `settings` (a cache's id by account) and `key`; what is changed is kept."""
-        with self._file.open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            before = file.read()
-            known = json.loads(before) if before else {"caches": {}, "settings": {}, "key": uuid.uuid4().hex}
-            yield known
-            if (after := json.dumps(known)) != before:
-                file.truncate(0)
-                file.write(after)
+    def dispatch_request(self) -> Any:  # noqa: ANN401 - whatever a view returns
+        with book(self.config["FOLDER"] / "book.json") as g.known:
+            g.user = _user()
+            return super().dispatch_request()
 
 
-class Api:
-    """Answers what MSR itself answers; `url` is its own, as clients know it."""
+app = _App(__name__)
 
-    def __init__(self, book: Book, url: str) -> None:
-        self._book = book
-        self._url = url
 
-    def answer(self, request: Request) -> Answer | None:
-        """Return MSR's own answer, or None where its registry is to answer."""
-        path = urlsplit(request.path).path
-        with self._book.open() as known:
-            user = self._user(request.authorization, known["key"])
-            if path == "/auth/token":
-                return self._token(request, user, known["key"])
-            if path.startswith("/v2/"):
-                return self._registry(request, path, user, known)
-            if user in (None, _ANYBODY):
-                return _error(HTTPStatus.UNAUTHORIZED, "NOT_AUTHENTICATED", "the client is not authenticated")
-            if path.startswith("/api/v0/content_caches"):
-                return _content_caches(request, path, str(user), known)
-            if path.startswith("/api/v0/accounts/") and path.endswith("/settings"):
-                return _settings(request, path, str(user), known)
-        return _error(HTTPStatus.NOT_FOUND, "NOT_FOUND", "no such call")
+def refuse(status: HTTPStatus, code: str, message: str, headers: Mapping[str, str] | None = None) -> NoReturn:
+    """End the request with an error as MSR words it."""
+    abort(make_response({"errors": [{"code": code, "message": message}]}, status, headers))
 
-    def _user(self, authorization: str, key: str) -> str | None:
-        """The account that sent this; _ANYBODY with an anonymous token, None with nothing that is right."""
-        kind, _, value = authorization.partition(" ")
-        if kind == "Basic":
-            name, _, secret = base64.b64decode(value).decode(errors="replace").partition(":")
-            return name if secret and secret in (PASSWORDS.get(name), ACCESS_TOKENS.get(name)) else None
-        if kind == "Bearer":
-            name, _, rest = value.partition(".")
-            ends, _, sign = rest.partition(".")
-            fits = hmac.compare_digest(sign, _sign(key, f"{name}.{ends}"))
-            return bytes.fromhex(name).decode() if fits and time.time() < int(ends) else None
+
+def _user() -> str | None:
+    """The account that sent the request; _ANYBODY with an anonymous token, None with nothing that is right."""
+    login = request.authorization
+    if login and login.type == "basic":
+        secret, name = login.password, str(login.username)
+        return name if secret and secret in (PASSWORDS.get(name), ACCESS_TOKENS.get(name)) else None
+    if login and login.type == "bearer":
+        with suppress(BadData):
+            return str(_TOKENS.loads(str(login.token), max_age=_SECONDS))
+    return None
+
+
+def _allow(*accounts: str) -> None:
+    """Refuse who is not logged in, and whoever is none of `accounts` if there are any."""
+    if not g.user:
+        refuse(HTTPStatus.UNAUTHORIZED, "NOT_AUTHENTICATED", "the client is not authenticated")
+    if accounts and g.user not in accounts:
+        refuse(HTTPStatus.FORBIDDEN, "NOT_AUTHORIZED", "the client is not authorized")
+
+
+@app.get("/auth/token")
+def _token() -> dict[str, object]:
+    if request.authorization and g.user is None:
+        refuse(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "incorrect username or password")
+    token = _TOKENS.dumps(g.user or _ANYBODY)
+    return {"token": token, "access_token": token, "expires_in": _SECONDS}
+
+
+def redirected(path: str) -> AnyResponse | None:
+    """Return where a pull of `path`, below /v2/, is sent; None where MSR's registry is to answer, if it may."""
+    repository, *reference = re.split(r"/(?:blobs|manifests|tags)/", path)
+    if "/blobs/" in path:
+        return _to_cache() if g.user and request.method in ("GET", "HEAD") else None
+    if not g.user and not (g.user == _ANYBODY and (not path or path.startswith(_PUBLIC))):
+        scope = f',scope="repository:{repository}:pull"' if reference else ""
+        challenge = f'Bearer realm="{request.host_url}auth/token",service="msr"{scope}'
+        headers = {"WWW-Authenticate": challenge, "Docker-Distribution-Api-Version": "registry/2.0"}
+        refuse(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "authentication required", headers)
+    return None
+
+
+def _to_cache() -> AnyResponse | None:
+    if not (id_ := g.known["settings"].get(g.user)):
         return None
-
-    def _token(self, request: Request, user: str | None, key: str) -> Answer:
-        if request.authorization and user is None:
-            return _error(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "incorrect username or password")
-        content = f"{(user or _ANYBODY).encode().hex()}.{int(time.time()) + _TOKEN_SECONDS}"
-        token = f"{content}.{_sign(key, content)}"
-        return Answer(HTTPStatus.OK, {"token": token, "access_token": token, "expires_in": _TOKEN_SECONDS})
-
-    def _registry(self, request: Request, path: str, user: str | None, known: dict[str, Any]) -> Answer | None:
-        name, _, rest = path.removeprefix("/v2/").partition("/blobs/")
-        if rest:
-            return self._blob(request, path, user, known) if user else None
-        repository = name.partition("/manifests/")[0].partition("/tags/")[0]
-        if user or (user == _ANYBODY and (not repository or repository.startswith(_PUBLIC))):
-            return None
-        scope = f',scope="repository:{repository}:pull"' if "/" in name else ""
-        challenge = f'Bearer realm="{self._url}/auth/token",service="msr"{scope}'
-        refused = _error(HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "authentication required")
-        version = ("Docker-Distribution-Api-Version", "registry/2.0")
-        return Answer(refused.status, refused.body, (("WWW-Authenticate", challenge), version))
-
-    def _blob(self, request: Request, path: str, user: str, known: dict[str, Any]) -> Answer | None:
-        cache_id = known["settings"].get(user)
-        if not cache_id or request.method not in ("GET", "HEAD"):
-            return None
-        if cache_id not in known["caches"]:
-            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "NO_SUCH_CONTENT_CACHE", f"{user} points at no cache")
-        ends = int(time.time()) + _TOKEN_SECONDS
-        signed = f"{path}?expires={ends}&sign={_sign(known['key'], f'{path}.{ends}')}"
-        return Answer(HTTPStatus.TEMPORARY_REDIRECT, None, (("Location", known["caches"][cache_id]["host"] + signed),))
+    if id_ not in g.known["caches"]:
+        refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "NO_SUCH_CONTENT_CACHE", f"{g.user} points at no cache")
+    ends = int(time.time()) + _SECONDS
+    sign = Signer(_KEY).get_signature(f"{request.path}.{ends}").decode()
+    url = f"{g.known['caches'][id_]['host']}{request.path}?expires={ends}&sign={sign}"
+    return redirect(url, HTTPStatus.TEMPORARY_REDIRECT)
 
 
-def _content_caches(request: Request, path: str, user: str, known: dict[str, Any]) -> Answer:
-    caches = known["caches"]
-    id_ = path.removeprefix("/api/v0/content_caches").strip("/")
-    if request.method != "GET" and user != ADMIN:
-        return _error(HTTPStatus.FORBIDDEN, "NOT_AUTHORIZED", "the client is not authorized")
-    match request.method, bool(id_):
-        case "GET", False:
-            return Answer(HTTPStatus.OK, list(caches.values()))
-        case "GET", True:
-            missing = _error(HTTPStatus.NOT_FOUND, "NO_SUCH_CONTENT_CACHE", f"no content cache {id_}")
-            return Answer(HTTPStatus.OK, caches[id_]) if id_ in caches else missing
-        case "DELETE", True:
-            caches.pop(id_, None)
-            return Answer(HTTPStatus.NO_CONTENT)
-        case "POST", False:
-            return _create(json.loads(request.body), caches)
-        case _:
-            return _error(HTTPStatus.METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "the method is not allowed")
+@app.get(_CACHES)
+def _caches() -> list[object]:
+    _allow()
+    return list(g.known["caches"].values())
 
 
-def _create(wanted: dict[str, Any], caches: dict[str, Any]) -> Answer:
+@app.get(f"{_CACHES}/<id_>")
+def _cache(id_: str) -> dict[str, str]:
+    _allow()
+    absent = f"no content cache {id_}"
+    found: dict[str, str] = g.known["caches"].get(id_) or refuse(HTTPStatus.NOT_FOUND, "NO_SUCH_CONTENT_CACHE", absent)
+    return found
+
+
+@app.delete(f"{_CACHES}/<id_>")
+def _delete(id_: str) -> Response:
+    _allow(ADMIN)
+    g.known["caches"].pop(id_, None)
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+@app.post(_CACHES)
+def _create() -> tuple[dict[str, str], HTTPStatus]:
+    _allow(ADMIN)
+    wanted = request.get_json(force=True)
     if set(wanted) != {"name", "host"} or not str(wanted["host"]).startswith("https://"):
-        return _error(HTTPStatus.BAD_REQUEST, "INVALID_CONTENT_CACHE", "invalid content cache details")
-    entry = {"id": str(uuid.uuid4()), **wanted}
-    caches[entry["id"]] = entry
-    return Answer(HTTPStatus.CREATED, entry)
+        refuse(HTTPStatus.BAD_REQUEST, "INVALID_CONTENT_CACHE", "invalid content cache details")
+    id_ = str(uuid.uuid4())
+    g.known["caches"][id_] = {"id": id_, **wanted}
+    return g.known["caches"][id_], HTTPStatus.CREATED
 
 
-def _settings(request: Request, path: str, user: str, known: dict[str, Any]) -> Answer:
-    account = unquote(path.removeprefix("/api/v0/accounts/").removesuffix("/settings"))
-    if user not in (ADMIN, account):
-        return _error(HTTPStatus.FORBIDDEN, "NOT_AUTHORIZED", "the client is not authorized")
+@app.route("/api/v0/accounts/<account>/settings", methods=["GET", "PATCH"])
+def _settings(account: str) -> dict[str, str]:
+    _allow(ADMIN, account)
     if account not in PASSWORDS:
-        return _error(HTTPStatus.NOT_FOUND, "NO_SUCH_USER", f"no user {account}")
+        refuse(HTTPStatus.NOT_FOUND, "NO_SUCH_USER", f"no user {account}")
     if request.method == "PATCH":
-        wanted = json.loads(request.body).get("contentCacheUUID", "")
-        if wanted and wanted not in known["caches"]:
-            return _error(HTTPStatus.BAD_REQUEST, "INVALID_USER_SETTINGS", f"no content cache {wanted}")
-        known["settings"][account] = wanted
-    return Answer(HTTPStatus.OK, {"ContentCacheUUID": known["settings"].get(account, "")})
-
-
-def failure(how: str) -> Answer:
-    """What MSR answers while it is made to fail with status `how`."""
-    status = HTTPStatus(int(how))
-    said = {
-        HTTPStatus.BAD_REQUEST: "x509: certificate signed by unknown authority",
-        HTTPStatus.CONFLICT: "a content cache of this name exists",
-    }
-    return _error(status, status.name, said.get(status, status.phrase.lower()))
-
-
-def _error(status: HTTPStatus, code: str, message: str) -> Answer:
-    return Answer(status, {"errors": [{"code": code, "message": message}]})
-
-
-def _sign(key: str, text: str) -> str:
-    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+        wanted = request.get_json(force=True).get("contentCacheUUID", "")
+        if wanted and wanted not in g.known["caches"]:
+            refuse(HTTPStatus.BAD_REQUEST, "INVALID_USER_SETTINGS", f"no content cache {wanted}")
+        g.known["settings"][account] = wanted
+    return {"ContentCacheUUID": g.known["settings"].get(account, "")}

@@ -47,12 +47,8 @@ def ensure_installed() -> None:
 
 
 def _apt_get(*arguments: str) -> None:
-    result = subprocess.run(
-        ["/usr/bin/apt-get", "--quiet", *arguments],
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    command = ("/usr/bin/apt-get", "--quiet", *arguments)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise LabError(f"apt-get {arguments[0]} failed: {result.stderr.strip()}")

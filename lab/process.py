@@ -79,15 +79,6 @@ def end(pid: int | None, *, grace: float) -> None:
             os.close(handle)
 
 
-def children(pid: int) -> list[int]:
-    """Return the pids of its children, whichever of its threads started them; none when it has ended."""
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*"):
-        with suppress(OSError):
-            found += map(int, (thread / "children").read_text().split())
-    return found
-
-
 def wait_until(condition: Callable[[], object], otherwise: str, *, seconds: float) -> None:
     """Return when `condition` holds; LabError(otherwise) when it does not within `seconds`."""
     deadline = time.monotonic() + seconds

@@ -117,14 +117,8 @@ class Site:
 
     def _machine(self, number: int) -> Engine:
         folder = "engine" if number == 1 else f"engine-{number}"
-        return Engine(
-            f"worker-{number}",
-            self.network.address(number),
-            self.network,
-            self.run / folder,
-            self.data / folder,
-            str(self.network.subnet),
-        )
+        address = self.network.address(number)
+        return Engine(f"worker-{number}", address, self.network, self.run / folder, self.data / folder)
 
     @property
     def image_registry(self) -> Registry:

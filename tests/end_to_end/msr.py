@@ -20,7 +20,7 @@ class MsrPage:
 
     def caches(self) -> dict[str, dict[str, str]]:
         """Return name and host of each content cache by its id."""
-        with self.site.msr.book.open() as known:
+        with self.site.msr.book() as known:
             return {id_: {"name": entry["name"], "host": entry["host"]} for id_, entry in known["caches"].items()}
 
     def only_id(self) -> str:
@@ -30,25 +30,25 @@ class MsrPage:
 
     def points_at(self, user: str) -> str:
         """Return the id of the cache that a user pulls through; empty for none."""
-        with self.site.msr.book.open() as known:
+        with self.site.msr.book() as known:
             return str(known["settings"].get(user, ""))
 
     def edit(self, id_: str, **changed: str) -> None:
         """Change an entry, or make one."""
-        with self.site.msr.book.open() as known:
+        with self.site.msr.book() as known:
             known["caches"].setdefault(id_, {"id": id_}).update(changed)
 
     def remove(self, id_: str) -> None:
-        with self.site.msr.book.open() as known:
+        with self.site.msr.book() as known:
             del known["caches"][id_]
 
     def point(self, user: str, id_: str) -> None:
-        with self.site.msr.book.open() as known:
+        with self.site.msr.book() as known:
             known["settings"][user] = id_
 
     def clear(self) -> None:
         """Forget all caches and settings."""
-        with self.site.msr.book.open() as known:
+        with self.site.msr.book() as known:
             known["caches"].clear()
             known["settings"].clear()
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab.process import Process, children, wait_until
+from lab.process import Process, wait_until
 from lab.site import Site
 from tests.end_to_end.howto import commands, config, typed
 from tests.end_to_end.stack import CACHE, Stack
@@ -25,7 +25,7 @@ PORT, USER, PASSWORD = 3128, "ops", "hunter2-of-the-proxy"
 @pytest.fixture
 def no_route(site: Site) -> Iterator[None]:
     """Let the node's kernel know no way to MSR's port, for itself and for its containers."""
-    (inside,) = children(site.engine._machine.pid())
+    inside = site.engine._machine.pid()
 
     def rule(action: str) -> None:
         to_msr = ("to", site.msr.address, "ipproto", "tcp", "dport", str(site.msr.port), "unreachable")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from lab.authority import issue
 from lab.client import PullError
 from tests.end_to_end.stack import CACHE, CHECKOUT, Stack
 from tests.end_to_end.swarm import Swarm
@@ -24,8 +25,9 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
 ) -> None:
     nothing = swarm.listing()
     old = openssl_sha256(stack.site.msr.ca_pem())
-    foreign = openssl_sha256((stack.site.msr.folder / "foreign" / "ca.pem").read_text())
-    with man_in_the_middle(stack):
+    other = issue("Somebody else's CA", address=stack.site.msr.address, dns_name="msr.lab.test").ca
+    foreign = openssl_sha256(other)
+    with man_in_the_middle(stack, other):
         stack.configure(msr={"url": stack.site.msr.url, "ca": {"sha256": old}})
         run = stack.preview()
         assert not run.ok
@@ -36,7 +38,7 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
     stack.configure()
     stack.deploy()
     before = swarm.listing()
-    with man_in_the_middle(stack):
+    with man_in_the_middle(stack, other):
         shown = stack.must(stack.preview(refresh=True, expect_no_changes=True))
         assert f"found SHA-256 {foreign}, expected {old}" in shown.words
     stack.site.msr.rotate_ca()
@@ -56,13 +58,14 @@ def test_another_ca_is_refused_by_a_pin_shown_when_remembered_and_trusted_when_a
 
 
 @contextmanager
-def man_in_the_middle(stack: Stack) -> Iterator[None]:
+def man_in_the_middle(stack: Stack, ca_pem: str) -> Iterator[None]:
     """Somebody answers at /ca in MSR's place."""
-    stack.site.msr.misbehave("foreign-ca")
+    own = stack.site.msr.ca_pem()
+    stack.site.msr.show(ca_pem)
     try:
         yield
     finally:
-        stack.site.msr.misbehave("none")
+        stack.site.msr.show(own)
 
 
 def pin_as_the_command_says(stack: Stack) -> None:

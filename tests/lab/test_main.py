@@ -47,7 +47,7 @@ def test_a_worker_joins_by_a_command_that_lists_all_nodes(
 def test_docker_trusts_msr_and_the_caches_after_one_command_and_pulls_as_it_says(
     lab: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cache = (lab.msr.folder / "foreign" / "ca.pem").read_text()  # any certificate
+    cache = lab.msr.ca_pem()  # any certificate
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"asia": {"certificatePem": cache}})))
     assert main(["trust"]) == 0
     (pull,) = (

@@ -24,7 +24,7 @@ BOSS = (ADMIN, PASSWORDS[ADMIN])
 def clean(site: Site) -> Iterator[None]:
     yield
     site.msr.mend()
-    with site.msr.book.open() as known:
+    with site.msr.book() as known:
         known["caches"].clear()
         known["settings"].clear()
 
