@@ -35,10 +35,9 @@ class Diff:
 class Provider(ABC):
     """One resource type. `outs` is the state of a resource, `news` the checked inputs of this run."""
 
+    @abstractmethod
     def check(self, name: str, news: Props) -> Props:
         """Return the inputs as they are stored; StepError for any that is unknown."""
-        del name
-        return news
 
     @abstractmethod
     def diff(self, outs: Props, news: Props) -> Diff: ...
@@ -50,9 +49,8 @@ class Provider(ABC):
     @abstractmethod
     def create(self, news: Props) -> tuple[str, Props]: ...
 
-    def read(self, id_: str, outs: Props) -> Props | None:
+    def read(self, _id: str, outs: Props) -> Props | None:
         """Return the state as it is now; None when the resource is gone."""
-        del id_
         return outs
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
@@ -19,8 +20,9 @@ def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
 
 
 def from_struct(struct: struct_pb2.Struct) -> Props:
-    """Take values from the wire, which knows no integers."""
-    values: Props = _integral(json_format.MessageToDict(struct))
+    """Take values from the wire, which knows no integers: 1 is 1.0 there."""
+    text = json_format.MessageToJson(struct)
+    values: Props = json.loads(text, parse_float=lambda one: int(one[:-2]) if one.endswith(".0") else float(one))
     return values
 
 
@@ -40,11 +42,3 @@ def differences(old: Any, new: Any, path: str = "") -> Differences:  # noqa: ANN
         return {k: v for index, pair in pairs for k, v in differences(*pair, f"{path}[{index}]").items()}
     kind = proto.PropertyDiff.DELETE if not new else proto.PropertyDiff.UPDATE if old else proto.PropertyDiff.ADD
     return {path: kind}
-
-
-def _integral(value: Any) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(value, dict):
-        return {key: _integral(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_integral(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -56,7 +56,7 @@ def stood_in(project: Project) -> Project:
             "docker.Provider('other', host=HOST, registry_auth=[{'address': 'r', 'username': 'u'}])",
             "docker provider other.registryAuth: found no password",
         ),
-        ("tls.PrivateKey('k', algorithm='ED25519')", f"tls:index/privateKey:PrivateKey: {UNKNOWN} ED25519 keys"),
+        ("tls.PrivateKey('k', algorithm='ED25519')", f"{UNKNOWN} ED25519 keys"),
         (
             "tls.SelfSignedCert('c', private_key_pem='', allowed_uses=['code_signing'], validity_period_hours=1)",
             f"tls:index/selfSignedCert:SelfSignedCert c.allowedUses: {UNKNOWN} code_signing",
