@@ -139,18 +139,18 @@ class Walk:
 
 
 @pytest.mark.timeout(900)
-def test_each_source_with_each_key_type_serves_and_is_moved_to_and_from_without_a_trace(
+def test_each_source_and_each_key_type_serves_and_is_moved_to_and_from_without_a_trace(
     stack: Stack, tmp_path: Path
 ) -> None:
     """By `openssl s_client` and a pull, each trusting `certificatePem` alone."""
     files = tmp_path / "files"
     files.mkdir()
     walk = Walk(stack, files)
-    for step in range(len(STATIONS)):
+    for step in range(3):  # until each station was left for the next one
         walk.to(*[step] * len(KEYS))
     walk.secrets |= stack.secrets()
     # All go back, but for the one that should have begun as signed and had no request then.
-    walk.to(*[len(STATIONS) - 2] * (len(KEYS) - 1), len(STATIONS), own_ca=True, key_files=True)
+    walk.to(*[1] * (len(KEYS) - 1), len(STATIONS), own_ca=True, key_files=True)
     walk.secrets |= key_pieces("".join(made.key for made in (*walk.given, ROOT, SUB)))
     assert len(walk.secrets) > len(KEYS) * 2
     assert not [(where, secret[:8]) for where, text in stack.seen() for secret in walk.secrets if secret in text]

@@ -33,16 +33,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def shared_folder(stack: Stack, tmp_path: Path) -> Configure:
-    """Keep the blobs in a folder that both nodes have, as one that is mounted on each from a file server."""
-    folder = tmp_path / "blobs"
-    folder.mkdir()
-    return lambda node: stack.configure({"nodes": [node.name], "volume": {"bind": str(folder)}})
-
-
-@pytest.fixture
 def volume(stack: Stack, tmp_path: Path) -> Configure:
-    """Keep them in a volume of the engine's own driver, whose options lead to such a folder."""
+    """Keep the blobs in a volume that leads to a folder which both nodes have, as one of a file server."""
     folder = tmp_path / "blobs"
     folder.mkdir()
     driver = {"name": "local", "options": {"type": "none", "o": "bind", "device": str(folder)}}
@@ -106,7 +98,7 @@ def without_msr(site: Site) -> Iterator[None]:
         site.msr.start()
 
 
-@pytest.mark.parametrize("storage", ["shared_folder", "volume", "bucket"])
+@pytest.mark.parametrize("storage", ["volume", "bucket"])
 def test_layers_are_served_without_msr_after_the_task_the_node_and_the_service_were_replaced(
     stack: Stack, swarm: Swarm, storage: str, request: pytest.FixtureRequest
 ) -> None:
