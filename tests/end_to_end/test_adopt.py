@@ -149,7 +149,7 @@ def test_what_somebody_has_changed_since_is_told_and_taken_over_too(
     # The swarm changes no config: who changes a line has to give the object another name.
     renamed = STACK_YAML.replace("    file: ./config.yml", "    name: asia_config2.yml\n    file: ./config.yml")
     by_hand.deploy(CONFIG_YAML.replace("blobttl: 24h", "blobttl: 48h"), renamed)
-    swarm.docker("service", "update", "--detach", "--env-add", "SITE=asia", "--limit-memory", "1g", SERVICE)
+    swarm.docker("service", "update", "--env-add", "SITE=asia", "--limit-memory", "1g", SERVICE)
     swarm.docker("node", "update", "--label-rm", "dtr.cache", worker.name)
     before = swarm.inspect("service", SERVICE)["ID"]
     adopting(stack, by_hand, tls={})
