@@ -33,7 +33,7 @@ class MsrCache(pulumi.ComponentResource):
         scope = Scope(name, site, self)
         served = certificate.declare(scope)
         if pulumi.runtime.is_dry_run():  # first, so that its sentence comes before all that is printed of the change
-            served = replace(served, checks=(*served.checks, preview.declare(scope, served)))
+            scope = replace(scope, first=preview.declare(scope, served))
         hops = upstreams.declare(scope)
         accounts = clients.accounts(scope, served)
         served = replace(served, checks=(*served.checks, *accounts.values()))
@@ -41,7 +41,7 @@ class MsrCache(pulumi.ComponentResource):
         mounted = files.declare(scope, served, placed, hops)
         running = service.declare(scope, served, placed, mounted)
         if not pulumi.runtime.is_dry_run():  # last, so that the state never has settings whose trial failed
-            preview.declare(scope, served, running.rollout)
+            preview.declare(replace(scope, first=running.rollout), served)
         site.ready[name] = Ready(served.trust, clients.declare(scope, served, accounts, running))
         outputs = stack_outputs(scope, served, placed, running)
         # Not known in the preview of a change: of a known value, the engine prints all that stays the same, too.

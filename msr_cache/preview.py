@@ -34,7 +34,7 @@ _SHOWN_APART = {"adopt_stack", "environment", "registry_config", "storage", "tls
 _TOLD_APART = ("cacheUrl", "certificate.", "configYaml.", "url")
 
 
-def declare(scope: Scope, certificate: Certificate, *after: pulumi.Resource) -> CacheSettings:
+def declare(scope: Scope, certificate: Certificate) -> CacheSettings:
     """Declare the cache's settings; a preview says what their change does, and `up`, too, what clients must do."""
     name = scope.name
 
@@ -47,7 +47,7 @@ def declare(scope: Scope, certificate: Certificate, *after: pulumi.Resource) -> 
 
     says = pulumi.ResourceHookOptions(on_dry_run=True, ignore_errors=True)
     hook = pulumi.ResourceHook(f"{name}-changes", tell, says)
-    opts = scope.after(*after, hooks=pulumi.ResourceHookBinding(before_update=[hook]))
+    opts = scope.after(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
     props = settings_of(scope.settings, name) | _trust(scope, certificate)
     return CacheSettings(f"{name}-settings", props, opts)
 

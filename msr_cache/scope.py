@@ -82,11 +82,16 @@ class Site:
 
 @dataclass(frozen=True)
 class Scope:
-    """Cache `name` of a site; its resources are children of `component`."""
+    """Cache `name` of a site; its resources are children of `component`.
+
+    They wait for `first`, and do not depend on it: a preview has another one than `up`. If dependencies differed, a
+    preview would build the whole state anew for each resource, which takes most of its time in a large stack.
+    """
 
     name: str
     site: Site
     component: pulumi.Resource
+    first: pulumi.Resource | None = None
 
     @property
     def settings(self) -> Settings:
@@ -102,7 +107,13 @@ class Scope:
 
     def after(self, *resources: pulumi.Resource, **options: Any) -> pulumi.ResourceOptions:  # noqa: ANN401 - Pulumi's
         """Return the options of a child that is created after `resources`, and deleted before them."""
-        return pulumi.ResourceOptions(parent=self.component, depends_on=resources, **options)
+
+        async def dependencies(first: pulumi.Resource) -> list[pulumi.Input[pulumi.Resource]]:
+            await first.urn.future()
+            return [*resources]
+
+        depends_on = asyncio.ensure_future(dependencies(self.first)) if self.first else resources
+        return pulumi.ResourceOptions(parent=self.component, depends_on=depends_on, **options)
 
     def after_all_checked(self, *own: pulumi.Resource) -> pulumi.ResourceOptions:
         """Return the options of a child that is created after the cache's `own` checks and those of all caches.

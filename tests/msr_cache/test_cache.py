@@ -100,7 +100,8 @@ def test_the_service_comes_after_labels_and_files_and_the_rollout_after_the_serv
 
 def test_up_records_changed_settings_after_the_rollout() -> None:
     """Otherwise the way back from a failed trial would announce a restart that doesn't happen."""
-    assert "asia-rollout" in names(declared().one("CacheSettings").dependencies)
+    kinds = [resource.kind for resource in declared().resources]
+    assert kinds.index("CacheSettings") > kinds.index("Rollout")
 
 
 def test_the_service_is_guarded_before_it_is_created_in_previews_too_and_before_it_is_updated() -> None:

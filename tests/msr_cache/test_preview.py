@@ -188,8 +188,16 @@ def test_in_a_preview_all_else_comes_after_what_is_said_of_a_change() -> None:
     hook = program.hooks["asia-changes"]
     assert hook.opts
     assert hook.opts.on_dry_run
-    for resource in (*program.of("SwarmSecret"), *program.of("NodeLabel"), program.one("Image")):
-        assert "asia-settings" in {urn.rpartition("::")[2] for urn in resource.dependencies}
+    kinds = [resource.kind for resource in program.resources]
+    assert kinds.index("CacheSettings") < min(map(kinds.index, ("SwarmSecret", "NodeLabel", "Image")))
+
+
+def test_a_preview_gives_each_resource_the_dependencies_that_up_gives_it() -> None:
+    """Else the engine writes its state once more for each resource of a preview, also where nothing changes."""
+    previewed, made = (
+        {each.name: each.dependencies for each in declared(preview=preview).resources} for preview in (True, False)
+    )
+    assert previewed == made
 
 
 @pytest.mark.usefixtures("secret_config")
