@@ -150,7 +150,7 @@ def test_a_cache_whose_bucket_is_away_answers_503_so_that_a_balancer_goes_elsewh
     stack.deploy()
     assert status() == HTTPStatus.OK
     s3.stop()
-    wait_until(lambda: status() == HTTPStatus.SERVICE_UNAVAILABLE, "it still answers as if all were well", seconds=90)
+    wait_until(lambda: status() == HTTPStatus.SERVICE_UNAVAILABLE, "it still answers as if all were well", seconds=30)
 
 
 @pytest.mark.parametrize(
