@@ -18,11 +18,9 @@ def accounts(scope: Scope, certificate: Certificate) -> dict[str, FormerCache]:
     wanted = scope.cache.register_in_msr
     if not wanted:
         return {}
-    props = {**_msr(scope), "at": f"msr-cache:caches.{scope.name}.registerInMsr.users", "adopt": wanted.adopt}
+    opts = scope.after(*certificate.checks)
     return {
-        user: FormerCache(
-            f"{scope.name}-{user}-former-cache", {**props, "user": user}, scope.after(*certificate.checks)
-        )
+        user: FormerCache(f"{scope.name}-{user}-former-cache", _account(scope, wanted, user), opts)
         for user in wanted.users
     }
 
@@ -65,22 +63,18 @@ def _msr(scope: Scope) -> dict[str, Any]:
     return {"url": scope.settings.msr.url, "ca": msr_ca.pem if msr_ca else None}
 
 
+def _account(scope: Scope, wanted: Register, user: str) -> dict[str, Any]:
+    at = f"msr-cache:caches.{scope.name}.registerInMsr.users"
+    return {**_msr(scope), "user": user, "at": at, "adopt": wanted.adopt}
+
+
 def _assign(
     scope: Scope, registration: Registration, former: dict[str, FormerCache], wanted: Register
 ) -> FormerEntries:
     """Send the accounts to the cache's entry, then remove the entries that they no longer use."""
-    name, msr = scope.name, _msr(scope)
-    props = {
-        **msr,
-        "cache": registration.entry,
-        "at": f"msr-cache:caches.{name}.registerInMsr.users",
-        "adopt": wanted.adopt,
-    }
-    assigned = [
-        CacheUser(
-            f"{name}-{user}-user", {**props, "user": user, "before": before.before}, scope.after(registration, before)
-        )
-        for user, before in former.items()
-    ]
-    entries = {**msr, "entry": registration.entry, "former": registration.former}
-    return FormerEntries(f"{name}-former-entries", entries, scope.after(registration, *assigned))
+    assigned = []
+    for user, before in former.items():
+        props = _account(scope, wanted, user) | {"cache": registration.entry, "before": before.before}
+        assigned.append(CacheUser(f"{scope.name}-{user}-user", props, scope.after(registration, before)))
+    entries = _msr(scope) | {"entry": registration.entry, "former": registration.former}
+    return FormerEntries(f"{scope.name}-former-entries", entries, scope.after(registration, *assigned))

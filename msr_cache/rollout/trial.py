@@ -95,8 +95,8 @@ def _try_update(manager: Manager, inputs: Mapping[str, Any], service: Mapping[st
     ports = spec["EndpointSpec"]["Ports"]
     spec["EndpointSpec"]["Ports"] = [port for port in ports if port["PublishedPort"] not in taken]
     reserved = (service["Spec"]["TaskTemplate"].get("Resources") or {}).get("Reservations") or {}
-    for key, amount in spec["TaskTemplate"]["Resources"]["Reservations"].items():
-        spec["TaskTemplate"]["Resources"]["Reservations"][key] = max(0, amount - reserved.get(key, 0))
+    asked = spec["TaskTemplate"]["Resources"]["Reservations"]
+    asked.update({key: max(0, amount - reserved.get(key, 0)) for key, amount in asked.items()})
     _try(manager, spec, f"service {inputs['name']} was not changed: a trial task of the new settings did not run")
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for pulumi-docker's plugin: Service over the docker SDK, odd where the real one is odd.
+"""A stand-in for pulumi-docker's plugin: Service over the daemon's socket, odd where the real one is odd.
 
 What the daemon fills in is an output, and differs from an input that is not stated, unless the field is one of those
 that the real plugin computes: a program that never settles with the real plugin doesn't settle with this one either.
