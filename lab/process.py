@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], object], otherwise: str, *, seconds: floa
     while not condition():
         if time.monotonic() > deadline:
             raise LabError(otherwise)
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -54,7 +54,8 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -
 def deployed(shared: Stack) -> Stack:
     """Give the module's stack, deployed by its default config; tests that use `stack` come before those that do."""
     shared.configure()
-    shared.deploy()
+    if shared.deployed != (shared.config_file.read_text(), shared.written()):
+        shared.deploy()
     return shared
 
 

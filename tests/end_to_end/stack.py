@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -27,9 +29,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PASSPHRASE = "a passphrase that must be nowhere"
 NAME = "it"
 """The stack's name."""
+STATE_FILE = f"state/.pulumi/stacks/msr-cache/{NAME}.json"
 CACHE = "asia"
 FQDN = "cache.asia.example.com"
 PORT = 9443
+KEY = {"keyType": "ecdsaP256"}
+"""`tls` of a cache whose key is soon made and used."""
 
 _LINES_OF_EC_KEY = 6
 """At most, up to P-521; an RSA key of 2048 bits has 26."""
@@ -70,6 +75,23 @@ def operations(log: Path) -> list[Operation]:
     ]
 
 
+@functools.cache
+def _initialised() -> dict[Path, str]:
+    """Return the files of a stack on which nothing has run: what `pulumi stack init` makes."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        (folder / "state").mkdir()
+        (folder / "Pulumi.yaml").write_text((CHECKOUT / "Pulumi.yaml").read_text())
+        environment = {"PULUMI_BACKEND_URL": backend(folder), "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE}
+        command = ["pulumi", "stack", "init", NAME]
+        subprocess.run(command, cwd=folder, env=os.environ | environment, check=True, capture_output=True)
+        return {path.relative_to(folder): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def backend(folder: Path) -> str:
+    return f"file://{folder}/state?metadata=skip"
+
+
 @dataclass
 class Stack:
     """Stack `it` in a folder of its own; by default with one cache on host port 9443 of the site's node."""
@@ -79,23 +101,28 @@ class Stack:
     plugins: str = INSTALLED
     printed: list[str] = field(default_factory=list)
     given: set[str] = field(default_factory=set)
+    known: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """The outputs, by when the state was written: each of Pulumi's commands takes its time."""
+    deployed: tuple[str, int] = "", 0
+    """The config that was deployed last, and when the state was written then."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("Pulumi.yaml", "__main__.py", "msr_cache", "requirements.txt"):
+        for file, text in _initialised().items():
+            (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / file).write_text(text)
+        for name in ("__main__.py", "msr_cache", "requirements.txt"):
             (self.folder / name).symlink_to(CHECKOUT / name)
         (self.folder / ".venv").symlink_to(sys.prefix)
-        for name in ("state", "tmp"):
-            (self.folder / name).mkdir()
+        (self.folder / "tmp").mkdir()
         self.configure()
-        self.ask("stack", "init", NAME)
 
     @property
     def environment(self) -> dict[str, str]:
         path = os.environ["PATH"]
         return {
             "PATH": f"{LAUNCHERS}:{path}" if self.plugins == STAND_INS else path,
-            "PULUMI_BACKEND_URL": f"file://{self.folder}/state?metadata=skip",
+            "PULUMI_BACKEND_URL": backend(self.folder),
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_STACK": NAME,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -108,7 +135,7 @@ class Stack:
         return self.folder / f"Pulumi.{NAME}.yaml"
 
     def config(self) -> dict[str, Any]:
-        """Return the three facts, and what the lab's kernel asks for."""
+        """Return the minimal configuration, what the lab's kernel asks for, and KEY."""
         return {
             "msr": {"url": self.site.msr.url},
             "swarm": {"host": self.site.engine.docker_host},
@@ -119,6 +146,7 @@ class Stack:
                     "port": PORT,
                     "publishMode": "host",
                     "image": self.site.cache_image,
+                    "tls": KEY,
                 }
             },
         }
@@ -189,11 +217,20 @@ class Stack:
 
     def deploy(self, **flags: bool) -> Run:
         """`up`, which must succeed."""
-        return self.must(self.up(**flags))
+        run = self.must(self.up(**flags))
+        self.deployed = self.config_file.read_text(), self.written()
+        return run
 
     def outputs(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.ask("stack", "output", "--json"))
+        written = self.written()
+        if written not in self.known:
+            self.known = {written: json.loads(self.ask("stack", "output", "--json"))}
+        found: dict[str, Any] = self.known[written]
         return found
+
+    def written(self) -> int:
+        """Return when the state was last written."""
+        return (self.folder / STATE_FILE).stat().st_mtime_ns
 
     def export(self, *, show_secrets: bool = False) -> dict[str, Any]:
         words = ["stack", "export", *(["--show-secrets"] if show_secrets else [])]

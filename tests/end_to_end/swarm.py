@@ -43,8 +43,9 @@ class Swarm:
     def seen(self) -> Iterator[tuple[str, str]]:
         """Yield what anybody may read who may list the swarm's objects and read its logs, by where it stands."""
         for kind in ("service", "config", "secret", "node", "container"):
-            for id_ in self.docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else [])).split():
-                yield f"{kind} {id_}", self._says(kind, "inspect", id_)
+            ids = self.docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else [])).split()
+            yield f"each {kind}", self._says(kind, "inspect", *ids) if ids else ""
+            for id_ in ids:
                 if kind == "config":
                     yield f"data of config {id_}", base64.b64decode(self.inspect(kind, id_)["Spec"]["Data"]).decode()
                 if kind == "container":

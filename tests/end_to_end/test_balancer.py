@@ -15,7 +15,7 @@ from lab.site import Site
 from tests.end_to_end.background import clients_during
 from tests.end_to_end.conftest import two_nodes
 from tests.end_to_end.howto import block, config
-from tests.end_to_end.stack import CACHE, Stack
+from tests.end_to_end.stack import CACHE, KEY, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
@@ -49,7 +49,7 @@ def pair(stack: Stack, **changes: object) -> None:
     del cache["volume"]  # NFS needs a module that the lab's kernel lacks
     here = {"fqdn": stack.site.network.host_address, "nodes": [node.name for node in stack.site.engines]}
     local_ca = config("docs/certificates.md", "Use one CA for all caches")["caches"][CACHE]
-    stack.configure({**cache, **here, **local_ca, "verify": "tls", **changes})
+    stack.configure({**cache, **here, "verify": "tls", "tls": {**KEY, **local_ca["tls"]}, **changes})
 
 
 def change_setting(stack: Stack) -> None:
@@ -58,7 +58,7 @@ def change_setting(stack: Stack) -> None:
 
 
 def renew_certificate(stack: Stack) -> None:
-    pair(stack, tls={"source": "localCa", "validityDays": 99})
+    pair(stack, tls={**KEY, "source": "localCa", "validityDays": 99})
     stack.deploy()
 
 

@@ -17,7 +17,7 @@ from tests.certificates import Made, make, rsa_key
 from tests.end_to_end.conftest import lifetime
 from tests.end_to_end.howto import commands, follow, typed
 from tests.end_to_end.renewal import age, connecting, the_gap
-from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack, key_pieces
+from tests.end_to_end.stack import CACHE, FQDN, KEY, PORT, Stack, key_pieces
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
@@ -31,7 +31,7 @@ KEYS: dict[str, tuple[str, Callable[[], Any]]] = {
 }
 STATIONS = ["selfSigned", "localCa", "provided", "csr", "csr, signed"]
 assert len(KEYS) == len(STATIONS)
-WAITING = {"tls": {"source": "csr"}}
+WAITING = {"tls": {**KEY, "source": "csr"}}
 BALANCER = "lb.example.com"
 ROOT = make("Company root", ca=True)
 SUB = ROOT.sign("Company CA", ca=True, path_length=0)
@@ -171,7 +171,7 @@ def test_a_wrong_certificate_is_refused_by_name_before_any_change(waiting: Stack
     right, stranger = SUB.sign(FQDN, sans=(FQDN,)), make("stranger")
     (tmp_path / "key.pem").write_text(stranger.key)
     provided = {"source": "provided", "certificate": right.pem + SUB.pem, "ca": ROOT.pem, "key": f"{tmp_path}/key.pem"}
-    of_another_key = {"source": "csr", "certificate": right.pem + SUB.pem, "ca": ROOT.pem}
+    of_another_key = {**WAITING["tls"], "certificate": right.pem + SUB.pem, "ca": ROOT.pem}
     expired = SUB.sign("x", sans=("x",), days=(-9, -1)).pem
     refusals = [
         (provided, ["tls.key: found the key of another certificate"]),

@@ -14,7 +14,7 @@ from tests.certificates import Made, make
 from tests.end_to_end.howto import config
 from tests.end_to_end.msr import MsrPage
 from tests.end_to_end.renewal import age
-from tests.end_to_end.stack import PORT, Stack
+from tests.end_to_end.stack import KEY, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.long]
@@ -33,7 +33,7 @@ def chain(stack: Stack, *, asia: dict[str, Any], tokyo: dict[str, Any], osaka: d
     key = stack.folder.parent / "asia.key"
     key.write_text(of_asia(address).key)
     provided = {"source": "provided", "certificate": of_asia(address).pem, "ca": ROOT.pem, "key": str(key)}
-    changes = {"asia": {"tls": provided, **asia}, "tokyo": {"verify": "tls", **tokyo}, "osaka": osaka}
+    changes = {"asia": {"tls": provided, **asia}, "tokyo": {"verify": "tls", "tls": KEY, **tokyo}, "osaka": osaka}
     for number, (name, cache) in enumerate(found["caches"].items()):
         cache |= {"fqdn": address, "nodes": [stack.site.engine.name], "port": PORT + number, **changes[name]}
     found["cacheDefaults"]["image"] = stack.site.cache_image
@@ -44,7 +44,7 @@ def chain(stack: Stack, *, asia: dict[str, Any], tokyo: dict[str, Any], osaka: d
 def test_msr_sends_each_blob_once_to_a_chain_that_outlives_the_renewal_of_its_middle(
     stack: Stack, swarm: Swarm
 ) -> None:
-    chain(stack, asia={}, tokyo={}, osaka={"upstreams": [{"cache": "tokyo"}], "tls": {"source": "localCa"}})
+    chain(stack, asia={}, tokyo={}, osaka={"upstreams": [{"cache": "tokyo"}], "tls": {**KEY, "source": "localCa"}})
     run = stack.deploy()
     assert "this cache is 3 caches away from MSR" in run.words
     made = [name for op, type_, name in run.operations if op == "create" and type_.endswith(":Service")]

@@ -50,7 +50,7 @@ LIFE: dict[str, Step] = {
     "port": configured(blobTtl="36h", port=PORT + 1),
     "an image that crashes": configured(blobTtl="36h", port=PORT + 1, image="crash"),
     "back again": configured(blobTtl="36h", port=PORT + 1),
-    "another key": configured(blobTtl="36h", port=PORT + 1, tls={"keyType": "ecdsaP256"}),
+    "another key": configured(blobTtl="36h", port=PORT + 1, tls={"keyType": "rsa2048"}),
     "label lost": without_label,
     "service lost": without_service,
     "destroy": lambda stack, _: stack.destroy(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.end_to_end.stack import CACHE, PORT, Run, Stack
+from tests.end_to_end.stack import CACHE, KEY, PORT, Run, Stack
 
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
@@ -40,7 +40,7 @@ def test_a_changed_setting_of_one_cache_of_two_is_told_in_a_sentence_and_few_lin
 
 def test_what_clients_must_do_is_a_warning(deployed: Stack) -> None:
     trusted = deployed.outputs()["caches"][CACHE]["certificateSha256"]
-    deployed.configure({"tls": {"sans": ["lb.example.com"]}})
+    deployed.configure({"tls": {**KEY, "sans": ["lb.example.com"]}})
     shown = deployed.must(deployed.preview())
     assert f"clients must trust the new certificate (which this run makes) instead of SHA-256 {trusted}" in shown.text
     assert "BEGIN CERTIFICATE" not in shown.text.partition("CacheSettings")[2]
@@ -52,11 +52,11 @@ def test_what_clients_must_do_is_a_warning(deployed: Stack) -> None:
 
 
 def test_a_ca_that_clients_trust_stays_until_the_signed_certificate_is_given(deployed: Stack) -> None:
-    deployed.configure({"tls": {"source": "localCa"}})
+    deployed.configure({"tls": {**KEY, "source": "localCa"}})
     deployed.deploy()
     before = deployed.outputs()["caches"][CACHE]
     assert "CERTIFICATE REQUEST" in before["certificateRequestPem"]
-    deployed.configure({"tls": {"source": "csr"}})
+    deployed.configure({"tls": {**KEY, "source": "csr"}})
     done = deployed.deploy()
     assert "the cache keeps its certificate of localCa, which clients trust, until you have" in done.text
     assert done.changed() == {"pulumi-python"}, "the provider's copy of the config"
@@ -67,7 +67,7 @@ def test_a_ca_that_clients_trust_stays_until_the_signed_certificate_is_given(dep
 
 def test_keys_and_certificates_change_places_with_nothing_else(deployed: Stack) -> None:
     """Secrets are in the order of their names, as the swarm and pulumi-docker have them."""
-    deployed.configure({"tls": {"keyType": "ecdsaP256"}})
+    deployed.configure({"tls": {"keyType": "rsa2048"}})
     shown = deployed.must(deployed.preview())
     for file in ("cache.cert.pem", "cache.key.pem"):
         assert f'secretName: "{CACHE}_{file}-' in shown.words

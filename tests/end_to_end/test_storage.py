@@ -106,7 +106,6 @@ def test_layers_are_served_without_msr_after_the_task_the_node_and_the_service_w
     first, second = stack.site.engines
     configure(first)
     stack.deploy()
-    stack.must(stack.preview(expect_no_changes=True))
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
     pulled = stack.pull()
     stack.site.msr.wait_until_quiet()
