@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -75,23 +73,6 @@ def operations(log: Path) -> list[Operation]:
     ]
 
 
-@functools.cache
-def _initialised() -> dict[Path, str]:
-    """Return the files of a stack on which nothing has run: what `pulumi stack init` makes."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / "state").mkdir()
-        (folder / "Pulumi.yaml").write_text((CHECKOUT / "Pulumi.yaml").read_text())
-        environment = {"PULUMI_BACKEND_URL": backend(folder), "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE}
-        command = ["pulumi", "stack", "init", NAME]
-        subprocess.run(command, cwd=folder, env=os.environ | environment, check=True, capture_output=True)
-        return {path.relative_to(folder): path.read_text() for path in folder.rglob("*") if path.is_file()}
-
-
-def backend(folder: Path) -> str:
-    return f"file://{folder}/state?metadata=skip"
-
-
 @dataclass
 class Stack:
     """Stack `it` in a folder of its own; by default with one cache on host port 9443 of the site's node."""
@@ -108,21 +89,20 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for file, text in _initialised().items():
-            (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / file).write_text(text)
-        for name in ("__main__.py", "msr_cache", "requirements.txt"):
+        for name in ("Pulumi.yaml", "__main__.py", "msr_cache", "requirements.txt"):
             (self.folder / name).symlink_to(CHECKOUT / name)
         (self.folder / ".venv").symlink_to(sys.prefix)
-        (self.folder / "tmp").mkdir()
+        for name in ("state", "tmp"):
+            (self.folder / name).mkdir()
         self.configure()
+        self.ask("stack", "init", NAME)
 
     @property
     def environment(self) -> dict[str, str]:
         path = os.environ["PATH"]
         return {
             "PATH": f"{LAUNCHERS}:{path}" if self.plugins == STAND_INS else path,
-            "PULUMI_BACKEND_URL": backend(self.folder),
+            "PULUMI_BACKEND_URL": f"file://{self.folder}/state?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
             "PULUMI_STACK": NAME,
             "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -263,7 +243,7 @@ class Stack:
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
-    def kill(self, command: str, when: Callable[[], bool], by: signal.Signals = signal.SIGKILL) -> bool:
+    def kill(self, command: str, when: Callable[[], object], by: signal.Signals = signal.SIGKILL) -> bool:
         """Start `command`, send its whole process group a signal as soon as `when` holds; False if it ended first."""
         log = self.folder / "killed.log"
         with log.open("wb") as output:

@@ -193,19 +193,15 @@ def test_a_takeover_that_fails_leaves_the_cache_and_so_does_a_destroy_after_it(
     assert all(by_hand.serves(node.address) for node in stack.site.engines)
 
 
-@pytest.mark.parametrize("during", ["the trial", "the update"])
-def test_a_takeover_that_was_killed_is_finished_by_the_next_up(
-    stack: Stack, by_hand: ByHand, swarm: Swarm, during: str
+def test_a_takeover_that_was_killed_during_its_trial_and_its_update_is_finished_by_the_next_up(
+    stack: Stack, by_hand: ByHand, swarm: Swarm
 ) -> None:
     before = swarm.inspect("service", SERVICE)["ID"]
     adopting(stack, by_hand)
-
-    def half_way() -> bool:
-        if during == "the trial":
-            return f"{SERVICE}-trial" in swarm.names("service")
-        return "msr-cache.owner" in swarm.inspect("service", SERVICE)["Spec"]["Labels"]
-
-    assert stack.kill("up", half_way)
+    assert stack.kill("up", lambda: f"{SERVICE}-trial" in swarm.names("service"))
+    stack.end_orphans()
+    stack.unlock()
+    assert stack.kill("up", lambda: "msr-cache.owner" in swarm.inspect("service", SERVICE)["Spec"]["Labels"])
     stack.end_orphans()
     typed(stack, commands("docs/recover.md", "`up` was killed"))
     assert swarm.inspect("service", SERVICE)["ID"] == before

@@ -57,50 +57,48 @@ def test_the_swarm_config_of_an_earlier_version_becomes_a_secret_and_is_gone(sta
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
 
 
-def test_a_secret_in_plain_text_is_refused_at_its_key_though_another_is_encrypted(stack: Stack) -> None:
+def test_a_secret_in_plain_text_is_refused_at_its_key_though_another_is_encrypted(deployed: Stack) -> None:
     s3 = {"region": "eu", "bucket": "b", "accesskey": "an-id", "secretkey": "canary-of-s3"}
-    stack.configure({"storage": {"s3": s3}, "registryConfig": {"redis": {"addr": "redis:6379"}}})
-    stack.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
-    stack.set_secret(f"msr-cache:caches.{CACHE}.storage.s3.accesskey", "canary-of-the-id")
-    run = stack.preview()
+    deployed.configure({"storage": {"s3": s3}, "registryConfig": {"redis": {"addr": "redis:6379"}}})
+    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
+    deployed.set_secret(f"msr-cache:caches.{CACHE}.storage.s3.accesskey", "canary-of-the-id")
+    run = deployed.preview()
     assert not run.ok
     key = f"msr-cache:caches.{CACHE}.storage.s3.secretkey"
     assert f"{key}: found a secret in plain text, expected an encrypted one" in run.text
     assert run.text.count("in plain text") == 1
-    stack.set_secret(key, "canary-of-s3")
-    stack.must(stack.preview())
+    deployed.set_secret(key, "canary-of-s3")
+    deployed.must(deployed.preview())
 
 
-def test_a_registry_that_does_not_start_with_a_storage_key_shows_it_nowhere(stack: Stack) -> None:
+def test_a_registry_that_does_not_start_with_a_storage_key_shows_it_nowhere(deployed: Stack) -> None:
     """Its own log is in the error; each test ends with a search for all secrets that were given."""
-    stack.deploy()
     registry = {"notifications": {"endpoints": [{"name": "hook", "timeout": "1s", "threshold": 1, "backoff": "1s"}]}}
-    stack.configure({"storage": {"s3": {"region": "nowhere", "bucket": "b"}}, "registryConfig": registry})
+    deployed.configure({"storage": {"s3": {"region": "nowhere", "bucket": "b"}}, "registryConfig": registry})
     at = f"msr-cache:caches.{CACHE}"
-    stack.set_secret(f"{at}.storage.s3.accesskey", "canary-of-the-id")
-    stack.set_secret(f"{at}.storage.s3.secretkey", "canary-of-s3")
-    stack.set_secret(f"{at}.registryConfig.notifications.endpoints[0].url", "https://ops:canary-of-a-url@192.0.2.1/")
-    stack.given.add("canary-of-a-url")
-    stack.must(stack.preview())
-    run = stack.up()
+    deployed.set_secret(f"{at}.storage.s3.accesskey", "canary-of-the-id")
+    deployed.set_secret(f"{at}.storage.s3.secretkey", "canary-of-s3")
+    deployed.set_secret(f"{at}.registryConfig.notifications.endpoints[0].url", "https://ops:canary-of-a-url@192.0.2.1/")
+    deployed.given.add("canary-of-a-url")
+    deployed.must(deployed.preview())
+    run = deployed.up()
     assert not run.ok
     assert "a trial task of the new settings did not run" in run.text
     assert "nowhere" in run.text
-    stack.configure()
-    stack.deploy()
+    deployed.configure()
+    deployed.deploy()
 
 
-def test_a_secret_of_the_operators_own_in_config_yml_comes_and_goes(stack: Stack, swarm: Swarm) -> None:
-    stack.deploy()
+def test_a_secret_of_the_operators_own_in_config_yml_comes_and_goes(deployed: Stack, swarm: Swarm) -> None:
     generated = config_in(swarm)
-    stack.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.http.secret", "canary-of-the-operators")
-    stack.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
-    stack.deploy()
+    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.http.secret", "canary-of-the-operators")
+    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
+    deployed.deploy()
     config = yaml.safe_load(config_in(swarm))
     assert (config["http"]["secret"], config["redis"]["password"]) == ("canary-of-the-operators", "canary-of-redis")
-    assert stack.pull().blobs
-    stack.configure()
-    stack.deploy()
+    assert deployed.pull().blobs
+    deployed.configure()
+    deployed.deploy()
     assert config_in(swarm) == generated
-    assert stack.pull().blobs
+    assert deployed.pull().blobs
     assert swarm.names("config") == set()

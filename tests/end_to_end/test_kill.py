@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 
@@ -13,11 +14,12 @@ from tests.end_to_end.swarm import Swarm
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
-@pytest.mark.parametrize("kind", ["secret", "service"])
-def test_a_first_up_that_is_killed_at_its_first_object_of_a_kind_is_taken_up_by_the_next(
-    stack: Stack, swarm: Swarm, kind: str
+def test_a_first_up_that_is_killed_at_its_first_secret_and_again_at_the_service_is_taken_up_by_the_next(
+    stack: Stack, swarm: Swarm
 ) -> None:
-    assert stack.kill("up", lambda: bool(swarm.names(kind))), "it ended before it was killed"
+    for kind in ("secret", "service"):
+        assert stack.kill("up", partial(swarm.names, kind)), f"it ended before it was killed: {kind}"
+        stack.unlock()
     typed(stack, commands("docs/recover.md", "`up` was killed"))
     converged(stack, swarm)
 

@@ -39,14 +39,12 @@ ENDS: dict[str, Callable[[Swarm], object]] = {
 }
 
 
-@pytest.mark.parametrize("mode", ["host", "ingress"])
 def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destroy(
-    stack: Stack, swarm: Swarm, site: Site, mode: str
+    stack: Stack, swarm: Swarm, site: Site
 ) -> None:
-    stack.configure({"image": site.image(images.STUBBORN_TAG), "publishMode": mode})
-    stack.deploy()
-    stack.configure({"image": site.image(images.STUBBORN_TAG), "publishMode": mode, "blobTtl": "36h"})
-    stack.deploy()
+    for mode, ttl in (("ingress", "24h"), ("ingress", "36h"), ("host", "36h")):
+        stack.configure({"image": site.image(images.STUBBORN_TAG), "publishMode": mode, "blobTtl": ttl})
+        stack.deploy()
     container = swarm.container(SERVICE)
     shown = stack.must(stack.destroy())
     assert re.search(rf"info: waiting for service {SERVICE}: task \w+ on {site.engine.name}, stopping\n", shown.text)

@@ -33,68 +33,6 @@ def page(site: Site) -> Iterator[MsrPage]:
     site.msr.mend()
 
 
-def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(stack: Stack, page: MsrPage) -> None:
-    site = stack.site
-    register(stack, ALL, verify="pull")
-    stack.deploy()
-    assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(stack)}}
-    trust = trust_bundle(stack)
-    seen = len(site.msr.requests())
-    first = pull_as_user(site, "alice", trust)
-    answered = [line for line in site.msr.requests()[seen:] if "GET" in line]
-    assert [line for line in answered if "/manifests/" in line and " 200 " in line]
-    assert sum(" 307 " in line for line in answered) == len(first.blobs)
-    site.msr.wait_until_quiet()
-    before = page.blob_bytes()
-    assert pull_as_user(site, "alice", trust).blobs == first.blobs
-    assert page.blob_bytes() == before
-    pull_as_user(site, "bob", trust)
-    assert page.blob_bytes() == before + sum(first.blobs.values())
-    stack.must(stack.preview(refresh=True, expect_no_changes=True))
-    command = [sys.executable, "-m", "msr_cache", "verify", "--blob", f"{Site.app_repository}@{max(first.blobs)}"]
-    caches = json.dumps(stack.outputs()["caches"])
-    shown = subprocess.run(command, input=caches, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    assert shown.splitlines()[-1] == f"{CACHE}: a blob has the expected digest"
-
-
-def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(stack: Stack, page: MsrPage) -> None:
-    """The first is alone: Debian's registry, in the lab's cache, fetches a blob anew for each who asks meanwhile."""
-    site = stack.site
-    layers = [tar({f"data/{number}": (0o644, os.urandom(1 << 16))}) for number in range(4)]
-    site.msr.registry.push("team/layered", Site.app_tag, layers, {})
-    register(stack, ALL)
-    stack.deploy()
-    trust = trust_bundle(stack)
-
-    def pull(_: int) -> PullResult:
-        return pull_as_user(site, "alice", trust, "team/layered")
-
-    first = pull(0)
-    assert len(first.blobs) == 5
-    site.msr.wait_until_quiet()
-    before = page.blob_bytes()
-    with ThreadPoolExecutor(8) as clients:
-        pulled = list(clients.map(pull, range(200)))
-    assert all(one.blobs == first.blobs for one in pulled)
-    assert page.blob_bytes() == before
-
-
-@pytest.mark.usefixtures("page")
-def test_docker_itself_pulls_through_the_cache(stack: Stack) -> None:
-    site = stack.site
-    register(stack, ALL)
-    stack.deploy()
-    registry = site.trust(cache["certificatePem"] for cache in stack.outputs()["caches"].values())
-    seen = len(site.msr.requests())
-    with closing(site.engine.client()) as client:
-        name = f"{registry}/{Site.app_repository}"
-        login = {"username": "alice", "password": PASSWORDS["alice"]}
-        image = client.images.pull(name, Site.app_tag, auth_config=login)
-        client.images.remove(image.id)
-    assert image.tags == [f"{name}:{Site.app_tag}"]
-    assert sum(" 307 " in line for line in site.msr.requests()[seen:]) == len(image.attrs["RootFS"]["Layers"]) + 1
-
-
 @contextmanager
 def watched(look: Callable[[], str | None], pause: float) -> Iterator[list[str]]:
     """Look again and again; what is found wrong is collected, and nothing may be."""
@@ -163,3 +101,65 @@ def test_an_entry_that_was_there_before_is_reported_and_adopted_only_when_asked(
     register(stack, {"adopt": True})
     stack.deploy()
     assert list(page.caches()) == ["theirs"]
+
+
+@pytest.fixture(scope="module")
+def registered(shared: Stack) -> Stack:
+    register(shared, ALL, verify="pull")
+    shared.deploy()
+    return shared
+
+
+def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(registered: Stack) -> None:
+    site = registered.site
+    assert MsrPage(site).caches() == {MsrPage(site).only_id(): {"name": CACHE, "host": url_of(registered)}}
+    trust = trust_bundle(registered)
+    seen = len(site.msr.requests())
+    first = pull_as_user(site, "alice", trust)
+    answered = [line for line in site.msr.requests()[seen:] if "GET" in line]
+    assert [line for line in answered if "/manifests/" in line and " 200 " in line]
+    assert sum(" 307 " in line for line in answered) == len(first.blobs)
+    site.msr.wait_until_quiet()
+    before = MsrPage(site).blob_bytes()
+    assert pull_as_user(site, "alice", trust).blobs == first.blobs
+    assert MsrPage(site).blob_bytes() == before
+    pull_as_user(site, "bob", trust)
+    assert MsrPage(site).blob_bytes() == before + sum(first.blobs.values())
+    registered.must(registered.preview(refresh=True, expect_no_changes=True))
+    command = [sys.executable, "-m", "msr_cache", "verify", "--blob", f"{Site.app_repository}@{max(first.blobs)}"]
+    caches = json.dumps(registered.outputs()["caches"])
+    shown = subprocess.run(command, input=caches, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == f"{CACHE}: a blob has the expected digest"
+
+
+def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(registered: Stack) -> None:
+    """The first is alone: Debian's registry, in the lab's cache, fetches a blob anew for each who asks meanwhile."""
+    site = registered.site
+    layers = [tar({f"data/{number}": (0o644, os.urandom(1 << 16))}) for number in range(4)]
+    site.msr.registry.push("team/layered", Site.app_tag, layers, {})
+    trust = trust_bundle(registered)
+
+    def pull(_: int) -> PullResult:
+        return pull_as_user(site, "alice", trust, "team/layered")
+
+    first = pull(0)
+    assert len(first.blobs) == 5
+    site.msr.wait_until_quiet()
+    before = MsrPage(site).blob_bytes()
+    with ThreadPoolExecutor(8) as clients:
+        pulled = list(clients.map(pull, range(200)))
+    assert all(one.blobs == first.blobs for one in pulled)
+    assert MsrPage(site).blob_bytes() == before
+
+
+def test_docker_itself_pulls_through_the_cache(registered: Stack) -> None:
+    site = registered.site
+    registry = site.trust(cache["certificatePem"] for cache in registered.outputs()["caches"].values())
+    seen = len(site.msr.requests())
+    with closing(site.engine.client()) as client:
+        name = f"{registry}/{Site.app_repository}"
+        login = {"username": "alice", "password": PASSWORDS["alice"]}
+        image = client.images.pull(name, Site.app_tag, auth_config=login)
+        client.images.remove(image.id)
+    assert image.tags == [f"{name}:{Site.app_tag}"]
+    assert sum(" 307 " in line for line in site.msr.requests()[seen:]) == len(image.attrs["RootFS"]["Layers"]) + 1
