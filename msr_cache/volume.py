@@ -5,16 +5,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from msr_cache.config.registry_config import render, root_directory
+from msr_cache.config.registry_config import root_directory, storage_of
 from msr_cache.config.settings import Driver, Settings, Volume
 
 
 def mounts(settings: Settings, name: str) -> list[dict[str, Any]]:
     """Return docker.Service's mounts for cache `name`, with each field that the daemon fills in."""
-    volume = settings.caches[name].volume
+    cache = settings.caches[name]
+    volume = cache.volume
     if volume is None:
         return []
-    mount: dict[str, Any] = {"target": root_directory(render(settings, name)["storage"]), "read_only": False}
+    mount: dict[str, Any] = {"target": root_directory(storage_of(cache)), "read_only": False}
     if volume.bind:
         return [{**mount, "type": "bind", "source": volume.bind, "bind_options": {"propagation": "rprivate"}}]
     driver, driver_options = _driver(volume)
@@ -37,7 +38,7 @@ def place(settings: Settings, name: str) -> str | None:
 def warnings(settings: Settings) -> Iterator[str]:
     """Yield which caches keep the same blob several times."""
     for name, cache in settings.caches.items():
-        storage, volume = render(settings, name)["storage"], cache.volume
+        storage, volume = storage_of(cache), cache.volume
         # A folder or a driver of the operator's own may be shared: only the operator knows.
         shared = volume and (volume.nfs or volume.bind or _driver(volume) != ("local", {}))
         if cache.replicas > 1 and not shared and storage.keys() & {"filesystem", "inmemory"}:
