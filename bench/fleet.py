@@ -41,7 +41,7 @@ def life(what: str, stack: Stack) -> int:
 
 def caches(stack: Stack, numbers: range) -> None:
     """Configure a cache for each number, on a port and a label of its own."""
-    template = stack.config()["caches"][CACHE] | {"replicas": 0, "tls": {"keyType": "ecdsaP256"}}
+    template = stack.config()["caches"][CACHE] | {"replicas": 0}
     stack.configure(caches={f"c{n}": template | {"port": 10000 + n, "label": f"dtr.cache.c{n}"} for n in numbers})
 
 
