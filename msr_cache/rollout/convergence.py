@@ -19,8 +19,8 @@ from msr_cache.rollout.diagnosis import Task
 from msr_cache.rollout.interruption import interrupted
 from msr_cache.swarm.manager import INTERNAL_ERROR, EngineError, Manager
 
-POLL = 0.1
-"""Seconds between two looks."""
+POLL = 0.2
+"""Seconds between two looks, as docker's own client has it (docker/cli, service/progress/progress.go)."""
 GRACE_PERIOD = 10
 """Seconds that the swarm gives a cache's task to stop, and for which it may keep its port."""
 UNPLACED = 5.0

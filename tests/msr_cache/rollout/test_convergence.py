@@ -18,7 +18,7 @@ from tests.msr_cache.engine import Clock, Engine
 SwarmOf = Callable[[int], Engine]
 PORT_IN_USE = "no suitable node (host-mode port already in use on 1 node)"
 NO_NODE = "no suitable node (scheduling constraints not satisfied on 1 node)"
-LOOK = 0.11
+LOOK = 0.21
 """Seconds by which a wait may be longer than it must."""
 
 
