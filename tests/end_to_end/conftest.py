@@ -54,8 +54,7 @@ def shared(site: Site, tmp_path_factory: pytest.TempPathFactory, plugins: str) -
 def deployed(shared: Stack) -> Stack:
     """Give the module's stack, deployed by its default config; tests that use `stack` come before those that do."""
     shared.configure()
-    if shared.deployed != (shared.config_file.read_text(), shared.written()):
-        shared.deploy()
+    shared.keep_deployed()
     return shared
 
 

@@ -201,6 +201,11 @@ class Stack:
         self.deployed = self.config_file.read_text(), self.written()
         return run
 
+    def keep_deployed(self) -> None:
+        """`up`, unless it was the last command and has deployed this config."""
+        if self.deployed != (self.config_file.read_text(), self.written()):
+            self.deploy()
+
     def outputs(self) -> dict[str, Any]:
         written = self.written()
         if written not in self.known:

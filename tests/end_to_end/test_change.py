@@ -14,7 +14,7 @@ from tests.end_to_end.swarm import Swarm
 pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 
-def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_config_yml_leaving_no_old_one(
+def test_a_changed_blob_ttl_and_port_are_shown_in_words_and_replace_config_yml_leaving_no_old_one(
     deployed: Stack, swarm: Swarm
 ) -> None:
     before = swarm.listing()
@@ -33,9 +33,7 @@ def test_a_changed_blob_ttl_is_shown_in_words_and_replaces_config_yml_leaving_no
     assert deployed.pull().blobs
     deployed.must(deployed.preview(expect_no_changes=True))
 
-
-def test_a_changed_port_is_shown_in_words_and_served_on(deployed: Stack) -> None:
-    deployed.configure({"port": PORT + 1})
+    deployed.configure({"blobTtl": "36h", "port": PORT + 1})
     shown = deployed.must(deployed.preview())
     assert f"~ port : {PORT} => {PORT + 1}" in shown.words
     assert f'http.addr: "0.0.0.0:{PORT}" => "0.0.0.0:{PORT + 1}"' in shown.words, "the changed line of config.yml"

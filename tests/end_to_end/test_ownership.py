@@ -38,16 +38,16 @@ def test_destroy_after_a_failed_up_leaves_the_swarm_as_it_was(stack: Stack, swar
 
 
 def test_somebody_elses_service_of_the_name_is_refused_before_the_first_object_and_left_alone(
-    stack: Stack, swarm: Swarm
+    shared: Stack, swarm: Swarm
 ) -> None:
     name = "europe_cache"
-    caches = stack.config()["caches"]
+    caches = shared.config()["caches"]
     caches["europe"] = caches[CACHE] | {"fqdn": "cache.europe.example.com", "port": PORT + 1, "label": "dtr.eu"}
-    stack.configure(caches=caches)
-    swarm.docker("service", "create", "--detach", "--replicas=0", "--name", name, stack.site.cache_image)
+    shared.configure(caches=caches)
+    swarm.docker("service", "create", "--detach", "--replicas=0", "--name", name, shared.site.cache_image)
     before, listing = swarm.inspect("service", name), swarm.listing()
     try:
-        for run in (stack.preview(), stack.up()):  # up without a preview
+        for run in (shared.preview(), shared.up()):  # up without a preview
             assert not run.ok
             assert (
                 f"error: service {name} already exists and belongs to an owner that its labels do not name; left "
@@ -55,26 +55,26 @@ def test_somebody_elses_service_of_the_name_is_refused_before_the_first_object_a
             )
         assert swarm.inspect("service", name) == before
         assert swarm.listing() == listing
-        assert {each["type"].rpartition(":")[2] for each in stack.resources()} <= {"Stack", "StateId", "pulumi-python"}
-        stack.must(stack.destroy())
+        assert {each["type"].rpartition(":")[2] for each in shared.resources()} <= {"Stack", "StateId", "pulumi-python"}
+        shared.must(shared.destroy())
         assert swarm.inspect("service", name) == before
     finally:
         swarm.docker("service", "rm", name)
 
 
 def test_somebody_elses_entry_in_msr_is_refused_before_the_first_object_of_any_cache(
-    stack: Stack, swarm: Swarm
+    shared: Stack, swarm: Swarm
 ) -> None:
-    register(stack)
-    config = stack.config()
+    register(shared)
+    config = shared.config()
     first = config["caches"][CACHE]
-    europe = first | {"fqdn": stack.site.engine.address, "port": PORT + 1, "label": "dtr.eu", "registerInMsr": True}
-    stack.configure(caches={CACHE: first, "europe": europe}, msr={**pinned(stack.site), "user": ADMIN})
-    stack.set_secret("msr-cache:msr.password", PASSWORDS[ADMIN])
-    page, listing = MsrPage(stack.site), swarm.listing()
+    europe = first | {"fqdn": shared.site.engine.address, "port": PORT + 1, "label": "dtr.eu", "registerInMsr": True}
+    shared.configure(caches={CACHE: first, "europe": europe}, msr={**pinned(shared.site), "user": ADMIN})
+    shared.set_secret("msr-cache:msr.password", PASSWORDS[ADMIN])
+    page, listing = MsrPage(shared.site), swarm.listing()
     page.edit("theirs", name="europe", host="https://theirs.example.com")
     try:
-        run = stack.up()  # without a preview
+        run = shared.up()  # without a preview
         assert not run.ok
         assert "europe.registerInMsr: found an entry with the same name or host in MSR: europe at https" in run.text
         assert swarm.listing() == listing
@@ -104,19 +104,19 @@ def test_somebody_elses_file_of_the_name_is_refused_and_left_alone(stack: Stack,
         swarm.docker("secret", "rm", name)
 
 
-def test_another_stacks_label_is_refused_by_name(stack: Stack, swarm: Swarm) -> None:
+def test_another_stacks_label_is_refused_by_name(shared: Stack, swarm: Swarm) -> None:
     labels = [f"{LABEL}=true", f"msr-cache.owner.{LABEL}=msr-cache/prod/europe"]
-    swarm.docker("node", "update", *[f"--label-add={label}" for label in labels], stack.site.engine.name)
+    swarm.docker("node", "update", *[f"--label-add={label}" for label in labels], shared.site.engine.name)
     try:
-        run = stack.preview()
+        run = shared.preview()
         assert not run.ok
         assert (
-            f"error: msr-cache:caches.asia.label: label {LABEL} of node {stack.site.engine.name} belongs to msr-cache "
+            f"error: msr-cache:caches.asia.label: label {LABEL} of node {shared.site.engine.name} belongs to msr-cache "
             "stack msr-cache/prod/europe" in run.text
         )
     finally:
         names = [label.partition("=")[0] for label in labels]
-        swarm.docker("node", "update", *[f"--label-rm={name}" for name in names], stack.site.engine.name)
+        swarm.docker("node", "update", *[f"--label-rm={name}" for name in names], shared.site.engine.name)
 
 
 def test_destroy_with_refresh_succeeds_after_everything_was_removed_by_hand(stack: Stack, swarm: Swarm) -> None:

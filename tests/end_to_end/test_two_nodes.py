@@ -36,17 +36,17 @@ def pair(stack: Stack, **changes: object) -> None:
 
 
 def test_while_a_certificate_is_renewed_no_handshake_fails(
-    deployed: Stack, record_property: Callable[[str, object], None]
+    shared: Stack, record_property: Callable[[str, object], None]
 ) -> None:
-    pair(deployed)
-    old = deployed.outputs()["caches"][CACHE]["certificatePem"]
-    age(deployed, days_left=29)
-    addresses = [node.address for node in deployed.site.engines]
+    pair(shared)
+    old = shared.outputs()["caches"][CACHE]["certificatePem"]
+    age(shared, days_left=29)
+    addresses = [node.address for node in shared.site.engines]
     with connecting(*addresses) as seen, connecting(addresses[0]) as first, connecting(addresses[1]) as second:
         time.sleep(1)
-        deployed.deploy()
+        shared.deploy()
         time.sleep(1)
-    new = deployed.outputs()["caches"][CACHE]["certificatePem"]
+    new = shared.outputs()["caches"][CACHE]["certificatePem"]
     assert {one.served for one in seen} == {old.strip(), new.strip()}, [one for one in seen if one.error]
     gaps = [the_gap(one) for one in (first, second)]
     record_property("gaps_ms", [round(gap.seconds * 1000) for gap in gaps])
@@ -60,18 +60,28 @@ def running_on(swarm: Swarm) -> set[str]:
     return {line.split()[0] for line in lines if line.split()[1] == "Running"}
 
 
+def placed(stack: Stack, swarm: Swarm) -> tuple[Engine, Engine]:
+    """Let the cache run, with the default config, on one node, that where it is; return this node and the other."""
+    there = running_on(swarm) if f"{CACHE}_cache" in swarm.names("service") else set()
+    manager, worker = stack.site.engines
+    serving, other = (worker, manager) if there == {worker.name} else (manager, worker)
+    stack.configure({"nodes": [serving.name]})
+    stack.keep_deployed()
+    return serving, other
+
+
 def test_a_move_to_another_node_is_over_when_up_says_so(
-    deployed: Stack, swarm: Swarm, record_property: Callable[[str, object], None]
+    shared: Stack, swarm: Swarm, record_property: Callable[[str, object], None]
 ) -> None:
-    old, new = deployed.site.engines
+    old, new = placed(shared, swarm)
     assert running_on(swarm) == {old.name}
-    deployed.configure({"nodes": [new.name]})
+    shared.configure({"nodes": [new.name]})
     with connecting(old.address, new.address) as seen:
-        deployed.deploy()
+        shared.deploy()
         assert running_on(swarm) == {new.name}
         time.sleep(1)
-    deployed.must(deployed.preview(expect_no_changes=True))
-    assert {node.name for node in deployed.site.engines if "dtr.cache" in swarm.labels(node.name)} == {new.name}
+    shared.must(shared.preview(expect_no_changes=True))
+    assert {node.name for node in shared.site.engines if "dtr.cache" in swarm.labels(node.name)} == {new.name}
     assert seen[-1].served
     assert seen[-1].address == new.address
     left = max(one.ended for one in seen if one.address == old.address and one.served)
@@ -94,13 +104,13 @@ def squatter(stack: Stack, swarm: Swarm, node: Engine) -> Iterator[None]:
 
 
 def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old_one_serves(
-    deployed: Stack, swarm: Swarm
+    shared: Stack, swarm: Swarm
 ) -> None:
-    old, new = deployed.site.engines
-    with squatter(deployed, swarm, new):
-        deployed.configure({"nodes": [new.name]})
+    old, new = placed(shared, swarm)
+    with squatter(shared, swarm, new):
+        shared.configure({"nodes": [new.name]})
         with connecting(old.address) as seen:
-            run = deployed.up()
+            run = shared.up()
         assert not run.ok
         assert f"node {new.name} was not labelled: a trial task of service {CACHE}_cache did not run there" in run.words
         assert "host-mode port already in use" in run.words
@@ -108,7 +118,7 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
         assert not [one for one in seen if one.error]
         assert "dtr.cache" not in swarm.labels(new.name)
         assert running_on(swarm) == {old.name}
-    deployed.deploy()
+    shared.deploy()
     assert running_on(swarm) == {new.name}
 
 
@@ -127,34 +137,36 @@ def state(swarm: Swarm, node: str) -> str:
     return str(swarm.inspect("node", node)["Status"]["State"])
 
 
-def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_is_down(deployed: Stack, swarm: Swarm) -> None:
-    serving, other = deployed.site.engines
-    deployed.configure({"nodes": [serving.name, other.name]})
-    deployed.deploy()
+def test_the_node_that_serves_keeps_its_label_while_the_only_other_one_is_down(shared: Stack, swarm: Swarm) -> None:
+    serving, other = shared.site.engines
+    shared.configure({"nodes": [serving.name]})
+    shared.keep_deployed()
+    shared.configure({"nodes": [serving.name, other.name]})
+    shared.deploy()
     assert running_on(swarm) == {serving.name}
     before = swarm.listing()
     with down(swarm, other), connecting(serving.address) as seen:
-        deployed.must(deployed.preview(expect_no_changes=True))
-        deployed.configure({"nodes": [other.name]})
-        for run in (deployed.preview(), deployed.up()):
+        shared.must(shared.preview(expect_no_changes=True))
+        shared.configure({"nodes": [other.name]})
+        for run in (shared.preview(), shared.up()):
             assert not run.ok
             told = f"found {other.name}, expected a node that can take the cache over from {serving.name}"
             assert f"error: msr-cache:caches.asia.nodes: {told}" in run.words
             assert "Traceback" not in run.text
         assert swarm.listing() == before
     assert not [one for one in seen if one.error]
-    deployed.deploy()
+    shared.deploy()
     assert running_on(swarm) == {other.name}
 
 
-def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken(deployed: Stack, swarm: Swarm) -> None:
-    serving, other = deployed.site.engines
-    deployed.configure({"nodes": [serving.name, other.name]})
-    deployed.deploy()
-    with squatter(deployed, swarm, other):
-        deployed.configure({"nodes": [other.name]})
+def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken(shared: Stack, swarm: Swarm) -> None:
+    serving, other = placed(shared, swarm)
+    shared.configure({"nodes": [serving.name, other.name]})
+    shared.deploy()
+    with squatter(shared, swarm, other):
+        shared.configure({"nodes": [other.name]})
         with connecting(serving.address) as seen:
-            run = deployed.up()
+            run = shared.up()
         assert not run.ok
         told = f"node {serving.name} keeps its label, because node {other.name} can't take the cache over: a trial task"
         assert told in run.words
@@ -162,38 +174,38 @@ def test_the_node_that_serves_keeps_its_label_while_the_other_ones_port_is_taken
         assert "Traceback" not in run.text
         assert not [one for one in seen if one.error]
         assert running_on(swarm) == {serving.name}
-    deployed.deploy()
+    shared.deploy()
     assert running_on(swarm) == {other.name}
 
 
 def test_an_interrupt_while_the_other_node_is_tried_removes_the_trial_and_moves_nothing(
-    deployed: Stack, swarm: Swarm
+    shared: Stack, swarm: Swarm
 ) -> None:
-    serving, other = deployed.site.engines
-    slow = {"image": deployed.site.image(images.SLOW_TAG)}
-    deployed.configure({"nodes": [serving.name], **slow})
-    deployed.deploy()
-    deployed.configure({"nodes": [serving.name, other.name], **slow})
-    deployed.deploy()
+    serving, other = placed(shared, swarm)
+    slow = {"image": shared.site.image(images.SLOW_TAG)}
+    shared.configure({"nodes": [serving.name], **slow})
+    shared.deploy()
+    shared.configure({"nodes": [serving.name, other.name], **slow})
+    shared.deploy()
     before = swarm.listing()
-    deployed.configure({"nodes": [other.name], **slow})
+    shared.configure({"nodes": [other.name], **slow})
     trial = f"{CACHE}_cache-trial"
-    assert deployed.kill("up", lambda: any(name.startswith(trial) for name in swarm.names("service")), signal.SIGINT)
+    assert shared.kill("up", lambda: any(name.startswith(trial) for name in swarm.names("service")), signal.SIGINT)
     assert swarm.listing() == before
     assert running_on(swarm) == {serving.name}
-    deployed.deploy()
+    shared.deploy()
     assert running_on(swarm) == {other.name}
 
 
 def test_a_node_that_carries_the_label_by_hand_is_named_by_each_preview_until_it_does_not(
-    deployed: Stack, swarm: Swarm
+    shared: Stack, swarm: Swarm
 ) -> None:
-    other = deployed.site.engines[1].name
+    other = placed(shared, swarm)[1].name
     swarm.docker("node", "update", "--label-add", "dtr.cache=true", other)
-    run = deployed.preview(expect_no_changes=True)
-    typed(deployed, re.findall(r"docker node update --label-rm \S+ [-\w]+", run.text))
+    run = shared.preview(expect_no_changes=True)
+    typed(shared, re.findall(r"docker node update --label-rm \S+ [-\w]+", run.text))
     assert f"warning: msr-cache:caches.asia.label: node {other}, which is not in `nodes`, has the label" in run.words
-    assert "caches.asia.label" not in deployed.must(deployed.preview(expect_no_changes=True)).words
+    assert "caches.asia.label" not in shared.must(shared.preview(expect_no_changes=True)).words
 
 
 def reimage(swarm: Swarm, worker: Engine) -> str:
@@ -214,20 +226,20 @@ def reimage(swarm: Swarm, worker: Engine) -> str:
 
 
 def test_a_node_that_left_and_joined_again_under_its_name_gets_the_label_and_the_cache_back(
-    deployed: Stack, swarm: Swarm
+    shared: Stack, swarm: Swarm
 ) -> None:
-    worker = deployed.site.engines[1]
-    deployed.configure({"nodes": [worker.name]})
-    deployed.deploy()
+    worker = shared.site.engines[1]
+    shared.configure({"nodes": [worker.name]})
+    shared.keep_deployed()
     old = reimage(swarm, worker)
     up, *rest = commands("docs/recover.md", "A node left the swarm and joined again")
     try:
         assert not running_on(swarm)
-        typed(deployed, [up])
+        typed(shared, [up])
         assert running_on(swarm) == {worker.name}
-        deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
+        shared.must(shared.preview(refresh=True, expect_no_changes=True))
     finally:
-        listed = typed(deployed, rest, {"ID": old}).text
+        listed = typed(shared, rest, {"ID": old}).text
     assert re.search(rf"^{old} +{worker.name} +Down", listed, re.MULTILINE)
     assert "dtr.cache" in swarm.labels(worker.name)
-    deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
+    shared.must(shared.preview(refresh=True, expect_no_changes=True))
