@@ -75,7 +75,7 @@ EVENTS = (change_setting, renew_certificate, lose_node)
 
 
 def pulls_during(stack: Stack, event: Callable[[Stack], None]) -> list[str]:
-    """Pull with 8 clients, 80 times or as long as the event takes; return why attempts failed, and a last line if a
+    """Pull with 8 clients, 200 times or as long as the event takes; return why attempts failed, and a last line if a
     pull failed in the end: Docker tries a layer five times (dockerd, --max-download-attempts).
     """
     outputs, failed = stack.outputs(), list[str]()

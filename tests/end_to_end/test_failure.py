@@ -26,7 +26,7 @@ SERVICE = f"{CACHE}_cache"
 
 @contextmanager
 def serving(stack: Stack) -> Iterator[None]:
-    """Pull through the cache twice a second; not one pull may fail."""
+    """Pull through the cache five times a second; not one pull may fail."""
     failed: list[str] = []
     pulled: list[float] = []
     outputs = stack.outputs()
@@ -37,7 +37,7 @@ def serving(stack: Stack) -> Iterator[None]:
         except PullError as error:
             failed.append(str(error))
 
-    with repeatedly(pull, every=0.5):
+    with repeatedly(pull, every=0.2):
         yield
     assert not failed
     assert len(pulled) > 3

@@ -98,5 +98,6 @@ def live(stack: Stack, swarm: Swarm, way: dict[str, Any]) -> None:
     swarm.docker("service", "update", "--detach", "--label-add", "com.docker.stack.namespace=x", f"{CACHE}_cache")
     stack.configure({"blobTtl": "36h"}, swarm=way)
     assert {"SwarmSecret", "Service"} <= stack.deploy(refresh=True).changed()
+    stack.must(stack.preview(refresh=True, expect_no_changes=True))
     stack.must(stack.destroy())
     assert swarm.listing() == nothing
