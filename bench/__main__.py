@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import compileall
-import signal
 import statistics
 import sys
 import tempfile
@@ -58,18 +57,18 @@ def promise(what: str, found: float, most: float, unit: str, of_what: str) -> bo
     return kept
 
 
-def one_cache_and_none(site: Site, folder: Path) -> tuple[bool, float]:
+def one_cache_and_providers_alone(site: Site, folder: Path) -> tuple[bool, float]:
     """A no-op preview of one cache against that of a program with the same providers and nothing else."""
-    empty = Stack(folder / "empty", site)
-    (empty.folder / "__main__.py").unlink()
-    (empty.folder / "__main__.py").write_text(PROVIDERS_ALONE.replace("HOST", site.engine.docker_host))
+    alone = Stack(folder / "alone", site)
+    (alone.folder / "__main__.py").unlink()
+    (alone.folder / "__main__.py").write_text(PROVIDERS_ALONE.replace("HOST", site.engine.docker_host))
     one = Stack(folder / "one", site)
-    for stack in (empty, one):
+    for stack in (alone, one):
         stack.deploy()
-    seconds = {name: median(lambda s=stack: s.ask("preview")) for name, stack in (("empty", empty), ("one", one))}
+    seconds = {name: median(lambda s=stack: s.ask("preview")) for name, stack in (("alone", alone), ("one", one))}
     one.must(one.destroy())
-    ratio = seconds["one"] / seconds["empty"]
-    figures = f"{seconds['one']:.2f} s against {seconds['empty']:.2f} s"
+    ratio = seconds["one"] / seconds["alone"]
+    figures = f"{seconds['one']:.2f} s against {seconds['alone']:.2f} s"
     return promise("no-op preview of one cache", ratio, 1.5, "times the providers' alone", figures), seconds["one"]
 
 
@@ -128,15 +127,13 @@ def changed_lines(site: Site, folder: Path) -> bool:
 
 def main() -> int:
     """Measure on a site of its own."""
-    # In the background, a shell lets all that it starts ignore interrupts: Pulumi waits 5 s for each plugin then.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As an operator's first run does; where PYTHONDONTWRITEBYTECODE is set, each run would compile the program anew.
     compileall.compile_dir(CHECKOUT / "msr_cache", quiet=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         site = Site.start(folder)
         try:
-            kept, one = one_cache_and_none(site, folder)
+            kept, one = one_cache_and_providers_alone(site, folder)
             kept &= changed_line(site, folder)
             kept &= changed_lines(site, folder)
             kept &= fleet(site, folder, one)

@@ -202,7 +202,7 @@ class Stack:
         return run
 
     def keep_deployed(self) -> None:
-        """`up`, unless it was the last command and has deployed this config."""
+        """`up`, unless the state was last written by an `up` of this config."""
         if self.deployed != (self.config_file.read_text(), self.written()):
             self.deploy()
 

@@ -72,7 +72,7 @@ def test_a_secret_in_plain_text_is_refused_at_its_key_though_another_is_encrypte
 
 
 def test_a_registry_that_does_not_start_with_a_storage_key_shows_it_nowhere(deployed: Stack) -> None:
-    """Its own log is in the error; each test ends with a search for all secrets that were given."""
+    """Its own log is in the error; the stack ends with a search for all secrets that were given."""
     registry = {"notifications": {"endpoints": [{"name": "hook", "timeout": "1s", "threshold": 1, "backoff": "1s"}]}}
     deployed.configure({"storage": {"s3": {"region": "nowhere", "bucket": "b"}}, "registryConfig": registry})
     at = f"msr-cache:caches.{CACHE}"

@@ -111,8 +111,8 @@ def registered(shared: Stack) -> Stack:
 
 
 def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(registered: Stack) -> None:
-    site = registered.site
-    assert MsrPage(site).caches() == {MsrPage(site).only_id(): {"name": CACHE, "host": url_of(registered)}}
+    site, page = registered.site, MsrPage(registered.site)
+    assert page.caches() == {page.only_id(): {"name": CACHE, "host": url_of(registered)}}
     trust = trust_bundle(registered)
     seen = len(site.msr.requests())
     first = pull_as_user(site, "alice", trust)
@@ -120,11 +120,11 @@ def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(registered: Stac
     assert [line for line in answered if "/manifests/" in line and " 200 " in line]
     assert sum(" 307 " in line for line in answered) == len(first.blobs)
     site.msr.wait_until_quiet()
-    before = MsrPage(site).blob_bytes()
+    before = page.blob_bytes()
     assert pull_as_user(site, "alice", trust).blobs == first.blobs
-    assert MsrPage(site).blob_bytes() == before
+    assert page.blob_bytes() == before
     pull_as_user(site, "bob", trust)
-    assert MsrPage(site).blob_bytes() == before + sum(first.blobs.values())
+    assert page.blob_bytes() == before + sum(first.blobs.values())
     registered.must(registered.preview(refresh=True, expect_no_changes=True))
     command = [sys.executable, "-m", "msr_cache", "verify", "--blob", f"{Site.app_repository}@{max(first.blobs)}"]
     caches = json.dumps(registered.outputs()["caches"])
@@ -134,7 +134,7 @@ def test_one_up_ends_with_pulls_that_msr_redirects_to_the_cache(registered: Stac
 
 def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(registered: Stack) -> None:
     """The first is alone: Debian's registry, in the lab's cache, fetches a blob anew for each who asks meanwhile."""
-    site = registered.site
+    site, page = registered.site, MsrPage(registered.site)
     layers = [tar({f"data/{number}": (0o644, os.urandom(1 << 16))}) for number in range(4)]
     site.msr.registry.push("team/layered", Site.app_tag, layers, {})
     trust = trust_bundle(registered)
@@ -145,11 +145,11 @@ def test_200_pulls_by_8_clients_at_once_move_no_byte_from_msr_after_the_first(re
     first = pull(0)
     assert len(first.blobs) == 5
     site.msr.wait_until_quiet()
-    before = MsrPage(site).blob_bytes()
+    before = page.blob_bytes()
     with ThreadPoolExecutor(8) as clients:
         pulled = list(clients.map(pull, range(200)))
     assert all(one.blobs == first.blobs for one in pulled)
-    assert MsrPage(site).blob_bytes() == before
+    assert page.blob_bytes() == before
 
 
 def test_docker_itself_pulls_through_the_cache(registered: Stack) -> None:
