@@ -1,6 +1,7 @@
 """One Docker engine that could as well be a machine of its own: own address, host name, mounts, processes and data."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -89,6 +90,11 @@ class Engine:
 
     def is_running(self) -> bool:
         return self._machine.pid() is not None
+
+    def crashes(self) -> list[str]:
+        """The first words of each crash of dockerd: how Go names an error or a signal."""
+        log = self._machine.log
+        return re.findall("^(?:fatal error|panic|SIG[A-Z]+): .*", log.read_text(), re.MULTILINE) if log.exists() else []
 
     def serve_tls(self, ca: str, certificate: str, key: str) -> None:
         """Start it again, to serve those with a certificate of `ca` (all PEM) at TLS_PORT too."""

@@ -23,4 +23,6 @@ mount -n -t tmpfs tmpfs /opt
 mkdir /run/engine
 
 # Process numbers of its own: when the first of them ends, the kernel ends all the rest, shims and containers included.
-exec unshare --pid --fork --kill-child --mount-proc docker-init -- "$@"
+# An engine that crashes is started again, as by systemd, which gives up after the third time.
+exec unshare --pid --fork --kill-child --mount-proc docker-init -- \
+    sh -c 'for attempt in 1 2 3; do "$@" && exit; done' sh "$@"

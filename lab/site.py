@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -80,6 +81,8 @@ class Site:
         """End every process that the site started; leave no mount, interface, firewall rule or file of it."""
         with locked(Path("/run")):
             for engine in self.engines:
+                for words in engine.crashes():
+                    warnings.warn(f"the engine {engine.name} crashed: {words}", stacklevel=2)
                 engine.remove()
             self.msr.stop()
             self.msr.registry.process.stop()

@@ -271,13 +271,19 @@ def test_a_stopped_lab_leaves_no_process_mount_interface_firewall_rule_or_file_b
     assert Site.find(tmp_path) is None
 
 
-def test_a_lab_whose_engine_was_killed_is_cleared_away_as_well(tmp_path: Path) -> None:
+def test_an_engine_that_crashes_comes_back_and_one_that_was_killed_is_cleared_away_as_well(tmp_path: Path) -> None:
     before = left_behind(tmp_path)
     site = Site.start(tmp_path)
-    Cache(site).wait_until_serving()
+    cache = Cache(site)
+    cache.wait_until_serving()
+    os.kill(crashed := dockerd(site), signal.SIGABRT)
+    wait_until(lambda: start_time(crashed) is None, "it did not crash", seconds=10)
+    site.engine.wait()
+    cache.wait_until_serving()
     running = processes(site)
-    os.kill(next(pid for (pid, _), name in running.items() if name == "dockerd"), signal.SIGKILL)
-    site.stop()
+    os.kill(dockerd(site), signal.SIGKILL)
+    with pytest.warns(UserWarning, match="the engine worker-1 crashed: SIGABRT: abort"):
+        site.stop()
     assert left_behind(tmp_path) == before
     assert not [name for (pid, started), name in running.items() if start_time(pid) == started]
 
@@ -316,6 +322,10 @@ def left_behind(root: Path) -> dict[str, set[str]]:
         "interfaces": {line.split()[0].split("@")[0] for line in links.splitlines()},
     }
     return {kind: {item for item in items if not of_others(item)} for kind, items in found.items()}
+
+
+def dockerd(site: Site) -> int:
+    return next(pid for (pid, _), name in processes(site).items() if name == "dockerd")
 
 
 def processes(site: Site) -> dict[tuple[int, int | None], str]:
