@@ -255,9 +255,13 @@ class Engine(BaseAdapter):
             return own
         wanted = spec["Mode"]["Replicated"]["Replicas"]
         for task in alive[:]:
-            if task.get("NodeID") not in may_stay or len(alive) > wanted:
+            if task.get("NodeID") not in may_stay:
                 alive.remove(task)
                 task |= {"DesiredState": "shutdown", "Status": _status("shutdown")}
+        # A service that is scaled down forgets the tasks that are too many; with the last one, the former ones, too.
+        for task in alive[wanted:] if wanted else own:
+            del all_tasks[task["ID"]]
+        own = [task for task in own if task["ID"] in all_tasks]
         crashes = "crash" in template.get("ContainerSpec", {}).get("Image", "")
         for number in range(len(alive), wanted):
             status = _status("running") if fit else _status("pending", "no suitable node (scheduling constraints not)")

@@ -98,7 +98,7 @@ def test_a_service_that_an_interrupted_destroy_has_stopped_runs_again(
     id_ = service(replicas=1)
     known = props(id_, replicas=1)
     provider.delete(id_, known)
-    assert not by_hand.running(id_)
+    assert by_hand.api.tasks({"service": id_}) == []
     assert provider.diff(id_, known, known).changes
     assert warned == ["service asia_cache was stopped by a pulumi destroy that did not end: pulumi up starts it again"]
     provider.create(known)

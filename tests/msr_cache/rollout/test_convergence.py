@@ -284,15 +284,16 @@ def test_an_interrupted_run_waits_no_longer(swarm: Engine, monkeypatch: pytest.M
     assert swarm.seconds < LOOK
 
 
-def test_a_service_that_is_stopped_has_no_replica_and_no_task_that_still_runs(swarm: Engine) -> None:
-    swarm.then(0, [task("a", "running")]).then(9, [task("a", "shutdown", desired="shutdown")])
+def test_a_service_is_stopped_when_the_swarm_has_forgotten_its_tasks(swarm: Engine) -> None:
+    """To delete the service while it forgets them crashes the manager's engine."""
+    swarm.then(0, [task("a", "running")]).then(9, [task("a", "shutdown", desired="remove")]).then(11, [])
     convergence.stop(swarm.manager, "service-1")
     assert swarm.service["Spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
-    assert 9 <= swarm.seconds < 9 + LOOK
+    assert 11 <= swarm.seconds < 11 + LOOK
 
 
 def test_a_node_that_is_away_keeps_no_service_from_being_stopped(swarm: Engine) -> None:
-    swarm.then(0, [task("a", "running", desired="shutdown")])
+    swarm.then(0, [task("a", "running", desired="remove")])
     convergence.stop(swarm.manager, "service-1")
     assert 20 <= swarm.seconds < 20 + LOOK
 
