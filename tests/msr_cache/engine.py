@@ -259,7 +259,7 @@ class Engine(BaseAdapter):
                 alive.remove(task)
                 task |= {"DesiredState": "shutdown", "Status": _status("shutdown")}
         # A service that is scaled down forgets the tasks that are too many; with the last one, the former ones, too.
-        for task in alive[wanted:] if wanted else own:
+        for task in alive[:-wanted] if wanted else own:
             del all_tasks[task["ID"]]
         own = [task for task in own if task["ID"] in all_tasks]
         crashes = "crash" in template.get("ContainerSpec", {}).get("Image", "")
