@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 CLIENTS, PULLS = 8, 200
-_PAUSE = 1
+_PAUSE = 2
 """Seconds between a client's pulls: with less, clients use up the machine on which they wait for an event."""
 
 
 def clients_during(pull: Callable[[], None], event: Callable[[], object]) -> None:
-    """Let 8 clients pull side by side, 200 times in all or as long as the event takes, once a second each."""
+    """Let 8 clients pull side by side, 200 times in all or as long as the event takes, every two seconds each."""
     over = threading.Event()
 
     def client() -> None:

@@ -20,6 +20,7 @@ from msr_cache.x509.pem import sha256_of
 from tests.end_to_end.background import clients_during
 from tests.end_to_end.conftest import two_nodes
 from tests.end_to_end.howto import commands, typed
+from tests.end_to_end.renewal import connecting
 from tests.end_to_end.stack import CACHE, FQDN, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.seed import CONFIG_YAML, IMAGE, STACK_YAML
@@ -123,12 +124,15 @@ def test_one_up_takes_over_the_manual_pages_cache_while_no_pull_fails(
     assert swarm.inspect("service", SERVICE) == before
     assert swarm.listing() == listing
 
+    addresses = [node.address for node in stack.site.engines]
+
     def somewhere() -> None:
         """Pull as a client that retries on the next node."""
-        addresses = [node.address for node in stack.site.engines]
         assert any(by_hand.serves(address) for address in addresses * 2)
 
-    clients_during(somewhere, lambda: typed(stack, [up]))
+    with connecting(*addresses) as seen:
+        clients_during(somewhere, lambda: typed(stack, [up]))
+    assert all(each.served for each in seen), [each.error for each in seen if each.error]
     assert swarm.inspect("service", SERVICE)["ID"] == before["ID"]
     tasks = swarm.docker("service", "ps", "--quiet", SERVICE).split()
     assert len(tasks) == 4, "each of the two tasks was replaced once"
