@@ -121,16 +121,18 @@ def wait(manager: Manager, service_id: str) -> None:
 
 
 def stop(manager: Manager, service_id: str) -> None:
-    """Scale the service to zero, and return when the swarm has forgotten its tasks, or their time is up.
+    """Scale the service to zero, and return when the swarm has forgotten the tasks that ran, or their time is up.
 
     The swarm forgets a task up to a quarter of a second after its end. The engine of the manager that leads crashes if
     the service is deleted at that moment (swarmkit v2.0.0, manager/orchestrator/service.go, SetServiceTasksRemove).
+    Former tasks, whose desired state is another one, stay until then.
     And the pulumi-docker plugin, which deletes the service next, waits for exactly the grace period, and then fails
     (kreuzwerker/terraform-provider-docker, deleteService).
     """
     scale(manager, manager.get(f"/services/{service_id}"), 0)
     for _ in _looks(manager, service_id, 2 * GRACE_PERIOD):
-        if not _tasks(manager, service_id):
+        tasks = _tasks(manager, service_id)
+        if all(task["Status"]["State"] in _ENDED and task["DesiredState"] != "remove" for task in tasks):
             return
 
 

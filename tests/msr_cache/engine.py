@@ -258,10 +258,10 @@ class Engine(BaseAdapter):
             if task.get("NodeID") not in may_stay:
                 alive.remove(task)
                 task |= {"DesiredState": "shutdown", "Status": _status("shutdown")}
-        # A service that is scaled down forgets the tasks that are too many; with the last one, the former ones, too.
-        for task in alive[:-wanted] if wanted else own:
+        for task in alive[: max(0, len(alive) - wanted)]:  # a service that is scaled down forgets them
+            alive.remove(task)
+            own.remove(task)
             del all_tasks[task["ID"]]
-        own = [task for task in own if task["ID"] in all_tasks]
         crashes = "crash" in template.get("ContainerSpec", {}).get("Image", "")
         for number in range(len(alive), wanted):
             status = _status("running") if fit else _status("pending", "no suitable node (scheduling constraints not)")

@@ -284,9 +284,10 @@ def test_an_interrupted_run_waits_no_longer(swarm: Engine, monkeypatch: pytest.M
     assert swarm.seconds < LOOK
 
 
-def test_a_service_is_stopped_when_the_swarm_has_forgotten_its_tasks(swarm: Engine) -> None:
-    """To delete the service while it forgets them crashes the manager's engine."""
-    swarm.then(0, [task("a", "running")]).then(9, [task("a", "shutdown", desired="remove")]).then(11, [])
+def test_a_service_is_stopped_when_the_swarm_has_forgotten_the_tasks_that_ran(swarm: Engine) -> None:
+    """To delete the service while it forgets them crashes the manager's engine. It keeps former ones."""
+    former, stopped = task("b", "shutdown", desired="shutdown"), task("a", "shutdown", desired="remove")
+    swarm.then(0, [former, task("a", "running")]).then(9, [former, stopped]).then(11, [former])
     convergence.stop(swarm.manager, "service-1")
     assert swarm.service["Spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
     assert 11 <= swarm.seconds < 11 + LOOK
