@@ -1,4 +1,4 @@
-"""The swarm as an operator sees and changes it by hand, with docker's own client."""
+"""The swarm as an operator sees and changes it by hand, with docker's own client or, where much is read, its SDK."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from subprocess import PIPE, STDOUT
 from typing import Any
+
+from docker.errors import DockerException
 
 from lab.process import wait_until
 from lab.site import Site
@@ -37,24 +39,22 @@ class Swarm:
 
     def listing(self) -> dict[str, Any]:
         """Return all that a stack could leave behind: objects by name, and the labels of each node."""
-        listing: dict[str, Any] = {kind: self.names(kind) for kind in ("service", "config", "secret")}
+        with closing(self.site.engine.client()) as docker:
+            kinds = {"service": docker.services, "config": docker.configs, "secret": docker.secrets}
+            listing: dict[str, Any] = {kind: {each.name for each in known.list()} for kind, known in kinds.items()}
         return listing | {"labels": {node.name: self.labels(node.name) for node in self.site.engines}}
 
     def seen(self) -> Iterator[tuple[str, str]]:
         """Yield what anybody may read who may list the swarm's objects and read its logs, by where it stands."""
-        for kind in ("service", "config", "secret", "node", "container"):
-            ids = self.docker(kind, "ls", "--quiet", *(["--all"] if kind == "container" else [])).split()
-            yield f"each {kind}", self._says(kind, "inspect", *ids) if ids else ""
-            for id_ in ids:
-                if kind == "config":
-                    yield f"data of config {id_}", base64.b64decode(self.inspect(kind, id_)["Spec"]["Data"]).decode()
-                if kind == "container":
-                    yield f"log of container {id_}", self._says("logs", id_)
-
-    def _says(self, *words: str) -> str:
-        """Return what docker says, which may be that the swarm has just removed a container."""
-        command = ["docker", f"--host={self.site.engine.docker_host}", *words]
-        return subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, check=False).stdout
+        with closing(self.site.engine.client()) as docker:
+            for kind in (docker.services, docker.configs, docker.secrets, docker.nodes):
+                yield f"each of {type(kind).__name__}", json.dumps([each.attrs for each in kind.list()])
+            for config in docker.configs.list():
+                yield f"data of config {config.name}", base64.b64decode(config.attrs["Spec"]["Data"]).decode()
+            for container in docker.containers.list(all=True, ignore_removed=True):
+                yield f"container {container.id}", json.dumps(container.attrs)
+                with suppress(DockerException):  # the swarm has just removed it
+                    yield f"log of container {container.id}", container.logs().decode(errors="replace")
 
     def labels(self, node: str | None = None) -> dict[str, str]:
         """Return the labels of a node, by default of the manager."""
