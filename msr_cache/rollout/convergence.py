@@ -125,8 +125,9 @@ def stop(manager: Manager, service_id: str) -> None:
 
     The swarm forgets a task up to a quarter of a second after its end. The engine of the manager that leads crashes if
     the service is deleted at that moment (swarmkit v2.0.0, manager/orchestrator/service.go, SetServiceTasksRemove).
-    Former tasks, whose desired state is another one, stay until then.
-    And the pulumi-docker plugin, which deletes the service next, waits for exactly the grace period, and then fails
+    It keeps former tasks, whose desired state is `shutdown`, until the service is gone.
+
+    The pulumi-docker plugin, which deletes the service next, waits for exactly the grace period, and then fails
     (kreuzwerker/terraform-provider-docker, deleteService).
     """
     scale(manager, manager.get(f"/services/{service_id}"), 0)

@@ -35,21 +35,21 @@ class Swarm:
         return found
 
     def names(self, kind: str) -> set[str]:
-        return set(self.docker(kind, "ls", "--format", "{{.Name}}").split())
+        with closing(self.site.engine.client()) as docker:
+            return {each.name for each in getattr(docker, f"{kind}s").list()}
 
     def listing(self) -> dict[str, Any]:
         """Return all that a stack could leave behind: objects by name, and the labels of each node."""
-        with closing(self.site.engine.client()) as docker:
-            kinds = {"service": docker.services, "config": docker.configs, "secret": docker.secrets}
-            listing: dict[str, Any] = {kind: {each.name for each in known.list()} for kind, known in kinds.items()}
+        listing: dict[str, Any] = {kind: self.names(kind) for kind in ("service", "config", "secret")}
         return listing | {"labels": {node.name: self.labels(node.name) for node in self.site.engines}}
 
     def seen(self) -> Iterator[tuple[str, str]]:
         """Yield what anybody may read who may list the swarm's objects and read its logs, by where it stands."""
         with closing(self.site.engine.client()) as docker:
-            for kind in (docker.services, docker.configs, docker.secrets, docker.nodes):
-                yield f"each of {type(kind).__name__}", json.dumps([each.attrs for each in kind.list()])
-            for config in docker.configs.list():
+            configs = docker.configs.list()
+            for each in (*docker.services.list(), *configs, *docker.secrets.list(), *docker.nodes.list()):
+                yield f"{type(each).__name__} {each.id}", json.dumps(each.attrs)
+            for config in configs:
                 yield f"data of config {config.name}", base64.b64decode(config.attrs["Spec"]["Data"]).decode()
             for container in docker.containers.list(all=True, ignore_removed=True):
                 yield f"container {container.id}", json.dumps(container.attrs)
