@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.process import locked
 
 # What a package is needed for -> its name.
 _PACKAGES = {
@@ -30,11 +31,15 @@ _SERVICE_TOOLS = ("invoke-rc.d", "deb-systemd-invoke", "deb-systemd-helper", "up
 
 def ensure_installed() -> None:
     """Install what is missing; LabError says what can't be had."""
-    missing = sorted({package for path, package in _PACKAGES.items() if not Path(path).exists()})
     if os.geteuid() != 0:
         raise LabError("the lab makes network and mount namespaces: run it as root")
-    if not missing:
-        return
+    # One at a time, of all sites that start on a new machine: apt-get doesn't wait for another one.
+    with locked(Path("/run")):
+        if missing := sorted({package for path, package in _PACKAGES.items() if not Path(path).exists()}):
+            _install(missing)
+
+
+def _install(missing: list[str]) -> None:
     if not shutil.which("apt-get"):
         raise LabError(f"the lab needs what Debian has in {', '.join(missing)}: install these and run it again")
     with tempfile.TemporaryDirectory() as shims:

@@ -19,6 +19,7 @@ from lab import images
 from lab.authority import issue
 from lab.client import PullError, PullResult, pull
 from lab.errors import LabError
+from lab.packages import ensure_installed
 from lab.process import Process, start_time, wait_until
 from lab.site import Site, _id
 from tests.seed import CONFIG_YAML
@@ -305,6 +306,7 @@ def test_a_half_failed_start_is_cleared_away(tmp_path: Path, monkeypatch: pytest
 
 def left_behind(root: Path) -> dict[str, set[str]]:
     """List where the site of `root` might leave something; what names another site is that one's."""
+    ensure_installed()
     folders = ("/run", "/etc", "/opt", "/var/lib", "/sys/fs/cgroup")
     links, rules = (
         subprocess.run(command, capture_output=True, text=True, check=True).stdout
