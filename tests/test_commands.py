@@ -13,7 +13,7 @@ import pytest
 from lab.site import Site
 from tests.conftest import BIN
 
-pytestmark = [pytest.mark.swarm, pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.swarm, pytest.mark.engine]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -90,7 +90,6 @@ def pulls_during(stack: Stack, *events: Callable[[Stack], None]) -> list[str]:
     return failed
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("balancer")
 def test_no_pull_fails_while_a_setting_is_changed_the_certificate_renewed_and_a_node_lost(
     stack: Stack, swarm: Swarm, record_property: Callable[[str, object], None]

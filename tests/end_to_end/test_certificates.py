@@ -137,7 +137,6 @@ class Walk:
         return shown
 
 
-@pytest.mark.timeout(900)
 def test_each_source_and_each_key_type_serves_and_is_moved_to_and_from_without_a_trace(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -40,7 +40,6 @@ def chain(stack: Stack, *, asia: dict[str, Any], tokyo: dict[str, Any], osaka: d
     stack.configure(**found)
 
 
-@pytest.mark.timeout(600)
 def test_msr_sends_each_blob_once_to_a_chain_that_outlives_the_renewal_of_its_middle(
     stack: Stack, swarm: Swarm
 ) -> None:

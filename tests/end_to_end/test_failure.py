@@ -140,7 +140,6 @@ def test_what_can_run_nowhere_is_named_before_anything_is_changed(stack: Stack, 
     assert swarm.listing() == before
 
 
-@pytest.mark.timeout(900)
 def test_each_change_that_fails_says_why_while_the_old_cache_serves_on(deployed: Stack, swarm: Swarm) -> None:
     task = swarm.task_ids(SERVICE)
     for settings, around, words in bad(deployed):

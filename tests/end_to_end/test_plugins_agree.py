@@ -108,7 +108,6 @@ def without_hash(name: str) -> str:
     return re.sub(r"-[0-9a-f]{10}$", "", name)
 
 
-@pytest.mark.timeout(600)
 def test_at_each_step_the_same_is_done_and_the_same_is_left(site: Site, tmp_path: Path) -> None:
     real, stood_in = (lived(site, tmp_path, plugins) for plugins in (INSTALLED, STAND_INS))
     for step in LIFE:

@@ -100,7 +100,6 @@ def configure_file(stack: Stack, private: Private, tag: str, folder: Path) -> No
     typed(stack, [line], {"registry.corp.example.com": private.address, "~/.docker/config.json": str(file)})
 
 
-@pytest.mark.timeout(600)
 def test_a_login_is_enough_for_the_look_up_the_trial_and_a_node_that_joins_after_the_password_changed(
     stack: Stack, private: Private, swarm: Swarm, tmp_path: Path
 ) -> None:

@@ -51,7 +51,6 @@ def test_a_cache_that_uses_its_whole_grace_period_holds_up_neither_up_nor_destro
     assert container not in swarm.docker("ps", "--quiet")
 
 
-@pytest.mark.timeout(600)
 def test_a_cache_comes_back_by_itself_however_it_ended(deployed: Stack, swarm: Swarm) -> None:
     """A registry that drains ends with 0, which `on-failure` takes for the end of its work (moby issue 45788)."""
     outputs = deployed.outputs()
