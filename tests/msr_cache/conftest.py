@@ -92,6 +92,13 @@ def settings_with(changes: Mapping[str, Any] | None = None) -> Settings:
     return load(as_engine_gives(with_changes(changes or {})))
 
 
+def mistakes(changes: Mapping[str, Any]) -> list[str]:
+    """Return the line of each mistake in the three facts with `changes`."""
+    with pytest.raises(Refusal) as caught:
+        settings_with(changes)
+    return str(caught.value).splitlines()
+
+
 @pytest.fixture
 def secret_config() -> Iterator[None]:
     """As after `pulumi config set --path --secret` of a key in each section."""

@@ -7,19 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from msr_cache.refusal import Refusal
 from tests.certificates import HOST, make
-from tests.msr_cache.conftest import (
-    CACHE_TLS,
-    MSR_TLS,
-    Declared,
-    Program,
-    as_engine_gives,
-    declared,
-    load,
-    settings_with,
-    with_changes,
-)
+from tests.msr_cache.conftest import CACHE_TLS, MSR_TLS, Declared, Program, declared, mistakes, settings_with
 from tests.msr_cache.conftest import plain as unwrapped
 
 FOREIGN = "https://cache.eu.example.com"
@@ -50,12 +39,6 @@ def files(program: Program, of: str = "asia") -> dict[str, str]:
     named = [path.removeprefix("/run/secrets/") for path in options.get("cas", [])]
     assert {*mounted} == {"/config.yml", "cache.cert.pem", "cache.key.pem", *named}, "no other CA is there"
     return {name: data[mounted[name]] for name in named}
-
-
-def refused(**changes: Any) -> list[str]:
-    with pytest.raises(Refusal) as caught:
-        load(as_engine_gives(with_changes({key.replace("__", "."): value for key, value in changes.items()})))
-    return str(caught.value).splitlines()
 
 
 def of(program: Program, cache: str, kind: str) -> Declared:
@@ -117,24 +100,24 @@ def test_more_than_two_levels_are_warned_of_by_key() -> None:
     ],
 )
 def test_caches_that_fetch_from_each_other_in_a_circle_are_refused_by_name(caches: dict[str, Any], line: str) -> None:
-    assert refused(caches=caches) == [f"msr-cache:{line}, expected a chain that ends at MSR"]
+    assert mistakes({"caches": caches}) == [f"msr-cache:{line}, expected a chain that ends at MSR"]
 
 
 def test_a_cache_that_the_stack_has_not_is_refused_at_its_key() -> None:
-    assert refused(caches__asia__upstreams=[{"cache": "topp"}]) == [
+    assert mistakes({".upstreams": [{"cache": "topp"}]}) == [
         "msr-cache:caches.asia.upstreams[0].cache: found 'topp', expected a cache of this stack (asia)"
     ]
 
 
 def test_a_mistake_in_one_cache_is_no_mistake_of_those_that_fetch_from_it() -> None:
-    (line,) = refused(caches={"leaf": cache(1, {"cache": "top"}), "top": cache(2, port=0)})
+    (line,) = mistakes({"caches": {"leaf": cache(1, {"cache": "top"}), "top": cache(2, port=0)}})
     assert line.startswith("msr-cache:caches.top.port")
 
 
 @pytest.mark.parametrize("upstream", [FOREIGN, {"url": FOREIGN}, "https://msr2.example.com"])
 def test_a_next_hop_that_is_neither_msr_nor_of_the_stack_needs_a_ca(upstream: Any) -> None:
     """MSR's CA was mounted for it before, whoever had signed its certificate."""
-    (line,) = refused(caches__asia__upstreams=["https://msr.example.com", upstream])
+    (line,) = mistakes({".upstreams": ["https://msr.example.com", upstream]})
     url = upstream["url"] if isinstance(upstream, dict) else upstream
     assert line.startswith(
         f"msr-cache:caches.asia.upstreams[1]: found {url} without ca, expected one, because it is not "
@@ -167,4 +150,4 @@ def test_a_next_hop_that_is_neither_msr_nor_of_the_stack_needs_a_ca(upstream: An
     ],
 )
 def test_a_wrong_upstream_is_one_line_at_its_key(upstream: Any, line: str) -> None:
-    assert refused(caches__asia__upstreams=[upstream]) == [f"msr-cache:caches.asia.upstreams{line}"]
+    assert mistakes({".upstreams": [upstream]}) == [f"msr-cache:caches.asia.upstreams{line}"]

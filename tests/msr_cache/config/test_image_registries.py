@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from msr_cache.config.image_registries import header, login, registry_of
-from msr_cache.refusal import Refusal
-from tests.msr_cache.conftest import as_engine_gives, load, message, with_changes
+from tests.msr_cache.conftest import message, mistakes
 
 HOST = "registry.corp.example.com:5000"
 ENTRY = {"username": "d", "password": "hunter2?>~"}
@@ -65,19 +64,13 @@ def test_a_file_without_the_login_is_refused_at_its_key(tmp_path: Path, content:
     registries = {HOST: {"configFile": str(file)}}
     line = message(lambda: login(registries, f"{HOST}/cache:1"))
     assert line.startswith(f"{KEY}.configFile: found no login for {HOST} in '{file}'"[:80])
-    assert refused(registries) == [line], "before anything changes, too"
+    assert mistakes({"imageRegistries": registries}) == [line], "before anything changes, too"
 
 
 def test_a_file_where_a_helper_keeps_the_login_says_what_to_do(config_json: Path) -> None:
-    (line,) = refused({"kept.example.com": {"configFile": str(config_json)}})
+    (line,) = mistakes({"imageRegistries": {"kept.example.com": {"configFile": str(config_json)}}})
     assert "credential helper" in line
     assert "set username and password" in line
-
-
-def refused(registries: Any) -> list[str]:
-    with pytest.raises(Refusal) as caught:
-        load(as_engine_gives(with_changes({"imageRegistries": registries})))
-    return str(caught.value).splitlines()
 
 
 FORM = "host[:port] as an image's name begins with it, or docker.io"
@@ -105,4 +98,4 @@ ONE_LOGIN = "set username and password, or configFile"
     ],
 )
 def test_a_wrong_entry_is_one_line_at_its_key(registries: Any, line: str) -> None:
-    assert refused(registries) == [line]
+    assert mistakes({"imageRegistries": registries}) == [line]

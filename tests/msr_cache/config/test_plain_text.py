@@ -84,6 +84,13 @@ def test_a_password_in_plain_text_is_refused_at_its_path(path: str, value: str) 
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize(("path", "value"), KEYS)
+def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(path: str, value: str) -> None:
+    (line,) = lines(with_changes({path: value}))
+    assert line.startswith(f"{at(path)}: found a private key in plain text")
+    assert line.endswith(f"pulumi config set --path --secret '{at(path)}' < FILE")
+
+
 @pytest.mark.parametrize(("path", "value"), [*PASSWORDS, *KEYS, (".storage", {"s3": {"secretkey": "hunter2"}})])
 @pytest.mark.usefixtures("secret_config")
 def test_one_encrypted_value_hides_no_other_that_is_in_plain_text(path: str, value: object) -> None:
@@ -104,12 +111,6 @@ def test_what_the_stacks_file_has_encrypted_is_taken_at_any_depth() -> None:
     assert lines(config("a?secret"), config(SECURE)) == []
     assert lines(config("a?secret"), {"caches": SECURE, "msr": SECURE}) == []
     assert len(lines(config("a?secret"), config("a?secret"))) == 3
-
-
-@pytest.mark.usefixtures("secret_config")
-def test_without_the_stacks_file_a_section_with_an_encrypted_value_is_taken() -> None:
-    """All that the engine tells: with --config-file, no program knows more."""
-    assert lines(with_changes({".registryConfig": {"http": {"secret": "decrypted"}}})) == []
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,7 @@ def test_a_variable_is_a_secret_if_it_has_a_login_in_a_url_or_the_name_of_one(
         {"storage": "text"},
         {"registryConfig": [1]},
         {"tls": "text"},
+        {"tls": {"key": "certs/key.pem"}},
     ],
 )
 def test_what_has_another_form_holds_no_secret(cache: object) -> None:

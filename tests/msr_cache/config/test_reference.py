@@ -82,14 +82,9 @@ def default(field: FieldInfo) -> str:
         return "required"
     if isinstance(value, BaseModel):
         value = value.model_dump(exclude_none=True)
-    if isinstance(value, bool) or key_is_switch(field):
+    if isinstance(value, bool) or field.alias == "registerInMsr":  # nothing given is `false`
         return str(bool(value)).lower()
     return "none" if value in (None, [], {}) else str(value)
-
-
-def key_is_switch(field: FieldInfo) -> bool:
-    """Whether nothing given is `false`."""
-    return field.alias == "registerInMsr"
 
 
 def test_each_section_of_the_config_is_in_the_reference() -> None:

@@ -16,13 +16,8 @@ DEVICE = {"type": "nfs", "o": "addr=nfs.example.com", "device": ":/x"}
 
 def both(key: str, one: Any, other: Any, *, nodes: tuple[str, ...] = ("worker-8",)) -> dict[str, Any]:
     """Cache asia with `one` at `key`, and cache europe with `other` there."""
-    europe: dict[str, Any] = {"fqdn": "cache.eu.example.com", "nodes": [*nodes], "label": "eu.cache", "port": 8443}
-    place = europe
-    *parents, last = key.split(".")
-    for part in parents:
-        place = place.setdefault(part, {})
-    place[last] = other
-    return {f".{key}": one, "caches.europe": europe}
+    europe = {"fqdn": "cache.eu.example.com", "nodes": [*nodes], "label": "eu.cache", "port": 8443}
+    return {f".{key}": one, "caches.europe": europe, f"caches.europe.{key}": other}
 
 
 SHARED = {

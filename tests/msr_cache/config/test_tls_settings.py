@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from pulumi.runtime import config as pulumi_config
 
 from msr_cache.refusal import Refusal
 from tests.certificates import HOST, make
-from tests.msr_cache.conftest import settings_with
+from tests.msr_cache.conftest import mistakes, settings_with
 
 ROOT = make("Root", ca=True)
 LEAF = ROOT.sign(HOST, sans=(HOST, "lb.example.com"))
@@ -24,24 +22,6 @@ AT = "msr-cache:caches.asia.tls"
 APART = {"port": 8443, "label": "eu.cache"}
 
 pytestmark = pytest.mark.usefixtures("secret_config")
-
-
-@pytest.fixture
-def plain_text_config(secret_config: None) -> Iterator[None]:  # noqa: ARG001 - which it undoes
-    """As a key is that was set without --secret."""
-    token = pulumi_config._SECRET_KEYS.set(set())
-    yield
-    pulumi_config._SECRET_KEYS.reset(token)
-
-
-def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in keys}
-
-
-def mistakes(changes: dict[str, Any]) -> list[str]:
-    with pytest.raises(Refusal) as caught:
-        settings_with(changes)
-    return str(caught.value).splitlines()
 
 
 RIGHT: list[dict[str, Any]] = [
@@ -65,7 +45,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another source": ({".tls.source": "acme"}, f"{AT}.source: found 'acme', expected 'selfSigned', 'localCa', "),
     "another key type": ({".tls.keyType": "rsa1024"}, f"{AT}.keyType: found 'rsa1024', expected 'rsa2048', "),
     "provided without key": (
-        {".tls": without(PROVIDED, "key")},
+        {".tls": SIGNED | {"source": "provided"}},
         f"{AT}: found no key, which source provided needs",
     ),
     "provided without anything": (
@@ -77,7 +57,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         f"{AT}: found keyType, expected only ca, certificate, intermediates, key with source provided",
     ),
     "self-signed with a certificate": (
-        {".tls": without(PROVIDED, "source", "key", "ca")},
+        {".tls": {"certificate": LEAF.pem}},
         f"{AT}: found certificate, expected {NO_PEM} with source selfSigned",
     ),
     "localCa with a CA of the cache's own": (
@@ -96,7 +76,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {".tls": PROVIDED | {"certificate": "certs/none.pem"}},
         f"{AT}.certificate: found neither PEM text nor a file that can be read (No such file or directory)",
     ),
-    "localCa without key": ({"localCa": without(LOCAL_CA, "key")}, "msr-cache:localCa.key: missing"),
+    "localCa without key": ({"localCa": {"certificate": ROOT.pem}}, "msr-cache:localCa.key: missing"),
     "localCa with another's key": (
         {"localCa": LOCAL_CA | {"key": LEAF.key}},
         "msr-cache:localCa.key: found the key of another certificate",
@@ -162,24 +142,6 @@ def test_a_der_file_is_told_from_pem(tmp_path: Path) -> None:
     assert line.startswith(
         f"{AT}.certificate: found a file that is not PEM text, expected one with a BEGIN line; convert a DER file with"
     )
-
-
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [({".tls": PROVIDED}, f"{AT}.key"), ({"localCa": LOCAL_CA}, "msr-cache:localCa.key")],
-)
-@pytest.mark.usefixtures("plain_text_config")
-def test_a_key_in_plain_text_is_refused_with_the_command_that_hides_it(changes: dict[str, Any], key: str) -> None:
-    (line,) = mistakes(changes)
-    assert line.startswith(f"{key}: found a private key in plain text")
-    assert f"pulumi config set --path --secret '{key}' < FILE" in line
-
-
-@pytest.mark.usefixtures("plain_text_config")
-def test_a_key_given_by_file_needs_no_secret_config(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(LEAF.key)
-    given = {".tls": PROVIDED | {"key": str(tmp_path / "key")}}
-    assert settings_with(given).caches["asia"].tls.key == LEAF.key
 
 
 def test_a_preview_shows_no_key_and_nothing_that_nobody_set() -> None:
