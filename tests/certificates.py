@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -40,6 +41,10 @@ class Made:
     @property
     def key(self) -> str:
         return self.key_as(NoEncryption())
+
+    @property
+    def public(self) -> str:
+        return self.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def key_as(self, encryption: KeySerializationEncryption, form: PrivateFormat = PrivateFormat.PKCS8) -> str:
         return self.private.private_bytes(Encoding.PEM, form, encryption).decode()

@@ -37,6 +37,7 @@ from msr_cache.config import plain_text
 from msr_cache.config.settings import Settings
 from msr_cache.config.validation import read, validate
 from msr_cache.refusal import Refusal
+from msr_cache.resources import msr_provider
 from msr_cache.resources.provider import SwarmProvider
 from msr_cache.rollout import convergence
 from msr_cache.swarm.manager import Address, Manager
@@ -122,6 +123,23 @@ def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cl
     for module in (convergence, progress) if request.node.get_closest_marker("swarm") is None else ():
         monkeypatch.setattr(module, "time", clock)
     return clock
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the lines that pulumi.log.info is given."""
+    lines: list[str] = []
+    monkeypatch.setattr("pulumi.log.info", lines.append)
+    return lines
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give the warnings that pulumi.log.warn is given."""
+    warnings: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warnings.append)
+    msr_provider._warn.cache_clear()
+    return warnings
 
 
 def task(

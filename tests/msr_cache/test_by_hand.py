@@ -157,17 +157,12 @@ def test_the_service_of_the_docker_stack_is_imported_and_then_changed_in_place()
     networks = "taskSpec.networksAdvanceds"
     assert networks in service.ignoreChanges, "the provider would replace the service to remove it"
     swarm.service["Spec"]["Labels"] = Owner(PROJECT, STACK, "asia", STATE_ID).labels("service")
-    later = adopting(by_hand_later(swarm)).one("Service").request
+    another_run = by_hand()  # a run is kept by the swarm that it was with
+    another_run.kinds = swarm.kinds
+    later = adopting(another_run).one("Service").request
     assert (later.importId, later.protect, later.deleteBeforeReplace) == ("", False, True)
     assert networks in later.ignoreChanges
     assert networks not in declared().one("Service").request.ignoreChanges
-
-
-def by_hand_later(swarm: Engine) -> Engine:
-    """Return the same swarm for another run: a run is kept by the swarm that it was with."""
-    later = by_hand()
-    later.kinds = swarm.kinds
-    return later
 
 
 def test_a_run_says_what_differs_from_the_settings_line_by_line(said: list[str]) -> None:

@@ -71,18 +71,17 @@ def msr(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
     return entries
 
 
-def refused(**wanted: Any) -> str:
-    account = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system", ".registerInMsr": wanted}
-    return message(lambda: conflicts.refuse_entry(settings_with(account), "asia", None))
+ACCOUNT = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system"}
 
 
 def test_an_entry_of_the_name_is_refused(msr: list[Entry]) -> None:
     msr.append(Entry("1", "asia", "https://theirs.example.com"))
-    assert "registerInMsr: found an entry with the same name or host in MSR" in refused(users=["alice"])
+    settings = settings_with({**ACCOUNT, ".registerInMsr": {"users": ["alice"]}})
+    told = message(lambda: conflicts.refuse_entry(settings, "asia", None))
+    assert "registerInMsr: found an entry with the same name or host in MSR" in told
 
 
 def test_an_entry_to_adopt_and_a_cache_that_is_not_registered_are_no_conflict(msr: list[Entry]) -> None:
     msr.append(Entry("1", "asia", URL))
-    account = {"msr.user": "admin", "msr.password": "hunter2", "msr.ca": "system"}
-    for changes in ({}, account, {**account, ".registerInMsr": {"users": ["alice"], "adopt": True}}):
+    for changes in ({}, ACCOUNT, {**ACCOUNT, ".registerInMsr": {"users": ["alice"], "adopt": True}}):
         conflicts.refuse_entry(settings_with(changes), "asia", None)

@@ -177,11 +177,6 @@ def test_a_second_cache_takes_the_output_cache_url_away_which_is_a_warning(monke
     )
 
 
-def test_a_request_to_sign_is_there_before_the_source_becomes_csr() -> None:
-    outputs = declared({".tls": {"source": "localCa"}}).outputs["caches"]["asia"]
-    assert outputs["certificateRequestPem"] == "CSR"
-
-
 def test_in_a_preview_all_else_comes_after_what_is_said_of_a_change() -> None:
     program = declared(preview=True)
     assert program.one("CacheSettings").hooks == {"before_update": ["asia-changes"]}

@@ -10,13 +10,6 @@ from msr_cache import progress
 from tests.msr_cache.engine import Clock
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    lines: list[str] = []
-    monkeypatch.setattr("pulumi.log.info", lines.append)
-    return lines
-
-
 def test_a_request_that_takes_long_is_told_once(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LONG", 0.01)
     with progress.slowly("MSR to answer"):
@@ -32,11 +25,7 @@ def test_a_request_that_is_answered_soon_is_not_told(told: list[str], monkeypatc
     assert not told
 
 
-def test_each_state_of_a_wait_is_told_once_and_once_more_when_it_lasts(
-    told: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+def test_each_state_of_a_wait_is_told_once_and_once_more_when_it_lasts(told: list[str], clock: Clock) -> None:
     wait, start = progress.Progress(), clock.now
     while (second := clock.now - start) < 80:
         wait.look(lambda: "one" if second < 10 else "two")
@@ -44,9 +33,7 @@ def test_each_state_of_a_wait_is_told_once_and_once_more_when_it_lasts(
     assert told == ["waiting for one", "waiting for two", "waiting for two"]
 
 
-def test_a_wait_of_two_seconds_asks_nothing(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
+def test_a_wait_of_two_seconds_asks_nothing(told: list[str], clock: Clock) -> None:
     wait = progress.Progress()
     clock.sleep(1.9)
     wait.look(lambda: pytest.fail("asked too early"))

@@ -22,7 +22,7 @@ from msr_cache.resources.image import Image
 from msr_cache.rollout import trial
 from msr_cache.service import service_args
 from msr_cache.swarm.ownership import Owner
-from tests.msr_cache.conftest import SECRETS, declared, listing, node, plain, settings_with, task, visible
+from tests.msr_cache.conftest import declared, listing, node, plain, settings_with, task, visible
 from tests.msr_cache.engine import Engine
 from tests.seed import STACK_YAML
 
@@ -82,18 +82,6 @@ def test_files_are_mounted_where_the_seed_has_them_and_readable_by_all_in_the_co
         {"secret_id": f"id-of-{name}", "secret_name": f"asia_{name}-0123456789", "file_name": path, **rights}
         for path, name in zip(FILES, (*SEED["configs"], *SEED["secrets"]), strict=True)
     ]
-
-
-def test_all_replicas_of_a_cache_have_one_http_secret() -> None:
-    """Behind a balancer, a client comes to another replica with each request: distribution issues 1576 and 2519."""
-    program = declared({".replicas": 2, ".nodes": ["worker-7", "worker-8"]})
-    made = program.one("HttpSecret")
-    mounted = plain(program.one("Service").inputs)["taskSpec"]["containerSpec"]["secrets"]
-    (config,) = [each["secretName"] for each in mounted if each["fileName"] == "/config.yml"]
-    file = plain(program.one("SwarmSecret", "asia-config.yml-file").inputs)
-    assert SECRETS["http.secret"] in file["data"]
-    assert config.startswith(file["prefix"])
-    assert made.name == "asia-http.secret"
 
 
 def test_the_image_runs_by_digest_on_its_own_platforms() -> None:
@@ -323,15 +311,13 @@ def hook(monkeypatch: pytest.MonkeyPatch, name: str, swarm: Engine, changes: dic
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_our_own_service_of_which_no_state_knows_makes_room_for_another(
-    monkeypatch: pytest.MonkeyPatch, swarm: Engine, dry_run: bool
+    monkeypatch: pytest.MonkeyPatch, swarm: Engine, warned: list[str], dry_run: bool
 ) -> None:
-    warnings: list[str] = []
-    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
     monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: dry_run)
     swarm.service["Spec"]["Labels"] = OWNER.labels("service")
     hook(monkeypatch, "refuse-foreign", swarm)
     assert swarm.names() == ({"asia_cache"} if dry_run else set())
-    assert [text.partition(":")[0] for text in warnings] == (
+    assert [text.partition(":")[0] for text in warned] == (
         ["service asia_cache exists, but the state does not know it"] if dry_run else []
     )
 

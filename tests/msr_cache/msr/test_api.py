@@ -60,4 +60,4 @@ def test_credentials_that_msr_refuses_are_named_as_the_config_does(monkeypatch: 
         msr.entries()
     told = f"the {kind} of ops is wrong or revoked: run pulumi config set --path --secret 'msr-cache:msr.{kind}', then"
     assert told in str(caught.value)
-    assert "canary" not in str(caught.value)
+    assert "canary" not in f"{caught.value}{msr.credentials!r}"

@@ -93,19 +93,14 @@ def test_no_password_goes_to_a_login_server_that_is_not_msr(realm: str) -> None:
         assert path.startswith("/v2/")
         return https.Answer(401, {"www-authenticate": f'Bearer realm="{realm}"'}, b"")
 
-    assert "hunter2" not in message(MsrRegistry(Answering(answer)).sample)
+    told = message(MsrRegistry(Answering(answer)).sample)
+    assert "no password was sent" in told or "request to log in" in told
+    assert "hunter2" not in told
 
 
 def test_a_redirect_to_no_url_is_one_line() -> None:
     registry = MsrRegistry(Answering(lambda _: https.Answer(302, {"location": "https://[::1/x"}, b"")))
     assert message(lambda: registry.location(BLOB)).startswith("MSR's answer is not a redirect to a URL")
-
-
-def test_a_blob_that_msr_serves_itself_is_not_read_to_its_end() -> None:
-    def answer(_: str) -> https.Answer:
-        raise https.TooLarge("sent more than 4194304 bytes")
-
-    assert MsrRegistry(Answering(answer)).location(BLOB) == f"{URL}{BLOB.path}"
 
 
 KEYS = st.sampled_from(

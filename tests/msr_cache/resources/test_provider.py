@@ -14,10 +14,13 @@ import pytest
 from pulumi.output import Unknown
 from pulumi.runtime import rpc
 
+from msr_cache.refusal import Refusal
+from msr_cache.resources.node_label import NodeLabelProvider
 from msr_cache.resources.provider import SwarmProvider, is_unknown, unchanged
-from msr_cache.resources.swarm_file import ConfigProvider
+from msr_cache.resources.rollout import RolloutProvider
+from msr_cache.resources.swarm_file import ConfigProvider, SecretProvider
 from tests.certificates import HOST, make
-from tests.msr_cache.conftest import NOWHERE, configured, declared, visible
+from tests.msr_cache.conftest import NOWHERE, configured, declared, refusing, visible, with_manager
 
 # Module path and class name are a stored contract: states name them.
 STORED = {
@@ -61,6 +64,20 @@ def test_a_provider_keeps_nothing_in_the_state_however_it_was_used(kind: type[Sw
     assert used.manager
     assert pickle.dumps(used) == pickle.dumps(kind())
     assert b"nowhere" not in pickle.dumps(used)
+
+
+@pytest.mark.parametrize("status", [0, 403, 500, 503])
+@pytest.mark.parametrize("kind", [NodeLabelProvider, RolloutProvider, ConfigProvider, SecretProvider])
+def test_a_manager_that_refuses_or_cant_be_reached_is_never_taken_for_gone(
+    kind: type[SwarmProvider], status: int
+) -> None:
+    """pulumi-docker's own resources do, and drop what they can't read from the state."""
+    provider = with_manager(kind(), refusing(status))
+    props = {"nodeId": "n", "key": "k", "value": "true", "owner": "o", "service": "s", "name": "n"}
+    for act in (provider.read, provider.delete):
+        with pytest.raises(Refusal) as caught:
+            act("id", props)
+        assert getattr(caught.value, "status", 0) == status
 
 
 @pytest.mark.usefixtures("secret_config")

@@ -12,7 +12,7 @@ from pulumi.runtime import rpc
 from msr_cache.https import Unanswered, Untrusted
 from msr_cache.msr.api import Entry, MsrError
 from msr_cache.refusal import Refusal
-from msr_cache.resources import msr_provider, registration
+from msr_cache.resources import registration
 from msr_cache.resources.cache_user import CacheUserProvider, FormerCacheProvider
 from msr_cache.resources.msr_provider import warn_unchecked
 from msr_cache.resources.registration import FormerEntriesProvider, RegistrationProvider
@@ -63,16 +63,6 @@ class Msr:
         self.settings[user] = id_
 
 
-class Refuser(Msr):
-    """An MSR that loses requests before they reach it."""
-
-    def __init__(self, msr: Msr) -> None:
-        super().__init__(*msr.entries())
-
-    def add(self, name: str, host: str) -> Entry:
-        raise Unanswered(f"no answer about {name} at {host}")
-
-
 @pytest.fixture(autouse=True)
 def drained(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Give the seconds for which clients could drain, which pass at once."""
@@ -88,14 +78,6 @@ def provider_of(kind: type[Any], msr: Msr) -> Any:
 
 
 OLD = {**WANTED, "entry": "id0", "former": []}
-
-
-@pytest.fixture
-def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    warnings: list[str] = []
-    monkeypatch.setattr("pulumi.log.warn", warnings.append)
-    msr_provider._warn.cache_clear()
-    return warnings
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -140,7 +122,7 @@ def test_what_keeps_msr_from_being_asked_is_one_warning_for_all_caches_and_accou
 
 def test_credentials_are_unchecked_as_long_as_msrs_ca_is_unknown() -> None:
     msr = Msr()
-    msr.error = Unanswered("asked too early")
+    msr.error = MsrError(401, "asked too early")
     assert provider_of(RegistrationProvider, msr).diff("asia", OLD, {**WANTED, "ca": rpc.UNKNOWN}).changes
 
 
@@ -390,9 +372,10 @@ def test_after_a_lost_answer_or_an_error_of_msrs_own_the_entry_is_looked_for(los
 
 
 def test_an_equal_entry_from_before_is_not_taken_for_the_one_whose_answer_was_lost() -> None:
-    msr = Msr(Entry("theirs", "europe", "https://theirs"))
+    msr, theirs = Msr(), Entry("id0", "europe", "https://theirs")
+    msr.lose = True
     with pytest.raises(Unanswered):
-        registration.add(cast("Any", Refuser(msr)), {"name": "europe", "host": "https://theirs"}, msr.entries())
+        registration.add(cast("Any", msr), {"name": theirs.name, "host": theirs.host}, [theirs])
 
 
 @pytest.mark.parametrize(("last", "kept"), [("https://third", "id2"), (HOST, "id0")], ids=["moved on", "moved back"])

@@ -72,12 +72,6 @@ def test_a_task_that_ended_without_an_error_is_told_by_its_state(swarm: Engine) 
     ]
 
 
-def test_a_task_that_has_no_node_names_none(swarm: Engine) -> None:
-    waiting = task("task-1", "pending", "something")
-    del waiting["NodeID"]
-    assert explain(swarm, waiting) == ["task task-1 pending: something"]
-
-
 def test_the_log_of_a_task_that_ran_is_shown_as_it_was_written(swarm: Engine) -> None:
     swarm.log = frame("starting\n") + frame("giving up\n", stream=2)
     lines = explain(swarm, exited())

@@ -171,13 +171,6 @@ def test_our_own_service_of_which_no_state_knows_is_found(ours: Engine) -> None:
 # Before an update
 
 
-def test_a_service_that_has_become_somebody_elses_is_left(ours: Engine) -> None:
-    ours.service["Spec"]["Labels"] = {"com.docker.stack.namespace": "theirs"}
-    with pytest.raises(Refusal, match="service asia_cache now belongs to docker stack theirs; left unchanged"):
-        before_update(ours, changed("taskSpec.containerSpec.image", "cache:2"))
-    assert (ours.created, ours.names()) == ([], {"asia_cache"})
-
-
 @pytest.mark.parametrize(
     "former",
     [
@@ -214,46 +207,28 @@ def test_a_change_of_what_runs_is_tried_and_the_trial_removed(ours: Engine, path
     assert ours.names() == {"asia_cache"}
 
 
+TWO_FILES = [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": id_} for id_ in ("one", "two")]
+NO_REPLICAS = {"mode": {"replicated": {"replicas": 0}}}
+FILES = "taskSpec.containerSpec.secrets"
+
+
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("new", "old"),
     [
-        ("labels", [*INPUTS["labels"], {"label": "a", "value": "b"}]),
-        ("mode.replicated.replicas", 5),
-        ("name", "asia_cache"),
+        pytest.param(changed("labels", [*INPUTS["labels"], {"label": "a", "value": "b"}]), INPUTS, id="labels"),
+        pytest.param(changed("mode.replicated.replicas", 5), INPUTS, id="more of the same"),
+        pytest.param(changed("taskSpec.containerSpec.image", "cache:2") | NO_REPLICAS, INPUTS, id="no task"),
+        pytest.param(
+            changed("taskSpec.forceUpdate", 0),
+            changed("taskSpec.containerSpec.stopSignal", "SIGTERM"),
+            id="what the daemon has filled in",
+        ),
+        pytest.param(changed(FILES, TWO_FILES), changed(FILES, TWO_FILES[::-1]), id="the daemon's order of files"),
     ],
 )
-def test_a_change_that_starts_nothing_new_is_not_tried(ours: Engine, path: str, value: Any) -> None:
-    before_update(ours, changed(path, value))
+def test_a_change_that_starts_nothing_new_is_not_tried(ours: Engine, new: dict[str, Any], old: dict[str, Any]) -> None:
+    before_update(ours, new, old)
     assert ours.created == []
-
-
-def test_a_service_of_no_replicas_is_not_tried(ours: Engine) -> None:
-    new = changed("taskSpec.containerSpec.image", "cache:2")
-    new["mode"]["replicated"]["replicas"] = 0
-    before_update(ours, new)
-    assert ours.created == []
-
-
-def test_what_the_daemon_has_filled_in_is_no_change(ours: Engine) -> None:
-    old = changed("taskSpec.containerSpec.stopSignal", "SIGTERM")
-    old["taskSpec"]["networks"] = ["ingress"]
-    before_update(ours, INPUTS | {"taskSpec": {**INPUTS["taskSpec"], "forceUpdate": 0}}, old)
-    assert ours.created == []
-
-
-def test_the_order_in_which_the_daemon_lists_files_is_no_change(ours: Engine) -> None:
-    secrets = [{**INPUTS["taskSpec"]["containerSpec"]["secrets"][0], "secretId": id_} for id_ in ("one", "two")]
-    before_update(
-        ours,
-        changed("taskSpec.containerSpec.secrets", secrets),
-        changed("taskSpec.containerSpec.secrets", secrets[::-1]),
-    )
-    assert ours.created == []
-
-
-def test_a_service_whose_old_state_is_unknown_is_tried(ours: Engine) -> None:
-    before_update(ours, INPUTS, None)
-    assert len(ours.created) == 1
 
 
 def test_a_task_that_would_not_run_is_refused_and_the_service_left(ours: Engine) -> None:
@@ -345,16 +320,6 @@ def test_a_service_of_which_port_and_health_check_were_removed_by_hand_is_tried_
     (spec,) = ours.created
     assert spec["EndpointSpec"] == {"Ports": []}
     assert "Test" not in spec["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
-
-
-def test_a_node_where_the_task_would_not_run_is_refused_by_name(ours: Engine) -> None:
-    ours.then(0, [task("t", "rejected", "No such image: cache:1")])
-    with pytest.raises(Refusal) as caught:
-        trial.on_node(ours.manager, serving(ours), NODE)
-    told = str(caught.value)
-    assert told.startswith("node worker-8 was not labelled: a trial task of service asia_cache did not")
-    assert "rejected: No such image: cache:1" in told
-    assert ours.names() == {"asia_cache"}
 
 
 def with_parts(ours: Engine, *parts: str, owner: Owner = ASIA) -> None:

@@ -22,8 +22,8 @@ from msr_cache.swarm.manager import Address
 from tests.msr_cache.conftest import BUNDLE, bundle_folder, from_bundle, message
 
 
-def bundle_zip(file: Path, entries: dict[str, str] | None = None) -> Path:
-    with zipfile.ZipFile(file, "w") as archive:
+def bundle_zip(file: Path, entries: dict[str, str] | None = None, compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(file, "w", compression) as archive:
         for name, text in (entries or BUNDLE).items():
             archive.writestr(name, text)
     return file
@@ -165,14 +165,10 @@ def test_a_zip_that_cant_be_read_is_one_line_and_leaves_no_folder(
 
 
 def test_a_zip_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
-    file = tmp_path / "bundle.zip"
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in BUNDLE.items():
-            archive.writestr(name, text)
-        archive.writestr("other", b"0" * (8 << 20))
+    large = "0" * (8 << 20)
+    file = bundle_zip(tmp_path / "bundle.zip", BUNDLE | {"other": large}, zipfile.ZIP_DEFLATED)
     from_bundle(file)  # what is not needed is not unpacked
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("key.pem", b"0" * (8 << 20))
+    bundle_zip(file, {"key.pem": large}, zipfile.ZIP_DEFLATED)
     tracemalloc.start()
     try:
         told = message(lambda: from_bundle(file))
@@ -227,10 +223,8 @@ def test_whatever_a_zip_holds_it_is_read_or_refused_in_one_line(
 ) -> None:
     """A real bundle, with some bytes anywhere in it replaced by others."""
     with TemporaryDirectory() as scratch:
-        file = Path(scratch) / "bundle.zip"
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED) as archive:
-            for name, text in BUNDLE.items():
-                archive.writestr(name, text)
+        compression = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
+        file = bundle_zip(Path(scratch) / "bundle.zip", compression=compression)
         packed = file.read_bytes()
         at = int(position * len(packed))
         file.write_bytes(packed[:at] + junk + packed[at + cut :])

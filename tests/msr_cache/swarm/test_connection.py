@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from msr_cache.swarm import connection as module
 from msr_cache.swarm.connection import Connection
 from tests.certificates import make
-from tests.msr_cache.conftest import listening
+from tests.msr_cache.conftest import bundle_folder, listening
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 OK = HEAD + b"Content-Length: 2\r\n\r\n{}"
@@ -120,9 +120,7 @@ ROOT, STRANGER = make("Bundle's CA", ca=True), make("Another CA", ca=True)
 @pytest.fixture
 def bundle(tmp_path: Path) -> str:
     client = ROOT.sign("ops", uses=(ExtendedKeyUsageOID.CLIENT_AUTH,))
-    for name, text in {"ca.pem": ROOT.pem, "cert.pem": client.pem, "key.pem": client.key}.items():
-        (tmp_path / name).write_text(text)
-    return str(tmp_path)
+    return str(bundle_folder(tmp_path, **{"ca.pem": ROOT.pem, "cert.pem": client.pem, "key.pem": client.key}))
 
 
 def manager_tls(folder: Path, *, strange: bool = False) -> ssl.SSLContext:

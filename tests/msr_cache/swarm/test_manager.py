@@ -24,16 +24,6 @@ from msr_cache.swarm.connection import Answer
 from msr_cache.swarm.manager import Address, EngineError, Manager, address_from_json
 from tests.msr_cache.conftest import bundle_folder, from_bundle, message
 
-# Addresses
-
-
-@pytest.mark.parametrize("host", ["ssh://ops@manager-1", "tcp://10.0.0.1:2376", "unix:///var/run/docker.sock"])
-def test_a_host_is_taken_as_it_is(host: str) -> None:
-    address = Address.from_config({"host": host, "context": None, "clientBundle": None})
-    assert address == Address(host=host)
-    assert str(address) == host
-
-
 # What the engine hands to providers when no program runs, as on a refresh.
 
 
@@ -171,11 +161,6 @@ def test_a_stream_is_returned_byte_by_byte(engine: Engine) -> None:
 def test_removing_what_is_gone_already_is_fine(engine: Engine) -> None:
     engine.says(404, {"message": "config c1 not found"}).remove("configs", "c1")
     assert engine.asked == [("DELETE", "/v1.41/configs/c1", {}, None)]
-
-
-def test_what_cant_be_removed_is_reported(engine: Engine) -> None:
-    told = message(lambda: engine.says(400, {"message": "config 'a' is in use"}).remove("configs", "c1"))
-    assert "config 'a' is in use" in told
 
 
 @pytest.mark.parametrize("status", [404, 409, 500, 503])
@@ -327,16 +312,6 @@ def test_a_bundle_whose_files_are_no_certificates_is_one_line(engine: Engine, tm
 # What must not leave for elsewhere, or be shown
 
 
-def test_no_proxy_of_the_environment_is_used(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as proxy:
-        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
-        assert engine.says(200, NODE).get("/nodes/n1") == NODE
-        proxy.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            proxy.accept()
-
-
 def test_a_redirect_is_an_error_and_not_followed(engine: Engine) -> None:
     with pytest.raises(EngineError) as caught:
         engine.says(302, {"message": "moved"}).get("/nodes")
@@ -344,6 +319,6 @@ def test_a_redirect_is_an_error_and_not_followed(engine: Engine) -> None:
     assert len(engine.asked) == 1
 
 
-@pytest.mark.parametrize("host", ["ssh://ops:hunter2@manager-1", "tcp://ops:hunter2@manager-1:2376"])
+@pytest.mark.parametrize("host", ["ssh://ops@m", "ssh://ops:hunter2@m", "tcp://ops:hunter2@m:2376"])
 def test_a_password_in_an_address_is_not_shown(host: str) -> None:
     assert str(Address(host=host)) == host.replace("hunter2", "[secret]")

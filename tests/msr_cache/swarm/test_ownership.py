@@ -25,15 +25,6 @@ EARLIER = {key: value for key, value in ASIA.labels("service").items() if key !=
 """The labels that a version without state ids has made."""
 
 
-def test_the_labels_make_the_cache_a_docker_stack_and_name_project_stack_state_and_part() -> None:
-    assert ASIA.labels("config.yml") == {
-        "com.docker.stack.namespace": "asia",
-        "msr-cache.owner": "msr-cache/prod/asia",
-        "msr-cache.state": STATE_ID,
-        "msr-cache.resource": "config.yml",
-    }
-
-
 def test_the_parts_of_one_cache_have_one_owner() -> None:
     assert is_same_owner(ASIA.labels("service"), ASIA.labels("cache.key.pem"))
 

@@ -10,14 +10,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
-    Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from msr_cache.x509.chain import ca_mistakes, chain_of, matches_key, server_mistakes
+from msr_cache.x509.chain import ca_mistakes, chain_of, server_mistakes
 from msr_cache.x509.pem import Given
 from tests.certificates import HOST, Made, by_openssl, make, rsa_key
 
@@ -84,10 +82,6 @@ def test_what_clients_accept_is_accepted(case: str) -> None:
     assert server_mistakes(certificate, hosts) == []
 
 
-def public(made: Made) -> str:
-    return made.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
 DAMAGED = "found a damaged certificate, number 1 ("
 ADD = "which is missing: add it as tls.intermediates, or as tls.ca if clients trust it"
 REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
@@ -115,7 +109,7 @@ REFUSED: dict[str, tuple[Given, tuple[str, str]]] = {
     ),
     "key: no PEM": (replace(RIGHT, key="hunter2"), ("key", "found no PEM")),
     "key: the certificate": (replace(RIGHT, key=LEAF.pem), ("key", "found a certificate")),
-    "key: the public one": (replace(RIGHT, key=public(LEAF)), ("key", "found a public key")),
+    "key: the public one": (replace(RIGHT, key=LEAF.public), ("key", "found a public key")),
     "key: cut off": (replace(RIGHT, key=LEAF.key[:90]), ("key", "damaged")),
     "key: too short": (given(ROOT.sign(HOST, sans=HOSTS, private=rsa_key(1024))), ("certificate", "RSA of 1024 bits")),
     # The server's certificate.
@@ -271,11 +265,6 @@ def test_a_given_root_is_the_only_one_that_counts(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("SSL_CERT_FILE", str(store))
     ((_, problem),) = server_mistakes(given(LEAF, SUB, root=OTHER), HOSTS)
     assert problem.startswith("found CN=Sub, which is signed by CN=Root, which is missing")
-
-
-@pytest.mark.parametrize("key", [ROOT, SUB])
-def test_a_certificate_belongs_to_the_key_it_was_made_for_alone(key: Made) -> None:
-    assert matches_key(ROOT.pem, public(key)) == (key is ROOT)
 
 
 def test_a_key_that_the_library_does_not_know_is_refused_and_not_shown() -> None:

@@ -36,12 +36,10 @@ def test_the_keys_fingerprint_is_that_of_kubeadms_recipe(tmp_path: Path) -> None
     assert pem.key_sha256(pem.certificates(TLS.ca)[0]) == f"sha256:{digest}"
 
 
-def test_a_ca_that_is_valid_now_has_no_problem() -> None:
-    assert pem.ca_problem(TLS.ca) is None
-
-
-@pytest.mark.parametrize("around", ["\n\n{}\n", "# MSR's CA\n{}", "{}\nrest"])
-def test_text_around_the_one_certificate_does_no_harm(around: str) -> None:
+@pytest.mark.parametrize(
+    "around", ["{}", "\n\n{}\n", "# MSR's CA\n{}", "{}\nrest", "{}" + make("Another CA", ca=True).pem]
+)
+def test_text_or_another_ca_around_a_ca_does_no_harm(around: str) -> None:
     assert pem.ca_problem(around.format(TLS.ca)) is None
 
 
@@ -51,8 +49,8 @@ def test_a_root_of_x509_version_1_may_sign() -> None:
     assert pem.ca_problem(old.pem) is None
 
 
-def test_a_servers_certificate_is_no_ca() -> None:
-    problem = pem.ca_problem(TLS.certificate)
+def test_each_of_several_certificates_must_be_a_ca() -> None:
+    problem = pem.ca_problem(TLS.ca + TLS.certificate)
     assert problem
     assert problem.startswith(f"found the certificate of {SERVER}, which is no CA")
 
@@ -87,13 +85,6 @@ def test_what_is_no_certificate_is_told_by_its_beginning(text: str, found: str) 
     assert "which is no PEM" in problem
     assert found in problem
     assert "\n" not in problem
-
-
-def test_each_of_several_certificates_must_be_a_ca() -> None:
-    assert pem.ca_problem(TLS.ca + make("Another CA", ca=True).pem) is None
-    problem = pem.ca_problem(TLS.ca + TLS.certificate)
-    assert problem
-    assert problem.startswith(f"found the certificate of {SERVER}, which is no CA")
 
 
 def test_a_ca_whose_key_is_too_small_is_told_with_what_is_allowed() -> None:
