@@ -2,4 +2,4 @@
 
 
 class LabError(Exception):
-    """Something that the operator can understand and mend; never shown with a traceback."""
+    """Something that the operator can understand and repair; never shown with a traceback."""

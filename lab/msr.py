@@ -36,7 +36,7 @@ class Msr:
         """Start serving; what it serves with is made where there is none yet."""
         if not (self.folder / "server.key").exists():
             self._issue()
-            self.mend()
+            self.repair()
         self.show(self.ca_pem())
         self.registry.start()
         options = (self.address, str(self.port), self.registry.address, self.folder)
@@ -67,7 +67,7 @@ class Msr:
         """
         (self.folder / "failure").write_text(f"{method} {how}")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         (self.folder / "failure").write_text("")
 
     def book(self) -> AbstractContextManager[dict[str, Any]]:

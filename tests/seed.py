@@ -60,4 +60,4 @@ middleware:
         cas:
           - /run/secrets/dtr.cert.pem
 """
-"""With places for `url` (the cache's) and `msr_url`; the doubled quote behind `host` is mended."""
+"""With places for `url` (the cache's) and `msr_url`; the doubled quote behind `host` is repaired."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +57,16 @@ class MsrPage:
     def blob_bytes(self) -> int:
         """Return how many bytes of blobs MSR itself has sent so far, to clients and caches."""
         return sum(int(line.split()[3]) for line in self.site.msr.requests() if "/blobs/" in line and " 200 " in line)
+
+
+@contextmanager
+def without_msr(stack: Stack) -> Iterator[None]:
+    """Stop MSR meanwhile."""
+    stack.site.msr.stop()
+    try:
+        yield
+    finally:
+        stack.site.msr.start()
 
 
 def pinned(site: Site) -> dict[str, Any]:

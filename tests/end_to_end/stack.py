@@ -159,7 +159,13 @@ class Stack:
         return self._run("refresh")
 
     def destroy(self, *, refresh: bool = False) -> Run:
+        self.note_secrets()
         return self._run("destroy", refresh=refresh)
+
+    def end(self) -> None:
+        """`destroy`, unless nothing is left."""
+        if self.note_secrets():
+            self.must(self._run("destroy"))
 
     def _run(self, command: str, *more: str, refresh: bool = False, expect_no_changes: bool = False) -> Run:
         log = self.folder / "events.log"
@@ -242,12 +248,6 @@ class Stack:
         self.printed += [answer.stdout, answer.stderr]
         return answer
 
-    def command(self, *words: str) -> str:
-        """Run one of the program's own commands, which must succeed; return what it prints."""
-        answer = self.run_command(*words)
-        assert answer.returncode == 0, answer.stderr
-        return answer.stdout
-
     def kill(self, command: str, when: Callable[[], object], by: signal.Signals = signal.SIGKILL) -> bool:
         """Start `command`, send its whole process group a signal as soon as `when` holds; False if it ended first."""
         log = self.folder / "killed.log"
@@ -292,14 +292,19 @@ class Stack:
         address = address or self.site.engine.address
         return pull(url, Site.app_repository, Site.app_tag, told["certificatePem"], address=address)
 
+    def note_secrets(self) -> bool:
+        """Take down pieces of the secrets in the state as it is now; return whether there is anything in it."""
+        state = self.export(show_secrets=True)
+        for text in _secret_texts(state):
+            self.given.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
+            self.given |= key_pieces(text)
+        return bool(state["deployment"].get("resources"))
+
     def secrets(self) -> set[str]:
-        """Return the secrets given, and pieces of those in the state, none of which may be seen anywhere."""
+        """Return the secrets that were given or taken down, none of which may be seen anywhere."""
         found = {PASSPHRASE, *self.given, *PASSWORDS.values(), *ACCESS_TOKENS.values()}
         for user, secret in (*PASSWORDS.items(), *ACCESS_TOKENS.items()):
             found.add(base64.b64encode(f"{user}:{secret}".encode()).decode())
-        for text in _secret_texts(self.export(show_secrets=True)):
-            found.update(re.findall(r"\b[0-9a-f]{64}\b", text) if "http:" in text or len(text) == 64 else [])
-            found |= key_pieces(text)
         return found
 
     def seen(self) -> Iterable[tuple[str, str]]:

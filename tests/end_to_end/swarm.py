@@ -61,9 +61,6 @@ class Swarm:
         found: dict[str, str] = self.inspect("node", node or self.site.engine.name)["Spec"]["Labels"]
         return found
 
-    def node(self) -> dict[str, Any]:
-        return self.inspect("node", self.site.engine.name)
-
     def task_ids(self, service: str) -> set[str]:
         """Return the ids of the tasks that run now."""
         return set(self.docker("service", "ps", service, "--quiet", "--filter", "desired-state=running").split())

@@ -71,6 +71,21 @@ def test_a_secret_in_plain_text_is_refused_at_its_key_though_another_is_encrypte
     deployed.must(deployed.preview())
 
 
+def test_a_secret_of_the_operators_own_in_config_yml_comes_and_goes(deployed: Stack, swarm: Swarm) -> None:
+    generated = config_in(swarm)
+    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.http.secret", "canary-of-the-operators")
+    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
+    deployed.deploy()
+    config = yaml.safe_load(config_in(swarm))
+    assert (config["http"]["secret"], config["redis"]["password"]) == ("canary-of-the-operators", "canary-of-redis")
+    assert deployed.pull().blobs
+    deployed.configure()
+    deployed.deploy()
+    assert config_in(swarm) == generated
+    assert deployed.pull().blobs
+    assert swarm.names("config") == set()
+
+
 def test_a_registry_that_does_not_start_with_a_storage_key_shows_it_nowhere(deployed: Stack) -> None:
     """Its own log is in the error; the stack ends with a search for all secrets that were given."""
     registry = {"notifications": {"endpoints": [{"name": "hook", "timeout": "1s", "threshold": 1, "backoff": "1s"}]}}
@@ -85,20 +100,3 @@ def test_a_registry_that_does_not_start_with_a_storage_key_shows_it_nowhere(depl
     assert not run.ok
     assert "a trial task of the new settings did not run" in run.text
     assert "nowhere" in run.text
-    deployed.configure()
-    deployed.deploy()
-
-
-def test_a_secret_of_the_operators_own_in_config_yml_comes_and_goes(deployed: Stack, swarm: Swarm) -> None:
-    generated = config_in(swarm)
-    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.http.secret", "canary-of-the-operators")
-    deployed.set_secret(f"msr-cache:caches.{CACHE}.registryConfig.redis.password", "canary-of-redis")
-    deployed.deploy()
-    config = yaml.safe_load(config_in(swarm))
-    assert (config["http"]["secret"], config["redis"]["password"]) == ("canary-of-the-operators", "canary-of-redis")
-    assert deployed.pull().blobs
-    deployed.configure()
-    deployed.deploy()
-    assert config_in(swarm) == generated
-    assert deployed.pull().blobs
-    assert swarm.names("config") == set()

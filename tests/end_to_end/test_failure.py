@@ -14,6 +14,7 @@ from lab import images
 from lab.client import PullError
 from tests.end_to_end.background import repeatedly
 from tests.end_to_end.howto import commands, typed
+from tests.end_to_end.msr import without_msr
 from tests.end_to_end.renewal import connecting
 from tests.end_to_end.stack import CACHE, PORT, Run, Stack
 from tests.end_to_end.swarm import Swarm
@@ -58,15 +59,6 @@ def serving_beside_another_service(stack: Stack) -> Iterator[None]:
         swarm.docker("service", "rm", "other")
 
 
-@contextmanager
-def msr_down(stack: Stack) -> Iterator[None]:
-    stack.site.msr.stop()
-    try:
-        yield
-    finally:
-        stack.site.msr.start()
-
-
 def must_fail(run: Run, *words: str) -> None:
     assert not run.ok
     assert run.seconds < LONGEST
@@ -109,8 +101,19 @@ def bad(stack: Stack) -> Iterator[Bad]:
         ("host-mode port already in use", "choose another `port`"),
     )
     yield Bad(
+        {"volume": {"bind": "/srv/nowhere"}},
+        serving,
+        ("bind source path does not exist: /srv/nowhere", "create the folder on each of"),
+    )
+    # Without a client in the kernel "no such device", else "connection refused".
+    yield Bad(
+        {"volume": {"nfs": {"server": "127.0.0.1", "path": "/x"}}},
+        serving,
+        ("addr=127.0.0.1,nfsvers=4", "that each node reaches the server"),
+    )
+    yield Bad(
         {"blobTtl": "36h"},
-        msr_down,
+        without_msr,
         (f'\n    panic: Get "{msr}/v2/": dial tcp ', f"what to do: the cache can't reach MSR at {msr}: check "),
     )
 
@@ -146,7 +149,7 @@ def test_each_change_that_fails_says_why_while_the_old_cache_serves_on(deployed:
         deployed.configure(settings)
         with around(deployed):
             run = deployed.up()
-        must_fail(run, *words)
+        must_fail(run, "was not changed: a trial task of the new settings did not run", *words)
         assert swarm.task_ids(SERVICE) == task
     assert ".go:" not in run.text
     (file,) = re.findall(r"the whole log: (\S+)", run.text)

@@ -1,4 +1,4 @@
-"""Behind Mirantis Kubernetes Engine, which adds labels and constraints to each service, a cache is mended as well."""
+"""Behind Mirantis Kubernetes Engine, which adds labels and constraints to each service, a cache is repaired as well."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mke(site: Site, swarm: Swarm) -> Iterator[Mke]:
     swarm.docker("node", "update", *(f"--label-rm={label}" for label in NODE_LABELS), site.engine.name)
 
 
-def test_behind_mke_a_refresh_restarts_nothing_and_drift_is_mended(mke: Mke, stack: Stack, swarm: Swarm) -> None:
+def test_behind_mke_a_refresh_restarts_nothing_and_drift_is_repaired(mke: Mke, stack: Stack, swarm: Swarm) -> None:
     """pulumi-docker would replace the service to remove the labels that MKE adds to its tasks."""
     stack.configure(swarm={"host": mke.host})
     stack.deploy()

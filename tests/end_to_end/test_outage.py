@@ -11,6 +11,7 @@ from lab.site import Site
 from msr_cache.swarm import connection
 from tests.end_to_end.howto import commands, typed
 from tests.end_to_end.middleman import Middleman
+from tests.end_to_end.msr import without_msr
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -27,7 +28,7 @@ def middleman(site: Site) -> Iterator[Middleman]:
 def deployed(middleman: Middleman, shared: Stack) -> Stack:
     """Give the module's stack, deployed by way of the middleman."""
     shared.configure(swarm={"host": middleman.host})
-    shared.deploy()
+    shared.keep_deployed()
     return shared
 
 
@@ -61,13 +62,10 @@ def test_while_msr_is_down_the_swarm_is_repaired_all_the_same(stack: Stack, swar
     before = swarm.inspect("service", f"{CACHE}_cache")["Spec"]
     # The lab's cache does not start while its MSR is down, so nothing that restarts it.
     swarm.docker("service", "update", "--detach", "--label-add", "com.docker.stack.namespace=other", f"{CACHE}_cache")
-    msr.stop()
-    try:
+    with without_msr(stack):
         assert "The last refresh kept what the state has, unchecked" in stack.deploy(refresh=True).words
         assert swarm.inspect("service", f"{CACHE}_cache")["Spec"] == before
         stack.must(stack.destroy(refresh=True))
-    finally:
-        msr.start()
 
 
 def test_each_refresh_that_fails_forgets_nothing_and_the_next_up_changes_nothing(

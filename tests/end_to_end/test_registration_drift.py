@@ -13,7 +13,7 @@ import yaml
 from lab.msr_api import ACCESS_TOKENS, ADMIN
 from lab.site import Site
 from tests.end_to_end.conftest import lifetime
-from tests.end_to_end.msr import MsrPage, register, url_of
+from tests.end_to_end.msr import MsrPage, register, url_of, without_msr
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 from tests.end_to_end.test_settled import openssl_sha256
@@ -112,11 +112,8 @@ def test_while_msr_is_down_the_swarm_of_a_registered_cache_is_repaired_all_the_s
     before = swarm.inspect("service", SERVICE)["Spec"]
     # The lab's cache does not start while its MSR is down, so nothing that restarts it.
     swarm.docker("service", "update", "--detach", "--label-add", "com.docker.stack.namespace=other", SERVICE)
-    registered.site.msr.stop()
-    try:
+    with without_msr(registered):
         run = registered.deploy(refresh=True)
-    finally:
-        registered.site.msr.start()
     why = f"warning: MSR at {registered.site.msr.url} can't be reached"
     (told,) = (line for line in run.words.splitlines() if why in line)  # one, for the entry and the account
     assert told.endswith("The last refresh kept what the state has, unchecked")

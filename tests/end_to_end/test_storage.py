@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from msr_cache.https import Client
 from tests.conftest import BIN
 from tests.end_to_end.conftest import two_nodes
 from tests.end_to_end.howto import commands, config, typed
+from tests.end_to_end.msr import without_msr
 from tests.end_to_end.stack import CACHE, PORT, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -89,15 +90,6 @@ def kill_task(node: Engine, swarm: Swarm) -> None:
     wait_until(lambda: swarm.docker(*words).startswith("Running"), "no other task runs", seconds=60)
 
 
-@contextmanager
-def without_msr(site: Site) -> Iterator[None]:
-    site.msr.stop()
-    try:
-        yield
-    finally:
-        site.msr.start()
-
-
 @pytest.mark.parametrize("storage", ["volume", "bucket"])
 def test_layers_are_served_without_msr_after_the_task_the_node_and_the_service_were_replaced(
     stack: Stack, swarm: Swarm, storage: str, request: pytest.FixtureRequest
@@ -117,7 +109,7 @@ def test_layers_are_served_without_msr_after_the_task_the_node_and_the_service_w
     gone = stack.must(stack.destroy())
     assert storage == "bucket" or "the cache's blobs stay in" in gone.text
     stack.deploy()
-    with without_msr(stack.site):
+    with without_msr(stack):
         assert stack.pull_as(stack.outputs(), address=second.address).blobs == pulled.blobs
     assert not [line for line in stack.site.msr.requests()[asked:] if line.startswith("GET") and "/blobs/" in line]
 
@@ -150,28 +142,3 @@ def test_a_cache_whose_bucket_is_away_answers_503_so_that_a_balancer_goes_elsewh
     assert status() == HTTPStatus.OK
     s3.stop()
     wait_until(lambda: status() == HTTPStatus.SERVICE_UNAVAILABLE, "it still answers as if all were well", seconds=30)
-
-
-@pytest.mark.parametrize(
-    ("volume", "told", "advice"),
-    [
-        ({"bind": "/srv/nowhere"}, "bind source path does not exist: /srv/nowhere", "create the folder on each of"),
-        # Without a client in the kernel "no such device", else "connection refused".
-        (
-            {"nfs": {"server": "127.0.0.1", "path": "/x"}},
-            "addr=127.0.0.1,nfsvers=4",
-            "that each node reaches the server",
-        ),
-    ],
-)
-def test_a_volume_that_no_node_can_mount_is_told_with_the_swarms_reason_while_the_old_one_serves(
-    deployed: Stack, volume: dict[str, object], told: str, advice: str
-) -> None:
-    deployed.configure({"volume": volume})
-    run = deployed.up()
-    assert not run.ok
-    assert "was not changed: a trial task of the new settings did not run" in run.words
-    assert told in run.words
-    assert advice in run.words
-    assert "Traceback" not in run.text
-    assert deployed.pull().blobs

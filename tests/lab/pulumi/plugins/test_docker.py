@@ -123,3 +123,31 @@ def test_a_provider_takes_nothing_but_a_host_that_is_a_labs() -> None:
     for more in ({"context": "asia"}, {"keyMaterial": "PEM"}, {"sshOpts": "[]"}):
         with pytest.raises(StepError):
             _connect("swarm", news | more)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {"host": "unix:///run/msr-cache-lab/../docker.sock"},
+            "found unix:///run/msr-cache-lab/../docker.sock, expected",
+        ),
+        ({"registryAuth": '[{"address": "r", "configFile": "c"}]'}, "swarm.registryAuth: .* does not know configFile"),
+        ({"registryAuth": '[{"address": "r", "username": "u"}]'}, "swarm.registryAuth: found no password"),
+    ],
+)
+def test_another_host_or_an_odd_login_of_a_provider_is_named(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(StepError, match=told):
+        _connect("swarm", {"host": "unix:///run/msr-cache-lab/engine/docker.sock"} | more)
+
+
+@pytest.mark.parametrize(
+    ("news", "told"),
+    [
+        (NEWS | {"auth": {}}, "s: .* does not know auth"),
+        (changed("taskSpec.containerSpec.hosts", []), "containerSpec: .*hosts"),
+    ],
+)
+def test_an_input_of_a_service_that_is_not_known_is_named_with_its_path(news: dict[str, Any], told: str) -> None:
+    with pytest.raises(StepError, match=told):
+        service.check("s", news)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lab.pulumi.plugins.provider import StepError
 from lab.pulumi.plugins.tls import _find
 
 SUBJECT = {"commonName": "cache.example.com", "organization": "Example"}
@@ -68,3 +69,8 @@ def test_a_certificate_that_is_due_is_replaced_and_one_that_is_not_is_left() -> 
     assert due.replaces == ["readyForRenewal"]
     longer = provider.diff(outs, {**news, "validityPeriodHours": 10, "earlyRenewalHours": 8})
     assert longer.replaces == ["validityPeriodHours"]
+
+
+def test_a_use_that_is_not_known_is_named() -> None:
+    with pytest.raises(StepError, match=r"allowedUses: .* does not know code_signing"):
+        made("SelfSignedCert", privateKeyPem="", allowedUses=["code_signing"], validityPeriodHours=1)
