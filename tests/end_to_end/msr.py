@@ -61,7 +61,7 @@ class MsrPage:
 
 @contextmanager
 def without_msr(stack: Stack) -> Iterator[None]:
-    """Stop MSR meanwhile."""
+    """Stop MSR, and start it again at the end."""
     stack.site.msr.stop()
     try:
         yield

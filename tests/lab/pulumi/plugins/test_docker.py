@@ -130,10 +130,14 @@ def test_a_provider_takes_nothing_but_a_host_that_is_a_labs() -> None:
     [
         (
             {"host": "unix:///run/msr-cache-lab/../docker.sock"},
-            "found unix:///run/msr-cache-lab/../docker.sock, expected",
+            "^docker provider swarm: found unix:///run/msr-cache-lab/../docker.sock, expected a lab's docker host",
         ),
+        ({"context": "c"}, "swarm: .* does not know context"),
         ({"registryAuth": '[{"address": "r", "configFile": "c"}]'}, "swarm.registryAuth: .* does not know configFile"),
-        ({"registryAuth": '[{"address": "r", "username": "u"}]'}, "swarm.registryAuth: found no password"),
+        (
+            {"registryAuth": '[{"address": "r", "username": "u"}]'},
+            "^docker provider swarm.registryAuth: found no password",
+        ),
     ],
 )
 def test_another_host_or_an_odd_login_of_a_provider_is_named(more: dict[str, Any], told: str) -> None:
@@ -144,8 +148,8 @@ def test_another_host_or_an_odd_login_of_a_provider_is_named(more: dict[str, Any
 @pytest.mark.parametrize(
     ("news", "told"),
     [
-        (NEWS | {"auth": {}}, "s: .* does not know auth"),
-        (changed("taskSpec.containerSpec.hosts", []), "containerSpec: .*hosts"),
+        (NEWS | {"auth": {}}, "s: .* does not know auth$"),
+        (changed("taskSpec.containerSpec.hosts", []), r"s\.taskSpec\.containerSpec: .* does not know hosts$"),
     ],
 )
 def test_an_input_of_a_service_that_is_not_known_is_named_with_its_path(news: dict[str, Any], told: str) -> None:

@@ -35,6 +35,7 @@ def stood_in(project: Project) -> Project:
             "docker provider other: found ssh://ops@manager-1.example.com, expected a lab's docker host",
         ),
         ("tls.PrivateKey('k', algorithm='ED25519')", f"{UNKNOWN} ED25519 keys"),
+        ("tls.Provider('t', proxy={'url': 'http://p'})", f"tls provider t: {UNKNOWN} proxy"),
     ],
 )
 def test_what_a_stand_in_does_not_know_is_an_error_that_names_it(stood_in: Project, program: str, told: str) -> None:

@@ -72,5 +72,7 @@ def test_a_certificate_that_is_due_is_replaced_and_one_that_is_not_is_left() -> 
 
 
 def test_a_use_that_is_not_known_is_named() -> None:
-    with pytest.raises(StepError, match=r"allowedUses: .* does not know code_signing"):
+    with pytest.raises(
+        StepError, match=r"^tls:index/selfSignedCert:SelfSignedCert it\.allowedUses: .* does not know code_signing"
+    ):
         made("SelfSignedCert", privateKeyPem="", allowedUses=["code_signing"], validityPeriodHours=1)
