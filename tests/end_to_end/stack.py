@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,7 +90,9 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("Pulumi.yaml", "__main__.py", "msr_cache", "requirements.txt"):
+        # A copy: Pulumi keeps which stack is selected by the file that a link leads to, for all of them at once.
+        shutil.copy(CHECKOUT / "Pulumi.yaml", self.folder)
+        for name in ("__main__.py", "msr_cache", "requirements.txt"):
             (self.folder / name).symlink_to(CHECKOUT / name)
         (self.folder / ".venv").symlink_to(sys.prefix)
         for name in ("state", "tmp"):

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -284,14 +284,23 @@ def dockerd(site: Site) -> int:
     return next(pid for (pid, _), name in processes(site).items() if name == "dockerd")
 
 
-def processes(site: Site) -> dict[tuple[int, int | None], str]:
-    """List the pid, start time and name of each process that the site started, and of theirs."""
-    found: dict[tuple[int, int | None], str] = {}
+def processes(site: Site) -> dict[tuple[int, int], str]:
+    """List the pid, start time and name of each process that the site started, and of theirs, that has not ended."""
+    found: dict[tuple[int, int], str] = {}
     pids = [int(record.read_text().split()[0]) for record in site.run.rglob("*.pid")]
     while pids:
         pid = pids.pop()
-        found[pid, start_time(pid)] = Path(f"/proc/{pid}/comm").read_text().strip()
+        started = start_time(pid)
+        if started is not None:
+            found[pid, started] = text_of(Path(f"/proc/{pid}/comm")).strip()
         # A Go program, such as dockerd, starts its processes from any of its threads.
         for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-            pids += map(int, thread.read_text().split())
+            pids += map(int, text_of(thread).split())
     return found
+
+
+def text_of(file: Path) -> str:
+    """Return what a file of /proc says; nothing once the process or thread has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return file.read_text()
+    return ""
