@@ -90,7 +90,7 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A copy: Pulumi keeps which stack is selected by the file that a link leads to, for all of them at once.
+        # A copy: Pulumi records the selected stack per Pulumi.yaml and follows links, so links would share one record.
         shutil.copy(CHECKOUT / "Pulumi.yaml", self.folder)
         for name in ("__main__.py", "msr_cache", "requirements.txt"):
             (self.folder / name).symlink_to(CHECKOUT / name)
