@@ -41,13 +41,15 @@ class Handshake:
 
 
 @contextmanager
-def connecting(*addresses: str) -> Iterator[list[Handshake]]:
+def connecting(*addresses: str, draining: bool = True) -> Iterator[list[Handshake]]:
     """Shake hands with the cache 20 times a second, as a client does whose name for it has these addresses.
 
     It begins with each in turn, and goes on to the next where nobody takes the connection, or where it is reset: the
-    kernel takes connections for a registry until that closes its port, and then resets those that wait. The docker
+    kernel takes connections for a registry until that closes its port, and then resets those that wait. A registry
+    that is not `draining`, because its config.yml has no draintimeout, also ends those that it has taken. The docker
     engine tries again after any error. Another handshake that was begun and then failed is a failure.
     """
+    excused = ("ConnectionResetError",) if draining else ("ConnectionResetError", "SSLEOFError")
     seen: list[Handshake] = []
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -64,7 +66,7 @@ def connecting(*addresses: str) -> Iterator[list[Handshake]]:
                 error = repr(refused)
                 continue
             served, error = _served(plain, context)
-            if "ConnectionResetError" not in error:
+            if not error.startswith(excused):
                 break
         seen.append(Handshake(began, time.monotonic(), address, served, error))
 

@@ -130,7 +130,7 @@ def test_one_up_takes_over_the_manual_pages_cache_while_no_pull_fails(
         """Pull as a client that retries on the next node."""
         assert any(by_hand.serves(address) for address in addresses * 2)
 
-    with connecting(*addresses) as seen:
+    with connecting(*addresses, draining=False) as seen:
         clients_during(somewhere, lambda: typed(stack, [up]))
     assert all(each.served for each in seen), [each.error for each in seen if each.error]
     assert swarm.inspect("service", SERVICE)["ID"] == before["ID"]
