@@ -69,6 +69,16 @@ def _find(manager: Manager, service_id: str) -> Service | None:
     return manager.find(f"/services/{service_id}")
 
 
+@_patiently
+def _knows_each_node(manager: Manager) -> bool:
+    """Whether the manager that leads has heard from each node, or given it up: once elected, it waits for 30 seconds.
+
+    Until then the node's state is `unknown`, and the scheduler does without it (swarmkit v2.0.0, manager/dispatcher:
+    markNodesUnknown in dispatcher.go, gracePeriodMultiplierUnknown in nodes.go).
+    """
+    return all(node["Status"]["State"] != "unknown" for node in manager.get("/nodes"))
+
+
 def _service(manager: Manager, service_id: str) -> Service:
     service = _find(manager, service_id)
     if service is None:
@@ -158,7 +168,7 @@ def wait_for_task(manager: Manager, service_id: str, on_failure: Callable[[str],
     watch = _Watch()
     for _ in _looks(manager, service_id):
         tasks = _tasks(manager, service_id)
-        failed = [task for task in tasks if diagnosis.is_hopeless(task)] or watch.unplaced(tasks)
+        failed = [task for task in tasks if diagnosis.is_hopeless(task)] or watch.unplaced(manager, tasks)
         if failed:
             raise Refusal(on_failure(diagnosis.explain(manager, failed[0])))
         if running(tasks):
@@ -206,10 +216,10 @@ class _Watch:
         self._unplaced_since: float | None = None
         self._ended_before: set[str] | None = None
 
-    def unplaced(self, tasks: list[Task]) -> list[Task]:
-        """Return the tasks without a node, once there have been some for too long."""
+    def unplaced(self, manager: Manager, tasks: list[Task]) -> list[Task]:
+        """Return the tasks without a node, once there have been some for too long though the state of all is known."""
         unplaced = [task for task in tasks if diagnosis.is_unplaced(task)]
-        if not unplaced:
+        if not unplaced or not _knows_each_node(manager):
             self._unplaced_since = None
         elif self._unplaced_since is None:
             self._unplaced_since = time.monotonic()
@@ -239,7 +249,7 @@ def _has_settled(manager: Manager, service: Service, watch: _Watch) -> bool:
         raise _failure(manager, service, f"the swarm's update ended as {state}", all_tasks)
     if state == "rollback_started":
         return False
-    if watch.unplaced(tasks):
+    if watch.unplaced(manager, tasks):
         raise _failure(manager, service, "the swarm finds no node for it", tasks)
     if state == "updating":
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -13,6 +13,9 @@ from lab import images
 from lab.engine import Engine
 from lab.process import wait_until
 from lab.site import Site
+from msr_cache.refusal import Refusal
+from msr_cache.rollout import convergence
+from msr_cache.swarm.manager import Address, Manager
 from tests.end_to_end.stack import CACHE, Stack
 from tests.end_to_end.swarm import Swarm
 
@@ -69,3 +72,34 @@ def test_an_up_outlives_the_manager_that_leads_and_dies_during_the_rollout(stack
         leader.start()
     assert stack.pull_as(stack.outputs(), address=serving.address).blobs
     stack.must(stack.preview(refresh=True, expect_no_changes=True))
+
+
+def test_a_node_that_the_new_leader_has_not_heard_from_yet_is_waited_for(site: Site, swarm: Swarm) -> None:
+    leader = next(each for each in site.engines if status(swarm, each).get("Leader"))
+    through = next(each for each in site.engines if each != leader)
+    serving = site.add_worker()
+    manager = Manager(Address(host=through.docker_host))
+
+    def state() -> str:
+        with suppress(Refusal):  # there is no leader yet
+            return str(manager.get(f"/nodes/{serving.name}")["Status"]["State"])
+        return ""
+
+    serving.pause()
+    leader.kill()
+    try:
+        wait_until(lambda: state() == "unknown", "the new leader knows the node", seconds=25)
+        with closing(through.client()) as docker:
+            here = [f"node.hostname=={serving.name}"]
+            service = docker.services.create(site.cache_image, ["/bin/sleep", "9999"], name="late", constraints=here)
+        back = threading.Timer(2 * convergence.UNPLACED, serving.resume)
+        back.start()
+        convergence.wait(manager, service.id)
+        back.join()
+        assert state() == "ready"
+    finally:
+        serving.resume()
+        leader.start()
+        swarm.docker("service", "rm", "late")
+    with closing(serving.client()) as docker:
+        wait_until(lambda: not docker.containers.list(), "the task stays", seconds=30)

@@ -64,7 +64,7 @@ class Engine(BaseAdapter):
         self.asked: list[tuple[str, str, dict[str, str], Any]] = []
         self._clock, self._lock, self._index = clock or Clock(), threading.RLock(), 0
         self._start = self._clock.now
-        self._script: list[tuple[float, str, list[Object]]] = []
+        self._script: list[tuple[float, str, list[Object], str]] = []
         for each in nodes:
             self.add("nodes", each.pop("Spec"), **each)
         self.manager = Manager(Address(host="unix:///in-memory"))
@@ -79,9 +79,9 @@ class Engine(BaseAdapter):
         self.kinds[kind][known["ID"]] = known
         return known
 
-    def then(self, second: float, tasks: Iterable[Object], update: str = "") -> Engine:
-        """From `second` on every service has these tasks, and its update this state."""
-        self._script.append((second, update, list(tasks)))
+    def then(self, second: float, tasks: Iterable[Object], update: str = "", nodes: str = "") -> Engine:
+        """From `second` on every service has these tasks, its update this state, and each node another, if given."""
+        self._script.append((second, update, list(tasks), nodes))
         return self
 
     def docker(self) -> APIClient:
@@ -183,10 +183,12 @@ class Engine(BaseAdapter):
             shown.setdefault("Endpoint", {})["Ports"] = (shown["Spec"].get("EndpointSpec") or {}).get("Ports") or []
             if self._script and (update := self._now()[1]):
                 shown["UpdateStatus"] = {"State": update}
+        if kind == "nodes" and self._script and (state := self._now()[3]):
+            shown["Status"]["State"] = state
         return shown
 
-    def _now(self) -> tuple[float, str, list[Object]]:
-        return [(0, "", []), *(entry for entry in self._script if entry[0] <= self.seconds)][-1]
+    def _now(self) -> tuple[float, str, list[Object], str]:
+        return [(0, "", [], ""), *(entry for entry in self._script if entry[0] <= self.seconds)][-1]
 
     def _list(self, kind: str, filters: dict[str, list[str]]) -> list[Object]:
         allowed = {"tasks": {"service", "_up-to-date"}}.get(kind, {"label"})

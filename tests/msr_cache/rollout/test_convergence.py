@@ -17,6 +17,7 @@ from tests.msr_cache.engine import Clock, Engine
 
 SwarmOf = Callable[[int], Engine]
 PORT_IN_USE = "no suitable node (host-mode port already in use on 1 node)"
+NOT_AVAILABLE = "no suitable node (2 nodes not available for new tasks; scheduling constraints not satisfied on 1 node)"
 NO_NODE = "no suitable node (scheduling constraints not satisfied on 1 node)"
 LOOK = 0.21
 """Seconds by which a wait may be longer than it must."""
@@ -165,6 +166,22 @@ def test_what_may_pass_is_waited_for(swarm: Engine, case: str) -> None:
         swarm.then(second, tasks)
     convergence.wait(swarm.manager, "service-1")
     assert HOPEFUL[case][-1][0] <= swarm.seconds < HOPEFUL[case][-1][0] + LOOK
+
+
+def test_a_node_that_a_new_leader_has_not_heard_from_yet_is_waited_for(swarm: Engine) -> None:
+    pending = [task("a", "pending", NOT_AVAILABLE)]
+    swarm.then(0, pending, nodes="unknown").then(30, pending, nodes="ready").then(34.5, RUNS)
+    convergence.wait(swarm.manager, "service-1")
+    assert 34.5 <= swarm.seconds < 34.5 + LOOK
+
+
+def test_a_node_that_a_new_leader_has_given_up_is_reported(swarm: Engine) -> None:
+    pending = [task("a", "pending", NOT_AVAILABLE)]
+    swarm.then(0, pending, nodes="unknown").then(30, pending, nodes="down")
+    told = refusal(swarm)
+    assert NOT_AVAILABLE in told
+    assert "what to do: start the node that carries the label" in told
+    assert 35 < swarm.seconds < 35 + 2 * LOOK
 
 
 def test_a_port_that_is_not_freed_is_reported(swarm: Engine) -> None:
