@@ -33,8 +33,8 @@ _KNOWN = {
     ),
     "address already in use|port is already allocated": "a process on the node holds that port: choose another `port`",
     "not available for new tasks": (
-        "start the node that carries the label, or set it to active (docker node ls); if no node carries it, "
-        "pulumi up --refresh restores it"
+        "start the node that carries the label, or make it active (docker node update --availability active); "
+        "if no node carries the label, pulumi up --refresh restores it"
     ),
     "scheduling constraints not satisfied": (
         "no node carries the label: if it was removed, pulumi up --refresh restores it; else check `nodes`"

@@ -29,6 +29,10 @@ def status(swarm: Swarm, manager: Engine) -> dict[str, Any]:
     return found
 
 
+def leading(swarm: Swarm) -> Engine:
+    return next(each for each in swarm.site.engines if status(swarm, each).get("Leader"))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Give a site of three managers."""
@@ -46,7 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_an_up_outlives_the_manager_that_leads_and_dies_during_the_rollout(stack: Stack, swarm: Swarm) -> None:
-    (leader,) = (each for each in stack.site.engines if status(swarm, each).get("Leader"))
+    leader = leading(swarm)
     through, serving = (each for each in stack.site.engines if each != leader)
     wanted = {"nodes": [serving.name], "image": stack.site.image(images.SLOW_TAG)}
     manager = {"host": through.docker_host}
@@ -75,7 +79,7 @@ def test_an_up_outlives_the_manager_that_leads_and_dies_during_the_rollout(stack
 
 
 def test_a_node_that_the_new_leader_has_not_heard_from_yet_is_waited_for(site: Site, swarm: Swarm) -> None:
-    leader = next(each for each in site.engines if status(swarm, each).get("Leader"))
+    leader = leading(swarm)
     through = next(each for each in site.engines if each != leader)
     serving = site.add_worker()
     manager = Manager(Address(host=through.docker_host))
