@@ -60,7 +60,7 @@ class Engine:
         self._machine.start("/usr/bin/unshare", "--net", "--mount", "--uts", _MACHINE, *machine, *self._command())
 
     def wait(self) -> None:
-        wait_until(self._is_ready, f"the engine {self.name} does not answer: see {self._machine.log}", seconds=60)
+        wait_until(self._is_ready, f"the engine {self.name} does not answer: see {self._machine.log}")
 
     def init_swarm(self) -> None:
         """Make it the first manager of a swarm, unless it is in one."""
@@ -86,7 +86,7 @@ class Engine:
     def kill(self) -> None:
         """End it at once, as by a power cut."""
         self._machine.stop(grace=0)
-        wait_until(self._is_gone, f"the network card or the cgroups of {self._card} stay", seconds=10)
+        wait_until(self._is_gone, f"the network card or the cgroups of {self._card} stay")
 
     def is_running(self) -> bool:
         return self._machine.pid() is not None

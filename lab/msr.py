@@ -41,7 +41,7 @@ class Msr:
         self.registry.start()
         options = (self.address, str(self.port), self.registry.address, self.folder)
         self._front.start(sys.executable, "-m", "lab.front", *options)
-        wait_until(self._answers, f"MSR's stand-in does not answer on {self.url}: see {self._front.log}", seconds=10)
+        wait_until(self._answers, f"MSR's stand-in does not answer on {self.url}: see {self._front.log}")
 
     def stop(self) -> None:
         """Stop answering. The registry behind the front is reachable by nobody else, and stays."""

@@ -15,6 +15,8 @@ from lab.errors import LabError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
+_PATIENCE = 60.0
+
 # The process records itself before it becomes the command, so that no kill of ours can leave it unrecorded. The start
 # time tells it from a later process that was given the same pid.
 _RECORD_AND_EXEC = 'echo "$$ $(cut -d" " -f22 /proc/$$/stat)" > "$0"; exec "$@"'
@@ -41,7 +43,7 @@ class Process:
                 cwd=CHECKOUT,
                 check=True,
             )
-        wait_until(lambda: self.pid() is not None, f"{command[0]} did not start: see {self.log}", seconds=5)
+        wait_until(lambda: self.pid() is not None, f"{command[0]} did not start: see {self.log}")
 
     def pid(self) -> int | None:
         with suppress(FileNotFoundError, ValueError):
@@ -79,9 +81,9 @@ def end(pid: int | None, *, grace: float) -> None:
             os.close(handle)
 
 
-def wait_until(condition: Callable[[], object], otherwise: str, *, seconds: float) -> None:
-    """Return when `condition` holds; LabError(otherwise) when it does not within `seconds`."""
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], object], otherwise: str) -> None:
+    """Return when `condition` holds; LabError(otherwise) when it does not within a minute."""
+    deadline = time.monotonic() + _PATIENCE
     while not condition():
         if time.monotonic() > deadline:
             raise LabError(otherwise)

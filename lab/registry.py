@@ -40,7 +40,7 @@ class Registry:
         config_file = self.run / f"{self.name}.yml"
         config_file.write_text(json.dumps(config))  # JSON is YAML
         self.process.start("/usr/bin/docker-registry", "serve", config_file)
-        wait_until(self._answers, f"the registry on {self.address} does not answer: see {self.process.log}", seconds=10)
+        wait_until(self._answers, f"the registry on {self.address} does not answer: see {self.process.log}")
 
     def digest(self, repository: str, tag: str) -> str | None:
         """The digest that a tag stands for; None when the registry does not hold it."""

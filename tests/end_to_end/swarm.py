@@ -68,11 +68,11 @@ class Swarm:
     def container(self, service: str) -> str:
         """Return the id of the service's one container, waiting until it runs."""
         words = ("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={service}")
-        wait_until(lambda: self.docker(*words), f"no container of {service}", seconds=30)
+        wait_until(lambda: self.docker(*words), f"no container of {service}")
         return self.docker(*words)
 
     def wait_until_gone(self, stack: str) -> None:
         """Return when no container and no network of a `docker stack rm` is left."""
         label = ("--quiet", "--filter", f"label=com.docker.stack.namespace={stack}")
-        wait_until(lambda: not self.docker("network", "ls", *label), f"the network of {stack} stays", seconds=60)
-        wait_until(lambda: not self.docker("ps", "--all", *label), f"a container of {stack} stays", seconds=60)
+        wait_until(lambda: not self.docker("network", "ls", *label), f"the network of {stack} stays")
+        wait_until(lambda: not self.docker("ps", "--all", *label), f"a container of {stack} stays")

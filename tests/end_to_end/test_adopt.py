@@ -66,7 +66,7 @@ class ByHand:
             self.swarm.docker("node", "update", "--label-add", "dtr.cache=true", node.name)
         self.swarm.docker("stack", "deploy", "--compose-file", str(self.folder / "docker-stack.yml"), CACHE)
         for node in site.engines:
-            wait_until(partial(self.serves, node.address), f"{node.name} does not serve", seconds=60)
+            wait_until(partial(self.serves, node.address), f"{node.name} does not serve")
 
     def serves(self, address: str, trusted: str = "") -> bool:
         """Whether a client that trusts the cache's CA, or another, can pull from the node at `address`."""
@@ -79,7 +79,7 @@ class ByHand:
     def remove(self) -> None:
         if SERVICE in self.swarm.names("service"):
             self.swarm.docker("stack", "rm", CACHE)
-            wait_until(lambda: not of_stack(self.swarm), "the docker stack stays", seconds=30)
+            wait_until(lambda: not of_stack(self.swarm), "the docker stack stays")
         for node in self.swarm.site.engines:
             if "dtr.cache" in self.swarm.labels(node.name):
                 self.swarm.docker("node", "update", "--label-rm", "dtr.cache", node.name)

@@ -26,14 +26,14 @@ def test_a_registry_that_stops_serves_the_connections_that_it_has_taken_only_wit
     registry = Process(tmp_path / "pid", tmp_path / "log")
     registry.start("/usr/bin/docker-registry", "serve", tmp_path / "config.yml")
     try:
-        wait_until(lambda: "listening on" in registry.log.read_text(), "it does not listen", seconds=10)
+        wait_until(lambda: "listening on" in registry.log.read_text(), "it does not listen")
         (port,) = re.findall(r"listening on 127.0.0.1:(\d+)", registry.log.read_text())
         with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as taken:
             assert requests.get(f"http://127.0.0.1:{port}/v2/", timeout=5).ok, "so the connection before was taken"
             pid = registry.pid()
             assert pid
             os.kill(pid, signal.SIGTERM)
-            wait_until(lambda: not _listens(int(port)), "it still listens", seconds=5)
+            wait_until(lambda: not _listens(int(port)), "it still listens")
             if answer:
                 taken.sendall(b"GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n")
             assert taken.recv(len(answer) or 1) == answer

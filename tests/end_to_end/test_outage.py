@@ -101,7 +101,7 @@ def test_a_wrong_address_of_a_deployed_stack_is_told_with_its_key_and_forgets_no
 
 
 def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(middleman: Middleman, deployed: Stack) -> None:
-    usual = deployed.must(deployed.preview()).seconds  # on this machine, with all that it does at the moment
+    before = deployed.must(deployed.preview()).seconds
     deployed.site.engine.pause()
     try:
         runs = [deployed.preview(), deployed.up()]
@@ -110,8 +110,8 @@ def test_a_manager_that_hangs_is_told_by_preview_and_up_within_seconds(middleman
     for run in runs:
         assert not run.ok
         assert f"found {middleman.host}, expected a manager that answers (timed out)" in run.text
-        assert run.seconds < connection.TIMEOUT + 3 * usual
-    deployed.deploy()
+    usual = max(before, deployed.deploy().seconds)  # on this machine, with all that it does at the moment
+    assert max(run.seconds for run in runs) < connection.TIMEOUT + 3 * usual
 
 
 def test_a_refresh_that_is_given_up_while_the_manager_hangs_forgets_nothing(deployed: Stack) -> None:

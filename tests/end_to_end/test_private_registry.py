@@ -54,7 +54,7 @@ class Private:
         }
         (self.folder / "config.yml").write_text(json.dumps(config))
         self.process.start("/usr/bin/docker-registry", "serve", self.folder / "config.yml")
-        wait_until(self._asks, f"the registry does not answer: see {self.process.log}", seconds=10)
+        wait_until(self._asks, f"the registry does not answer: see {self.process.log}")
 
     @property
     def process(self) -> Process:
@@ -133,7 +133,7 @@ def test_a_login_is_enough_for_the_look_up_the_trial_and_a_node_that_joins_after
     swarm.docker("node", "update", "--label-add", "dtr.cache=true", worker.name)
     swarm.docker("service", "scale", "--detach", f"{CACHE}_cache=2")
     with closing(worker.client()) as docker:
-        wait_until(docker.containers.list, "the new node does not run the cache", seconds=60)
+        wait_until(docker.containers.list, "the new node does not run the cache")
     worker.remove()
     swarm.docker("node", "rm", "--force", worker.name)
     swarm.docker("service", "scale", "--detach", f"{CACHE}_cache=1")

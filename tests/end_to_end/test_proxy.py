@@ -55,7 +55,7 @@ def proxy(site: Site, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "proxy.conf").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
     process = Process(tmp_path / "proxy.pid", tmp_path / "proxy.out")
     process.start("/usr/bin/tinyproxy", "-d", "-c", tmp_path / "proxy.conf")
-    wait_until(lambda: log.exists() and "done" in log.read_text(), "the proxy does not start", seconds=10)
+    wait_until(lambda: log.exists() and "done" in log.read_text(), "the proxy does not start")
     yield log
     process.stop()
 

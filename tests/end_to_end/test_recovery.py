@@ -64,7 +64,7 @@ def test_a_cache_comes_back_by_itself_however_it_ended(deployed: Stack, swarm: S
     for what, end in ENDS.items():
         before = swarm.container(SERVICE)
         end(swarm)
-        wait_until(serves, f"the cache does not come back after {what}", seconds=60)
+        wait_until(serves, f"the cache does not come back after {what}")
         assert swarm.container(SERVICE) != before
     deployed.must(deployed.preview(refresh=True, expect_no_changes=True))
 

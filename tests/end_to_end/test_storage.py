@@ -48,7 +48,7 @@ def s3(site: Site, tmp_path: Path) -> Iterator[Process]:
     server = Process(tmp_path / "s3.pid", tmp_path / "s3.log")
     server.start(BIN / "moto_server", "--host", site.network.host_address, "--port", str(S3_PORT))
     url = f"http://{site.network.host_address}:{S3_PORT}/{BUCKET}"
-    wait_until(lambda: reached(url), f"S3 does not answer: see {server.log}", seconds=30)
+    wait_until(lambda: reached(url), f"S3 does not answer: see {server.log}")
     yield server
     server.stop()
 
@@ -86,8 +86,8 @@ def kill_task(node: Engine, swarm: Swarm) -> None:
         (container,) = docker.containers.list()
         container.kill()
     words = ("service", "ps", f"{CACHE}_cache", "--filter", "desired-state=running", "--format", "{{.CurrentState}}")
-    wait_until(lambda: swarm.task_ids(f"{CACHE}_cache") != before, "the task is not replaced", seconds=30)
-    wait_until(lambda: swarm.docker(*words).startswith("Running"), "no other task runs", seconds=60)
+    wait_until(lambda: swarm.task_ids(f"{CACHE}_cache") != before, "the task is not replaced")
+    wait_until(lambda: swarm.docker(*words).startswith("Running"), "no other task runs")
 
 
 @pytest.mark.parametrize("storage", ["volume", "bucket"])
@@ -122,11 +122,11 @@ def test_blobs_that_were_stored_before_a_restart_still_expire(stack: Stack, swar
     digests = [digest.removeprefix("sha256:") for digest in stack.pull().blobs]
     stored = [tmp_path / f"docker/registry/v2/blobs/sha256/{hex_[:2]}/{hex_}/data" for hex_ in digests]
     times = tmp_path / "scheduler-state.json"
-    wait_until(lambda: times.exists() and all(hex_ in times.read_text() for hex_ in digests), "not saved", seconds=20)
+    wait_until(lambda: times.exists() and all(hex_ in times.read_text() for hex_ in digests), "not saved")
     assert all(path.exists() for path in stored)
     times.write_text(re.sub(r'(?<="ExpiryData":)"[^"]*"', '"2020-01-01T00:00:00Z"', times.read_text()))
     kill_task(node, swarm)
-    wait_until(lambda: not any(path.exists() for path in stored), "the blobs stay", seconds=20)
+    wait_until(lambda: not any(path.exists() for path in stored), "the blobs stay")
 
 
 def test_a_cache_whose_bucket_is_away_answers_503_so_that_a_balancer_goes_elsewhere(
@@ -141,4 +141,4 @@ def test_a_cache_whose_bucket_is_away_answers_503_so_that_a_balancer_goes_elsewh
     stack.deploy()
     assert status() == HTTPStatus.OK
     s3.stop()
-    wait_until(lambda: status() == HTTPStatus.SERVICE_UNAVAILABLE, "it still answers as if all were well", seconds=30)
+    wait_until(lambda: status() == HTTPStatus.SERVICE_UNAVAILABLE, "it still answers as if all were well")

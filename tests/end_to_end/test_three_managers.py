@@ -43,7 +43,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     wait_until(
         lambda: all(status(swarm, each).get("Reachability") == "reachable" for each in started.engines),
         "a promoted node becomes no manager",
-        seconds=60,
     )
     yield started
     started.stop()
@@ -63,7 +62,7 @@ def test_an_up_outlives_the_manager_that_leads_and_dies_during_the_rollout(stack
         return bool(service.attrs.get("UpdateStatus", {}).get("State") == "updating")
 
     def kill_leader() -> None:
-        wait_until(is_rolled_out, "the rollout does not begin", seconds=60)
+        wait_until(is_rolled_out, "the rollout does not begin")
         leader.kill()
 
     stack.configure(wanted | {"blobTtl": "36h"}, swarm=manager)
@@ -92,7 +91,7 @@ def test_a_node_that_the_new_leader_has_not_heard_from_yet_is_waited_for(site: S
     serving.pause()
     leader.kill()
     try:
-        wait_until(lambda: state() == "unknown", "the new leader knows the node", seconds=25)
+        wait_until(lambda: state() == "unknown", "the new leader knows the node")
         with closing(through.client()) as docker:
             here = [f"node.hostname=={serving.name}"]
             service = docker.services.create(site.cache_image, ["/bin/sleep", "9999"], name="late", constraints=here)
@@ -106,4 +105,4 @@ def test_a_node_that_the_new_leader_has_not_heard_from_yet_is_waited_for(site: S
         leader.start()
         swarm.docker("service", "rm", "late")
     with closing(serving.client()) as docker:
-        wait_until(lambda: not docker.containers.list(), "the task stays", seconds=30)
+        wait_until(lambda: not docker.containers.list(), "the task stays")

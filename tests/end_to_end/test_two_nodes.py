@@ -100,7 +100,7 @@ def squatter(stack: Stack, swarm: Swarm, node: Engine) -> Iterator[None]:
     finally:
         swarm.docker("service", "rm", "squatter")
     with closing(node.client()) as docker:
-        wait_until(lambda: not docker.containers.list(), "the squatter stays", seconds=30)
+        wait_until(lambda: not docker.containers.list(), "the squatter stays")
 
 
 def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old_one_serves(
@@ -125,7 +125,7 @@ def test_a_move_to_a_node_where_the_cache_would_not_run_is_refused_while_the_old
 @contextmanager
 def down(swarm: Swarm, worker: Engine) -> Iterator[None]:
     worker.kill()
-    wait_until(lambda: state(swarm, worker.name) == "down", f"{worker.name} stays up", seconds=60)
+    wait_until(lambda: state(swarm, worker.name) == "down", f"{worker.name} stays up")
     try:
         yield
     finally:
@@ -212,16 +212,14 @@ def reimage(swarm: Swarm, worker: Engine) -> str:
     """Let the worker join once more, with nothing on its disk; return the id of its old self, which is down."""
     old = str(swarm.inspect("node", worker.name)["ID"])
     worker.remove()
-    wait_until(lambda: state(swarm, old) == "down", f"{worker.name} stays up", seconds=60)
+    wait_until(lambda: state(swarm, old) == "down", f"{worker.name} stays up")
     worker.start()
     token = swarm.docker("swarm", "join-token", "--quiet", "worker")
     address = worker.address
     with closing(worker.client()) as docker:
         docker.swarm.join([swarm.site.engine.address], token, advertise_addr=address, listen_addr=address)
     listing = ("node", "ls", "--format", "{{.Hostname}} {{.Status}}")
-    wait_until(
-        lambda: f"{worker.name} Ready" in swarm.docker(*listing).splitlines(), f"{worker.name} stays away", seconds=60
-    )
+    wait_until(lambda: f"{worker.name} Ready" in swarm.docker(*listing).splitlines(), f"{worker.name} stays away")
     return old
 
 

@@ -52,7 +52,7 @@ def over_ssh(site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     Path("/run/sshd").mkdir(exist_ok=True)
     sshd = Process(folder / "sshd.pid", folder / "sshd.log")
     sshd.start("/usr/sbin/sshd", "-D", "-e", "-f", str(folder / "sshd_config"))
-    wait_until(lambda: "Server listening" in sshd.log.read_text(), "sshd does not listen", seconds=10)
+    wait_until(lambda: "Server listening" in sshd.log.read_text(), "sshd does not listen")
     yield f"ssh://root@{address}:2222"
     sshd.stop()
 

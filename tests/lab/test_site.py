@@ -57,7 +57,7 @@ class Cache:
 
     def wait_until_serving(self, address: str | None = None) -> None:
         at = address or self.site.engine.address
-        wait_until(lambda: self._status(at) == HTTPStatus.OK, f"the cache does not serve: {self.tasks()}", seconds=30)
+        wait_until(lambda: self._status(at) == HTTPStatus.OK, f"the cache does not serve: {self.tasks()}")
 
     def pull(self) -> PullResult:
         url, address = f"https://{FQDN}:{PORT}", self.site.engine.address
@@ -70,7 +70,7 @@ class Cache:
     def remove(self) -> None:
         with closing(self.site.engine.client()) as client:
             client.services.get(self.id).remove()
-            wait_until(lambda: not client.containers.list(), "the cache's container stays", seconds=30)
+            wait_until(lambda: not client.containers.list(), "the cache's container stays")
             for thing in [*client.configs.list(), *client.secrets.list()]:
                 thing.remove()
 
@@ -176,7 +176,7 @@ def test_a_site_with_a_part_ended_by_force_is_made_whole(site: Site) -> None:
     ca_pem = site.msr.ca_pem()
     for record in site.run.rglob("*.pid"):
         os.kill(int(record.read_text().split()[0]), signal.SIGKILL)
-    wait_until(lambda: not any(site.running().values()), "still running", seconds=5)
+    wait_until(lambda: not any(site.running().values()), "still running")
     again = Site.start(site.root)
     assert all(again.running().values())
     assert again.msr.ca_pem() == ca_pem
@@ -232,7 +232,7 @@ def test_an_engine_that_crashes_comes_back_and_one_that_was_killed_is_cleared_aw
     cache = Cache(site)
     cache.wait_until_serving()
     os.kill(crashed := dockerd(site), signal.SIGABRT)
-    wait_until(lambda: start_time(crashed) is None, "it did not crash", seconds=10)
+    wait_until(lambda: start_time(crashed) is None, "it did not crash")
     site.engine.wait()
     cache.wait_until_serving()
     running = processes(site)

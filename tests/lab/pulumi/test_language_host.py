@@ -64,10 +64,10 @@ def test_a_program_that_fails_says_why_and_shows_no_more_than_its_own_code(
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
 def test_a_program_ends_with_the_run_that_is_interrupted_or_killed(project: Project, ended_by: signal.Signals) -> None:
     started = project.folder / "started"
-    project.write(f"import os, time\nopen({str(started)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
+    project.write(f"import os, time\nopen({str(started)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
     run = project.start("preview")
-    wait_until(lambda: started.exists() and started.read_text(), "the program was not started", seconds=20)
+    wait_until(lambda: started.exists() and started.read_text(), "the program was not started")
     run.send_signal(ended_by)
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
     program = Path(f"/proc/{started.read_text()}")
-    wait_until(lambda: not program.exists(), "the program outlives the run", seconds=10)
+    wait_until(lambda: not program.exists(), "the program outlives the run")

@@ -71,7 +71,7 @@ def test_the_deadline_holds_against_a_manager_that_drips(handle: Handler, monkey
         start = time.monotonic()
         with pytest.raises((TimeoutError, HTTPException)):
             Connection(host, None).ask("GET", "/")
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 99999\r\n", b"", b"Transfer-Encoding: chunked\r\n"])
