@@ -137,14 +137,24 @@ def stop(manager: Manager, service_id: str) -> None:
     the service is deleted at that moment (swarmkit v2.0.0, manager/orchestrator/service.go, SetServiceTasksRemove).
     It keeps former tasks, whose desired state is `shutdown`, until the service is gone.
 
+    If a task changes while the swarm stops it, the swarm only logs "update out of sequence", and the task runs on until
+    the service changes again (swarmkit v2.0.0, manager/orchestrator/replicated/services.go, setTasksDesiredState).
+
     The pulumi-docker plugin, which deletes the service next, waits for exactly the grace period, and then fails
     (kreuzwerker/terraform-provider-docker, deleteService).
     """
-    scale(manager, manager.get(f"/services/{service_id}"), 0)
+    _scale_to_zero(manager, service_id)
     for _ in _looks(manager, service_id, 2 * GRACE_PERIOD):
         tasks = _tasks(manager, service_id)
-        if all(task["Status"]["State"] in _ENDED and task["DesiredState"] != "remove" for task in tasks):
+        if any(task["DesiredState"] not in ("shutdown", "remove") for task in tasks):
+            _scale_to_zero(manager, service_id)
+        elif all(task["Status"]["State"] in _ENDED and task["DesiredState"] != "remove" for task in tasks):
             return
+
+
+@_patiently
+def _scale_to_zero(manager: Manager, service_id: str) -> None:
+    scale(manager, manager.get(f"/services/{service_id}"), 0)
 
 
 def scale(manager: Manager, service: Service, replicas: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from msr_cache.refusal import Refusal
 from msr_cache.rollout import convergence
+from msr_cache.swarm.manager import EngineError, Manager
 from tests.msr_cache.conftest import task
 from tests.msr_cache.engine import Clock, Engine
 
@@ -295,6 +296,24 @@ def test_a_service_is_stopped_when_the_swarm_has_forgotten_the_tasks_that_ran(sw
     convergence.stop(swarm.manager, "service-1")
     assert swarm.service["Spec"]["Mode"] == {"Replicated": {"Replicas": 0}}
     assert 11 <= swarm.seconds < 11 + LOOK
+
+
+def test_a_swarm_that_drops_the_stop_of_a_task_is_asked_again(swarm: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """swarmkit logs "failed to update task to REMOVE: update out of sequence", and leaves the task as it is."""
+    asked: list[int] = []
+
+    def scale(_manager: Manager, _service: object, replicas: int) -> None:
+        asked.append(replicas)
+        if len(asked) == 2:
+            raise EngineError("tcp://m", 500, "update out of sequence")
+        if len(asked) == 3:
+            swarm.then(swarm.seconds, [task("a", "running", desired="remove")]).then(swarm.seconds + 9, [])
+
+    monkeypatch.setattr(convergence, "scale", scale)
+    swarm.then(0, [task("a", "running")])
+    convergence.stop(swarm.manager, "service-1")
+    assert asked == [0, 0, 0]
+    assert 9 <= swarm.seconds < 10
 
 
 def test_a_node_that_is_away_keeps_no_service_from_being_stopped(swarm: Engine) -> None:
